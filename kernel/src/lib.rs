@@ -1,0 +1,2 @@
+//! TEMP
+#![allow(unsafe_code)]

@@ -1,0 +1,2 @@
+//! TEMP
+#![forbid(unsafe_code)]

@@ -1,0 +1,227 @@
+//! What a service is, once its file has been read and checked. Not here: how it is written (`file`)
+//! and what it is doing (`supervisor`).
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::ServiceName;
+use crate::time::Duration;
+
+/// One service, with every default filled in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Definition {
+    /// Its name: the file's name without `.toml`.
+    pub name: ServiceName,
+    /// One line for people.
+    pub description: String,
+    /// The file that first defined it, as it was named to the loader.
+    pub source: String,
+    /// What it does when it is started.
+    pub kind: Kind,
+    /// Whom it needs, in which order, and whom it cannot run beside.
+    pub relations: Relations,
+    /// What happens after it has ended by itself.
+    pub restart: Restart,
+    /// How long it may take to become ready.
+    pub start_timeout: Duration,
+    /// How it is stopped.
+    pub stop: Stop,
+}
+
+/// What starting the service means.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    /// Runs nothing: a name for a set of services.
+    Target,
+    /// Ready as soon as the program has been executed.
+    Simple(Box<Program>),
+    /// Ready when it says so with `READY=1` (sd_notify(3)).
+    Notify(Box<Program>),
+    /// Ready when it has ended with success.
+    Oneshot(Box<Program>),
+}
+
+impl Kind {
+    /// The program, for every kind that runs one.
+    #[must_use]
+    pub fn program(&self) -> Option<&Program> {
+        match self {
+            Self::Target => None,
+            Self::Simple(program) | Self::Notify(program) | Self::Oneshot(program) => Some(program),
+        }
+    }
+}
+
+/// Relations to other services, as written; `graph` turns them into edges.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relations {
+    /// Must be up first; when one stops or fails to start, this service stops or fails too.
+    pub requires: Vec<ServiceName>,
+    /// Started too, and waited for, but their failure does not matter.
+    pub wants: Vec<ServiceName>,
+    /// If they are started as well, this service waits until they are settled.
+    pub after: Vec<ServiceName>,
+    /// The same from the other side.
+    pub before: Vec<ServiceName>,
+    /// Starting one stops the other.
+    pub conflicts: Vec<ServiceName>,
+    /// Services (targets, as a rule) that want this one. Without the key: `default`.
+    pub wanted_by: Vec<ServiceName>,
+}
+
+/// What is executed and in which surroundings. Every path in it is absolute.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// Path and arguments; never empty.
+    pub exec: Vec<String>,
+    /// How the service is told to read its configuration again; `None`: it cannot.
+    pub reload: Option<Reload>,
+    /// Account to run as; `None` is root.
+    pub account: Option<Account>,
+    /// Variables added to the minimal environment (PATH, and what init passes).
+    pub environment: Vec<(String, String)>,
+    /// Directory to start in; `/` when the file says nothing.
+    pub working_dir: PathBuf,
+    /// File mode creation mask.
+    pub umask: u32,
+    /// Scheduling priority, -20 to 19.
+    pub nice: i8,
+    /// Bias of the OOM killer, -1000 to 1000.
+    pub oom_score_adj: i16,
+    /// Made below /run (and removed with the stop of the service), owned by the account.
+    pub runtime_dirs: Vec<String>,
+    /// Made below /var/lib, owned by the account, and kept.
+    pub state_dirs: Vec<String>,
+    /// A terminal that becomes stdin, stdout, stderr and the controlling terminal.
+    pub tty: Option<PathBuf>,
+    /// Limits of its cgroup.
+    pub cgroup: CgroupLimits,
+    /// Limits of its processes (setrlimit(2)).
+    pub limits: Vec<ResourceLimit>,
+}
+
+/// An account, by name as written and by number once it has been looked up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// Name of the user.
+    pub user: String,
+    /// Name of the group, where the file names one; otherwise the user's own.
+    pub group: Option<String>,
+    /// Numbers; `None` until a loader with /etc/passwd at hand has looked them up.
+    pub ids: Option<Ids>,
+}
+
+/// Numbers of an account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ids {
+    /// User.
+    pub uid: u32,
+    /// Primary group.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+}
+
+/// How a service is told to read its configuration again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reload {
+    /// Send the main process a signal.
+    Signal(Signal),
+    /// Run a command in the surroundings of the service.
+    Command(Vec<String>),
+}
+
+/// A signal that may be named in a service file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub enum Signal {
+    Hup,
+    Int,
+    Quit,
+    Usr1,
+    Usr2,
+    Term,
+    Winch,
+    Kill,
+}
+
+/// What happens after a service has ended by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restart {
+    /// After which ends it is started again.
+    pub policy: RestartPolicy,
+    /// Pause before the first start after a failure.
+    pub delay: Duration,
+    /// The pause doubles with each failure in a row, up to this.
+    pub max_delay: Duration,
+    /// Up for this long, the next failure counts as the first.
+    pub reset_after: Duration,
+    /// After this many failures in a row it is left failed; `None`: never.
+    pub max_failures: Option<u32>,
+}
+
+/// After which ends a service is started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RestartPolicy {
+    /// Whatever the end.
+    Always,
+    /// A non-zero exit, a signal, a missed readiness.
+    OnFailure,
+    /// Never.
+    Never,
+}
+
+/// How a service is stopped: the signal to the main process, then time, then `cgroup.kill`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stop {
+    /// Asks the main process to end.
+    pub signal: Signal,
+    /// How long it may take before everything in the cgroup is killed.
+    pub timeout: Duration,
+}
+
+/// Limits of the service's cgroup (cgroup v2); `None` leaves the kernel's default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CgroupLimits {
+    /// `memory.high`, bytes.
+    pub memory_high: Option<Bytes>,
+    /// `memory.max`, bytes.
+    pub memory_max: Option<Bytes>,
+    /// `pids.max`.
+    pub pids_max: Option<u32>,
+    /// `cpu.weight`, 1 to 10000.
+    pub cpu_weight: Option<u16>,
+    /// `cpu.max` as a share of one CPU, in percent: 150 is one CPU and a half.
+    pub cpu_max_percent: Option<u32>,
+    /// Whether the service may make cgroups of its own below its cgroup.
+    pub delegate: bool,
+}
+
+/// A number of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Bytes(pub u64);
+
+/// One resource limit, soft and hard alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceLimit {
+    /// Which resource.
+    pub resource: Resource,
+    /// The limit; `None` is unlimited.
+    pub limit: Option<u64>,
+}
+
+/// Resources of setrlimit(2) that a service file may limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Resource {
+    /// RLIMIT_CORE, bytes.
+    Core,
+    /// RLIMIT_MEMLOCK, bytes.
+    Memlock,
+    /// RLIMIT_NOFILE, descriptors.
+    Nofile,
+    /// RLIMIT_NPROC, processes of the user.
+    Nproc,
+    /// RLIMIT_STACK, bytes.
+    Stack,
+}

@@ -1,0 +1,4 @@
+//! Being written.
+/// Placeholder of the contract.
+#[derive(Debug)]
+pub struct Graph;

@@ -1,0 +1,18 @@
+//! The pure core of the supervisor: service files become a checked graph, events become actions.
+//!
+//! Nothing in this crate reads a file, a clock or the environment, and nothing in it knows a pid or
+//! a descriptor. Time is an argument, a failure is an event, and everything is bounded.
+#![forbid(unsafe_code)]
+
+pub mod control;
+pub mod definition;
+pub mod diagnostic;
+pub mod file;
+pub mod graph;
+pub mod id;
+pub mod notify;
+pub mod status;
+pub mod supervisor;
+pub mod time;
+pub mod units;
+pub mod users;

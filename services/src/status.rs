@@ -1,0 +1,79 @@
+//! What can be told about services and the boot: the types that status, `sharkctl` and the control
+//! protocol share. Not here: the state machine itself (`supervisor`).
+
+use serde::{Deserialize, Serialize};
+
+/// Where the machine goes after the last service is down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ShutdownKind {
+    /// Power off.
+    Poweroff,
+    /// Restart the machine.
+    Reboot,
+    /// Stop the processor, leave the power on.
+    Halt,
+}
+
+/// What a service is doing, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StateName {
+    /// Not running, and nobody wants it to.
+    Down,
+    /// To be started; something it needs is not there.
+    Waiting,
+    /// Started, not ready.
+    Starting,
+    /// Ready; for a oneshot: ended with success.
+    Up,
+    /// Asked to stop, or being killed.
+    Stopping,
+    /// Ended; started again after a pause.
+    Backoff,
+    /// Ended badly, and left alone.
+    Failed,
+}
+
+/// All that is told about one service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceStatus {
+    /// Its name.
+    pub name: String,
+    /// One line for people.
+    pub description: String,
+    /// `target`, `simple`, `notify` or `oneshot`.
+    pub kind: String,
+    /// What it is doing.
+    pub state: StateName,
+    /// Whether it is wanted up.
+    pub wanted: bool,
+    /// Why it is in that state: what it waits for, how it ended.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+    /// What the service says of itself (`STATUS=`).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub status_text: Option<String>,
+    /// Main process, while there is one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub pid: Option<u32>,
+    /// Starts since it was last started by hand or by the boot.
+    pub restarts: u32,
+    /// When it came into that state, microseconds of CLOCK_BOOTTIME.
+    pub since_us: u64,
+    /// When it was last started, microseconds of CLOCK_BOOTTIME.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub started_us: Option<u64>,
+    /// When it was last ready, microseconds of CLOCK_BOOTTIME.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ready_us: Option<u64>,
+    /// Memory of its cgroup, bytes.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub memory_bytes: Option<u64>,
+    /// Processes in its cgroup.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tasks: Option<u64>,
+    /// The file that defined it.
+    pub source: String,
+}

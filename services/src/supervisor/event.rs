@@ -1,0 +1,225 @@
+//! The one vocabulary between core and shell: what may happen, and what may be asked for.
+
+use crate::definition::Signal;
+use crate::graph::Graph;
+use crate::id::{RunId, ServiceId, ServiceName};
+use crate::status::ShutdownKind;
+
+/// A request of a client, named by the shell, so that the answer finds its way back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RequestId(pub u64);
+
+/// What the shell tells the core.
+#[derive(Debug)]
+pub enum Event {
+    /// Bring up a target; told once, at boot.
+    Boot {
+        /// The target's name.
+        target: ServiceName,
+    },
+    /// A process of `run` now exists.
+    Spawned {
+        /// The run.
+        run: RunId,
+    },
+    /// The process of `run` could not be made, or could not be executed.
+    SpawnFailed {
+        /// The run.
+        run: RunId,
+        /// What failed, for people.
+        cause: String,
+    },
+    /// The main process of `run` has ended and has been reaped.
+    Exited {
+        /// The run.
+        run: RunId,
+        /// How it ended.
+        status: ExitStatus,
+    },
+    /// The cgroup of `run` has no process any more (`populated 0`). Where there are no cgroups, the
+    /// shell tells it as soon as the main process is gone and its process group has been killed.
+    Emptied {
+        /// The run.
+        run: RunId,
+    },
+    /// The kernel's OOM killer took a process of the run's cgroup.
+    OutOfMemory {
+        /// The run.
+        run: RunId,
+    },
+    /// A datagram of sd_notify(3) whose sender belongs to `run`, one of its assignments at a time.
+    Notified {
+        /// The run.
+        run: RunId,
+        /// What it says.
+        message: crate::notify::Message,
+        /// Whether the sender is the main process itself.
+        from_main: bool,
+    },
+    /// The reload command of `run` has ended.
+    ReloadEnded {
+        /// The run that was told to reload.
+        run: RunId,
+        /// How the command ended.
+        outcome: Result<(), String>,
+    },
+    /// A client asks for something.
+    Request {
+        /// Answered by [`Action::Complete`] with the same id, exactly once.
+        request: RequestId,
+        /// What it asks for.
+        command: Command,
+    },
+    /// A client went away: its request need not be answered, what it asked for goes on.
+    Forget {
+        /// Whose request.
+        request: RequestId,
+    },
+    /// A new graph has been read and checked: take it over.
+    Replace {
+        /// Answered when the swap is done.
+        request: RequestId,
+        /// The graph.
+        graph: Box<Graph>,
+    },
+    /// Stop everything in reverse order, then end with [`Action::Finish`]. A second one of another
+    /// kind changes what happens at the end; of the same kind, it changes nothing.
+    Shutdown {
+        /// What happens at the end.
+        kind: ShutdownKind,
+    },
+    /// Time has passed: whatever was due is done.
+    Tick,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// exit(3) with this code.
+    Code(u8),
+    /// Killed by this signal number.
+    Signal {
+        /// Number of the signal, signal(7).
+        number: u8,
+        /// Whether a core was dumped.
+        core_dumped: bool,
+    },
+}
+
+/// What a client may ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Want it up, with all it requires and wants; done when it is up or has failed.
+    Start(ServiceName),
+    /// Want it down, with all that require it; done when everything of it is gone.
+    Stop(ServiceName),
+    /// Down and up again, with those that require it and were up; done when it is up or has failed.
+    Restart(ServiceName),
+    /// Ask the service to read its configuration again; done when it has.
+    Reload(ServiceName),
+    /// Done when the boot target has settled: every service of it is up or has failed.
+    WaitBoot,
+}
+
+/// What the core asks of the shell. The shell performs actions in the order given, and tells the
+/// outcome of each by an event; it never decides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Make the cgroup of the service where there is none, and start the program of `run` in it.
+    /// Answered by `Spawned` or `SpawnFailed`; after `Spawned`, one `Exited` and one `Emptied`.
+    Spawn {
+        /// The run; its definition is `Supervisor::definition(run.service)`.
+        run: RunId,
+    },
+    /// Send the main process of `run` a signal, by pidfd. Gone already: nothing happens.
+    Signal {
+        /// The run.
+        run: RunId,
+        /// Which signal.
+        signal: Signal,
+    },
+    /// Kill everything in the cgroup of `run` (`cgroup.kill`). `Emptied` follows, if it has not
+    /// been told already.
+    KillAll {
+        /// The run.
+        run: RunId,
+    },
+    /// Run the reload command of the service beside its main process, in the same cgroup.
+    /// Answered by `ReloadEnded`.
+    SpawnReload {
+        /// The run to be reloaded.
+        run: RunId,
+    },
+    /// The service is down and will not start again by itself: its cgroup and runtime directories
+    /// may go.
+    Release {
+        /// The service.
+        service: ServiceId,
+    },
+    /// Say what changed, to the kernel log and to whoever watches.
+    Announce {
+        /// The service.
+        service: ServiceId,
+        /// What changed.
+        change: Change,
+    },
+    /// Answer a request.
+    Complete {
+        /// Which request.
+        request: RequestId,
+        /// Its answer.
+        outcome: Outcome,
+    },
+    /// The boot target has settled; told once.
+    BootSettled {
+        /// Services of the target that failed.
+        failed: Vec<ServiceId>,
+    },
+    /// Every service is down: unmount and go. Nothing follows it.
+    Finish {
+        /// Where to.
+        kind: ShutdownKind,
+    },
+}
+
+/// What changed about a service, as told to people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Its process has been asked for.
+    Starting,
+    /// It is up: ready, or a oneshot that ended well, or a target whose services are up.
+    Up,
+    /// It has been asked to stop.
+    Stopping,
+    /// It did not stop in time and everything of it was killed.
+    Killed,
+    /// It is down because somebody wanted it so, or ended well by itself.
+    Down,
+    /// It ended, and will be started again after a pause.
+    Backoff {
+        /// How it ended.
+        cause: String,
+        /// The pause.
+        pause: core::time::Duration,
+    },
+    /// It failed and is left alone.
+    Failed {
+        /// Why.
+        cause: String,
+    },
+}
+
+/// The answer to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done as asked.
+    Done,
+    /// There is no service of that name.
+    NoSuchService(ServiceName),
+    /// It was tried and failed, for this reason.
+    Failed(String),
+    /// It cannot be done at all, for this reason (no reload command, shutting down, queue full).
+    Refused(String),
+    /// A later request of the opposite kind took its place.
+    Superseded,
+}

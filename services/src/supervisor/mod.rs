@@ -1,0 +1,3 @@
+//! The supervisor: being written.
+
+pub mod event;
