@@ -1,4 +1,0 @@
-//! Being written.
-/// Placeholder of the contract.
-#[derive(Debug)]
-pub struct Graph;

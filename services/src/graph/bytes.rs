@@ -1,0 +1,172 @@
+//! A graph as bytes, on its way from the loader to PID 1. Not here: checking (`check`), which the
+//! receiver does again. The bytes carry no index, so none can be wrong.
+//!
+//! Layout, little-endian: magic (8 bytes), version (u32), length of the body (u32), CRC32C of the
+//! body (u32), body: the definitions in postcard's format.
+
+use std::fmt;
+
+use super::Graph;
+use crate::definition::{Definition, Program, Reload};
+use crate::diagnostic::Diagnostic;
+
+const MAGIC: &[u8; 8] = b"SHARKGRA";
+/// Counts up whenever the layout of a definition changes.
+const VERSION: u32 = 1;
+/// Largest body that is read: room for 16384 services of 4 KiB.
+const MAX_BODY: usize = 64 << 20;
+
+/// Why bytes are not a graph.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GraphBytesError {
+    /// They do not start with the magic of a graph.
+    NotAGraph,
+    /// Another version of the layout: loader and PID 1 are of different builds.
+    Version(u32),
+    /// Fewer or more bytes than the header says, or more than is ever read.
+    Length {
+        /// Bytes of the body that are there.
+        found: usize,
+        /// Bytes of the body that the header speaks of.
+        expected: usize,
+    },
+    /// The checksum differs.
+    Checksum,
+    /// The body is not a list of definitions, for this reason.
+    Body(String),
+    /// A definition breaks a rule that the loader would have refused.
+    Definition(String),
+    /// The definitions do not make a graph.
+    Check(Vec<Diagnostic>),
+}
+
+impl fmt::Display for GraphBytesError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "read the graph: ")?;
+        match self {
+            Self::NotAGraph => write!(f, "these bytes are not a graph"),
+            Self::Version(version) => write!(
+                f,
+                "it has version {version}, this program reads {VERSION}: use the loader of the same build"
+            ),
+            Self::Length { found, expected } => {
+                write!(f, "it has {found} bytes where {expected} are announced")
+            }
+            Self::Checksum => write!(f, "its checksum differs: it was damaged on the way"),
+            Self::Body(cause) => write!(f, "its body cannot be decoded: {cause}"),
+            Self::Definition(cause) => write!(f, "{cause}"),
+            Self::Check(diagnostics) => {
+                write!(f, "it does not pass the check")?;
+                diagnostics
+                    .iter()
+                    .try_for_each(|diagnostic| write!(f, "\n{diagnostic}"))
+            }
+        }
+    }
+}
+
+impl std::error::Error for GraphBytesError {}
+
+impl Graph {
+    /// The graph as bytes.
+    ///
+    /// # Errors
+    /// [`GraphBytesError::Length`] when it is larger than is ever read back.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, GraphBytesError> {
+        let body = postcard::to_stdvec(&self.services)
+            .map_err(|error| GraphBytesError::Body(error.to_string()))?;
+        let too_long = GraphBytesError::Length {
+            found: body.len(),
+            expected: MAX_BODY,
+        };
+        let length = match u32::try_from(body.len()) {
+            Ok(length) if body.len() <= MAX_BODY => length,
+            Ok(_) | Err(_) => return Err(too_long),
+        };
+        let mut bytes = Vec::with_capacity(HEADER + body.len());
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        bytes.extend_from_slice(&length.to_le_bytes());
+        bytes.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
+        bytes.extend_from_slice(&body);
+        Ok(bytes)
+    }
+
+    /// The graph that [`Graph::to_bytes`] made into `bytes`. Everything is checked again.
+    ///
+    /// # Errors
+    /// [`GraphBytesError`] says in what the bytes are not a graph; no bytes make it panic.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, GraphBytesError> {
+        let body = body(bytes)?;
+        let mut services: Vec<Definition> =
+            postcard::from_bytes(body).map_err(|error| GraphBytesError::Body(error.to_string()))?;
+        services.shrink_to_fit();
+        services.iter().try_for_each(check_definition)?;
+        Self::from_definitions(services).map_err(GraphBytesError::Check)
+    }
+}
+
+/// Magic, version, length, checksum.
+const HEADER: usize = 8 + 4 + 4 + 4;
+
+/// The body, once the header has been believed.
+fn body(bytes: &[u8]) -> Result<&[u8], GraphBytesError> {
+    let rest = bytes
+        .strip_prefix(MAGIC)
+        .ok_or(GraphBytesError::NotAGraph)?;
+    let (version, rest) = number(rest)?;
+    if version != VERSION {
+        return Err(GraphBytesError::Version(version));
+    }
+    let (length, rest) = number(rest)?;
+    let (checksum, body) = number(rest)?;
+    if length as usize != body.len() || body.len() > MAX_BODY {
+        return Err(GraphBytesError::Length {
+            found: body.len(),
+            expected: length as usize,
+        });
+    }
+    if crc32c::crc32c(body) != checksum {
+        return Err(GraphBytesError::Checksum);
+    }
+    Ok(body)
+}
+
+/// The next number of the header, and what follows it.
+fn number(bytes: &[u8]) -> Result<(u32, &[u8]), GraphBytesError> {
+    match bytes.split_first_chunk::<4>() {
+        Some((number, rest)) => Ok((u32::from_le_bytes(*number), rest)),
+        None => Err(GraphBytesError::NotAGraph),
+    }
+}
+
+/// The promises of [`Program`] that its type does not keep by itself.
+fn check_definition(definition: &Definition) -> Result<(), GraphBytesError> {
+    let Some(program) = definition.kind.program() else {
+        return Ok(());
+    };
+    let Program {
+        exec,
+        reload,
+        working_dir,
+        tty,
+        umask,
+        ..
+    } = program;
+    let reload = match reload {
+        Some(Reload::Command(command)) => Some(command),
+        Some(Reload::Signal(_)) | None => None,
+    };
+    let commands_run = std::iter::once(exec)
+        .chain(reload)
+        .all(|command| command.first().is_some_and(|path| path.starts_with('/')));
+    let absolute = working_dir.has_root() && tty.as_ref().is_none_or(|tty| tty.has_root());
+    if commands_run && absolute && *umask <= 0o777 {
+        Ok(())
+    } else {
+        Err(GraphBytesError::Definition(format!(
+            "`{}` has a command or a directory that is not absolute, or an impossible umask",
+            definition.name
+        )))
+    }
+}
