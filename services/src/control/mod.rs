@@ -1,1 +1,25 @@
-//! Being written.
+//! The control protocol `io.shark.Init`: types, parsing and framing of Varlink messages, the same
+//! for PID 1 and for `sharkctl`. Not here: sockets and who may do what (the shell), and what a
+//! request leads to (`supervisor`).
+//!
+//! Varlink is JSON objects, each ended by a NUL byte, over a stream socket. [`frame`] cuts the
+//! stream, [`request`] and [`reply`] are the two directions, [`introspect`] is `org.varlink.service`,
+//! and `interface.varlink` is the description that clients can ask for.
+
+pub mod boot;
+pub mod frame;
+pub mod introspect;
+pub mod reply;
+pub mod request;
+
+pub use boot::{BootInfo, BootMode, BootState, Timing};
+pub use frame::{Frames, MESSAGE_MAX, TooLong};
+pub use reply::{Changed, ControlError, Reply, decode_reply, encode_error, encode_reply};
+pub use request::{Call, Request, encode_call};
+
+/// Name of the interface.
+pub const INTERFACE: &str = "io.shark.Init";
+/// Description of the interface in Varlink's own language.
+pub const INTERFACE_TEXT: &str = include_str!("interface.varlink");
+/// Name of the interface that every Varlink service has.
+pub const SERVICE_INTERFACE: &str = "org.varlink.service";

@@ -138,6 +138,15 @@ pub enum Action {
         /// Which signal.
         signal: Signal,
     },
+    /// The service says that its main process is another one (`MAINPID=`, said by the main process
+    /// itself while it runs). If `pid` lies in the cgroup of `run`, it is the main process from now
+    /// on: its end is the run's `Exited`, and that of the former one is nothing.
+    Adopt {
+        /// The run.
+        run: RunId,
+        /// The process, as the shell knows it.
+        pid: u32,
+    },
     /// Kill everything in the cgroup of `run` (`cgroup.kill`). `Emptied` follows, if it has not
     /// been told already.
     KillAll {

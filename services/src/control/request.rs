@@ -1,0 +1,454 @@
+//! Requests: what a client may call, parsed strictly, and the encoder `sharkctl` uses.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::reply::ControlError;
+use super::{INTERFACE, SERVICE_INTERFACE};
+use crate::status::ShutdownKind;
+
+/// A method with its parameters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// `io.shark.Init.List`
+    List,
+    /// `io.shark.Init.Status`
+    Status {
+        /// Which service, as the client wrote it.
+        name: String,
+    },
+    /// `io.shark.Init.Start`
+    Start {
+        /// Which service.
+        name: String,
+    },
+    /// `io.shark.Init.Stop`
+    Stop {
+        /// Which service.
+        name: String,
+    },
+    /// `io.shark.Init.Restart`
+    Restart {
+        /// Which service.
+        name: String,
+    },
+    /// `io.shark.Init.ReloadService`
+    ReloadService {
+        /// Which service.
+        name: String,
+    },
+    /// `io.shark.Init.ReloadAll`
+    ReloadAll,
+    /// `io.shark.Init.Boot`
+    Boot,
+    /// `io.shark.Init.WaitBoot`
+    WaitBoot,
+    /// `io.shark.Init.Shutdown`
+    Shutdown {
+        /// What happens at the end.
+        kind: ShutdownKind,
+    },
+    /// `org.varlink.service.GetInfo`
+    GetInfo,
+    /// `org.varlink.service.GetInterfaceDescription`
+    GetInterfaceDescription {
+        /// Which interface.
+        interface: String,
+    },
+}
+
+/// Every method of `io.shark.Init`, without the interface's name.
+pub const METHODS: [&str; 10] = [
+    "List",
+    "Status",
+    "Start",
+    "Stop",
+    "Restart",
+    "ReloadService",
+    "ReloadAll",
+    "Boot",
+    "WaitBoot",
+    "Shutdown",
+];
+
+/// A request with the manner in which it was called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// What is asked for.
+    pub request: Request,
+    /// The client wants no reply, not even an error.
+    pub oneway: bool,
+    /// The client would take several replies. No method here sends more than one, so it is only
+    /// accepted, as Varlink asks.
+    pub more: bool,
+}
+
+/// The message as it is on the wire.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Envelope {
+    method: String,
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    parameters: Map<String, Value>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    oneway: bool,
+    #[serde(default, skip_serializing_if = "is_false")]
+    more: bool,
+    #[serde(default, skip_serializing_if = "is_false")]
+    upgrade: bool,
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature serde calls"
+)]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Named {
+    name: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kinded {
+    kind: ShutdownKind,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Interfaced {
+    interface: String,
+}
+
+/// Why a message is no call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rejected {
+    /// Not a Varlink call at all: close the connection.
+    Malformed(String),
+    /// A call that is answered with an error.
+    Answered {
+        /// The error.
+        error: ControlError,
+        /// The client wants no reply: say nothing.
+        oneway: bool,
+    },
+}
+
+impl Request {
+    /// Reads one message (without its NUL).
+    ///
+    /// # Errors
+    /// [`Rejected`] tells whether to answer or to close the connection.
+    pub fn parse(message: &[u8]) -> Result<Call, Rejected> {
+        // A client library may write `"parameters": null` for none; the envelope is otherwise strict.
+        let mut object: Map<String, Value> = serde_json::from_slice(message)
+            .map_err(|error| Rejected::Malformed(error.to_string()))?;
+        object.retain(|_, value| !value.is_null());
+        let envelope: Envelope = serde_json::from_value(Value::Object(object))
+            .map_err(|error| Rejected::Malformed(error.to_string()))?;
+        let oneway = envelope.oneway;
+        let more = envelope.more;
+        if envelope.upgrade {
+            let error = ControlError::InvalidParameter {
+                parameter: "upgrade".into(),
+            };
+            return Err(Rejected::Answered { error, oneway });
+        }
+        match method(envelope) {
+            Ok(request) => Ok(Call {
+                request,
+                oneway,
+                more,
+            }),
+            Err(error) => Err(Rejected::Answered { error, oneway }),
+        }
+    }
+
+    /// Full name of its method.
+    #[must_use]
+    pub fn method(&self) -> String {
+        let (interface, method) = match self {
+            Self::List => (INTERFACE, "List"),
+            Self::Status { .. } => (INTERFACE, "Status"),
+            Self::Start { .. } => (INTERFACE, "Start"),
+            Self::Stop { .. } => (INTERFACE, "Stop"),
+            Self::Restart { .. } => (INTERFACE, "Restart"),
+            Self::ReloadService { .. } => (INTERFACE, "ReloadService"),
+            Self::ReloadAll => (INTERFACE, "ReloadAll"),
+            Self::Boot => (INTERFACE, "Boot"),
+            Self::WaitBoot => (INTERFACE, "WaitBoot"),
+            Self::Shutdown { .. } => (INTERFACE, "Shutdown"),
+            Self::GetInfo => (SERVICE_INTERFACE, "GetInfo"),
+            Self::GetInterfaceDescription { .. } => (SERVICE_INTERFACE, "GetInterfaceDescription"),
+        };
+        format!("{interface}.{method}")
+    }
+
+    /// Whether it changes anything, and so needs the right to.
+    #[must_use]
+    pub const fn changes(&self) -> bool {
+        match self {
+            Self::Start { .. }
+            | Self::Stop { .. }
+            | Self::Restart { .. }
+            | Self::ReloadService { .. }
+            | Self::ReloadAll
+            | Self::Shutdown { .. } => true,
+            Self::List
+            | Self::Status { .. }
+            | Self::Boot
+            | Self::WaitBoot
+            | Self::GetInfo
+            | Self::GetInterfaceDescription { .. } => false,
+        }
+    }
+}
+
+fn method(envelope: Envelope) -> Result<Request, ControlError> {
+    let Envelope {
+        method, parameters, ..
+    } = envelope;
+    let Some((interface, name)) = method.rsplit_once('.') else {
+        return Err(ControlError::InvalidParameter {
+            parameter: "method".into(),
+        });
+    };
+    match (interface, name) {
+        (INTERFACE, "List") => none(parameters, Request::List),
+        (INTERFACE, "Status") => named(parameters, |name| Request::Status { name }),
+        (INTERFACE, "Start") => named(parameters, |name| Request::Start { name }),
+        (INTERFACE, "Stop") => named(parameters, |name| Request::Stop { name }),
+        (INTERFACE, "Restart") => named(parameters, |name| Request::Restart { name }),
+        (INTERFACE, "ReloadService") => named(parameters, |name| Request::ReloadService { name }),
+        (INTERFACE, "ReloadAll") => none(parameters, Request::ReloadAll),
+        (INTERFACE, "Boot") => none(parameters, Request::Boot),
+        (INTERFACE, "WaitBoot") => none(parameters, Request::WaitBoot),
+        (INTERFACE, "Shutdown") => {
+            typed(parameters, &["kind"]).map(|Kinded { kind }| Request::Shutdown { kind })
+        }
+        (SERVICE_INTERFACE, "GetInfo") => none(parameters, Request::GetInfo),
+        (SERVICE_INTERFACE, "GetInterfaceDescription") => typed(parameters, &["interface"])
+            .map(|Interfaced { interface }| Request::GetInterfaceDescription { interface }),
+        (INTERFACE | SERVICE_INTERFACE, _) => Err(ControlError::MethodNotFound { method }),
+        _ => Err(ControlError::InterfaceNotFound {
+            interface: interface.into(),
+        }),
+    }
+}
+
+fn none(parameters: Map<String, Value>, request: Request) -> Result<Request, ControlError> {
+    typed(parameters, &[]).map(|Nothing {}| request)
+}
+
+fn named(
+    parameters: Map<String, Value>,
+    request: impl FnOnce(String) -> Request,
+) -> Result<Request, ControlError> {
+    typed(parameters, &["name"]).map(|Named { name }| request(name))
+}
+
+/// Varlink's InvalidParameter names the parameter: the first that is unknown, missing or of another
+/// type.
+fn typed<T: DeserializeOwned>(
+    parameters: Map<String, Value>,
+    expected: &[&str],
+) -> Result<T, ControlError> {
+    let unknown = parameters
+        .keys()
+        .find(|key| !expected.contains(&key.as_str()));
+    let wrong = unknown
+        .map(String::as_str)
+        .or_else(|| expected.first().copied())
+        .unwrap_or("parameters")
+        .to_owned();
+    serde_json::from_value(Value::Object(parameters))
+        .map_err(|_| ControlError::InvalidParameter { parameter: wrong })
+}
+
+/// The message for a call, with its NUL: the client's side.
+#[must_use]
+pub fn encode_call(request: &Request) -> Vec<u8> {
+    let parameters = match request {
+        Request::List
+        | Request::ReloadAll
+        | Request::Boot
+        | Request::WaitBoot
+        | Request::GetInfo => Map::new(),
+        Request::Status { name }
+        | Request::Start { name }
+        | Request::Stop { name }
+        | Request::Restart { name }
+        | Request::ReloadService { name } => one("name", Value::from(name.as_str())),
+        Request::Shutdown { kind } => one("kind", serde_json::to_value(kind).unwrap_or_default()),
+        Request::GetInterfaceDescription { interface } => {
+            one("interface", Value::from(interface.as_str()))
+        }
+    };
+    let envelope = Envelope {
+        method: request.method(),
+        parameters,
+        oneway: false,
+        more: false,
+        upgrade: false,
+    };
+    super::frame::terminate(serde_json::to_vec(&envelope).unwrap_or_default())
+}
+
+fn one(key: &str, value: Value) -> Map<String, Value> {
+    let mut map = Map::new();
+    map.insert(key.into(), value);
+    map
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn check(message: &str, expect: Result<Request, ControlError>) {
+        let parsed = match Request::parse(message.as_bytes()) {
+            Ok(call) => Ok(call.request),
+            Err(Rejected::Answered { error, .. }) => Err(error),
+            Err(Rejected::Malformed(why)) => panic!("{message}: {why}"),
+        };
+        assert_eq!(parsed, expect, "{message}");
+    }
+
+    fn invalid(parameter: &str) -> Result<Request, ControlError> {
+        Err(ControlError::InvalidParameter {
+            parameter: parameter.into(),
+        })
+    }
+
+    pub(crate) fn every_request() -> Vec<Request> {
+        let name = || "web".to_owned();
+        vec![
+            Request::List,
+            Request::Status { name: name() },
+            Request::Start { name: name() },
+            Request::Stop { name: name() },
+            Request::Restart { name: name() },
+            Request::ReloadService { name: name() },
+            Request::ReloadAll,
+            Request::Boot,
+            Request::WaitBoot,
+            Request::Shutdown {
+                kind: ShutdownKind::Reboot,
+            },
+            Request::GetInfo,
+            Request::GetInterfaceDescription {
+                interface: INTERFACE.into(),
+            },
+        ]
+    }
+
+    #[test]
+    fn every_request_survives_the_wire() {
+        for request in every_request() {
+            let mut message = encode_call(&request);
+            assert_eq!(message.pop(), Some(0));
+            let call = Request::parse(&message).unwrap();
+            assert_eq!(call.request, request);
+            assert!(!call.oneway && !call.more);
+        }
+    }
+
+    #[test]
+    fn reads_what_varlinkctl_sends() {
+        check(r#"{"method":"io.shark.Init.List"}"#, Ok(Request::List));
+        check(
+            r#"{"method":"io.shark.Init.List","parameters":{}}"#,
+            Ok(Request::List),
+        );
+        check(
+            r#"{"method":"io.shark.Init.List","parameters":null}"#,
+            Ok(Request::List),
+        );
+        let call = Request::parse(br#"{"method":"io.shark.Init.List","more":true,"oneway":true}"#);
+        let call = call.unwrap();
+        assert!(call.more && call.oneway);
+    }
+
+    #[test]
+    fn is_strict_about_names_and_types() {
+        check(
+            r#"{"method":"io.shark.Init.Start","parameters":{"name":3}}"#,
+            invalid("name"),
+        );
+        check(r#"{"method":"io.shark.Init.Start"}"#, invalid("name"));
+        check(
+            r#"{"method":"io.shark.Init.Start","parameters":{"name":"a","now":true}}"#,
+            invalid("now"),
+        );
+        check(
+            r#"{"method":"io.shark.Init.List","parameters":{"x":1}}"#,
+            invalid("x"),
+        );
+        check(
+            r#"{"method":"io.shark.Init.Shutdown","parameters":{"kind":"sleep"}}"#,
+            invalid("kind"),
+        );
+        check(r#"{"method":"List"}"#, invalid("method"));
+        check(
+            r#"{"method":"io.shark.Init.List","upgrade":true}"#,
+            invalid("upgrade"),
+        );
+        check(
+            r#"{"method":"io.shark.Init.Nap"}"#,
+            Err(ControlError::MethodNotFound {
+                method: "io.shark.Init.Nap".into(),
+            }),
+        );
+        check(
+            r#"{"method":"io.other.X.Nap"}"#,
+            Err(ControlError::InterfaceNotFound {
+                interface: "io.other.X".into(),
+            }),
+        );
+    }
+
+    #[test]
+    fn what_is_no_call_is_malformed() {
+        for message in [
+            "",
+            "[]",
+            "7",
+            "{",
+            r#"{"method":7}"#,
+            r#"{"parameters":{}}"#,
+            r#"{"method":"io.shark.Init.List","extra":1}"#,
+            r#"{"method":"io.shark.Init.List","parameters":[]}"#,
+            r#"{"method":"io.shark.Init.List","more":"yes"}"#,
+        ] {
+            let parsed = Request::parse(message.as_bytes());
+            assert!(
+                matches!(parsed, Err(Rejected::Malformed(_))),
+                "{message}: {parsed:?}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_answered_or_rejected(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Request::parse(&bytes);
+        }
+
+        #[test]
+        fn any_name_survives_the_wire(name in ".*") {
+            let request = Request::Start { name };
+            let mut message = encode_call(&request);
+            message.pop();
+            prop_assert_eq!(Request::parse(&message).map(|call| call.request), Ok(request));
+        }
+    }
+}
