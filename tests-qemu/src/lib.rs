@@ -1,2 +1,17 @@
-//! TEMP
+//! The machine under test: one QEMU process with its console and its agent. Not here: how images
+//! are made (`xtask`), and what a boot has to prove (`tests/`, one file a scenario).
 #![forbid(unsafe_code)]
+
+pub mod accel;
+pub mod agent;
+pub mod console;
+pub mod image;
+pub mod machine;
+pub mod overlay;
+pub mod spec;
+
+pub use accel::Accel;
+pub use agent::Output;
+pub use image::Image;
+pub use machine::Machine;
+pub use spec::{Arch, Disk, Spec};

@@ -1,0 +1,54 @@
+//! An image as `cargo xtask image` leaves it: a folder whose `image.json` names its parts. Not here:
+//! how it is made (`xtask`).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+use crate::spec::Arch;
+
+/// The file that names the parts.
+pub const INDEX: &str = "image.json";
+
+/// The environment variable with the folder of the image to be tested; `cargo xtask test` sets it.
+pub const VARIABLE: &str = "SHARK_IMAGE";
+
+/// The parts of an image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Image {
+    /// Processor it runs on.
+    pub arch: Arch,
+    /// Whole disk, raw.
+    pub disk: PathBuf,
+    /// Kernel.
+    pub kernel: PathBuf,
+    /// Initramfs.
+    pub initrd: PathBuf,
+}
+
+impl Image {
+    /// Reads the index in `folder`.
+    ///
+    /// # Errors
+    /// When there is none, or it is not one.
+    pub fn load(folder: &Path) -> anyhow::Result<Self> {
+        let index = folder.join(INDEX);
+        let text = fs::read_to_string(&index)
+            .with_context(|| format!("cannot read {}: make it with `cargo xtask image`", index.display()))?;
+        serde_json::from_str(&text).with_context(|| format!("{} is not an image index", index.display()))
+    }
+
+    /// The image named by [`VARIABLE`].
+    ///
+    /// # Errors
+    /// When the variable is not set, or names no image.
+    pub fn from_environment() -> anyhow::Result<Self> {
+        let folder = std::env::var_os(VARIABLE).with_context(|| {
+            format!("{VARIABLE} is not set: run these tests with `cargo xtask test`, or set it to the folder that `cargo xtask image` prints")
+        })?;
+        Self::load(Path::new(&folder))
+    }
+}
