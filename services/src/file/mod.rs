@@ -1,1 +1,225 @@
-//! Being written.
+//! Service files into a graph: which file replaces which, which ones are merged, and all that is
+//! wrong with any of them, told in one go. Not here: reading from disk (the shell hands over the
+//! text), and the relations between services (`graph`).
+//!
+//! A service is defined by `NAME.toml`. Of several files of that name, the one of the highest layer
+//! counts. Its drop-ins, `NAME.toml.d/*.toml` of all layers, are read after it, by layer and then by
+//! file name: a single value, a list and a variable of `env` replace the earlier one; a list of
+//! services adds to the earlier one, and empties it when it is empty itself.
+
+mod build;
+mod command;
+mod decode;
+mod document;
+mod draft;
+mod keys;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::collections::BTreeMap;
+
+use crate::diagnostic::{Diagnostic, Place, nearest};
+use crate::graph::{Graph, Placed};
+use crate::id::ServiceName;
+use crate::users::Accounts;
+
+pub use document::MAX_FILE;
+
+/// Most problems that are told in one go.
+pub const MAX_DIAGNOSTICS: usize = 1000;
+
+/// A file, read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Its path: the name of the service is taken from it, and it is named in diagnostics.
+    pub path: String,
+    /// Which directory it is from: the higher number goes over the lower.
+    pub layer: u8,
+    /// Its content.
+    pub text: String,
+}
+
+/// What became of all the files.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The graph, when nothing is wrong.
+    pub graph: Option<Graph>,
+    /// All that is wrong, by file, line and column; empty when there is a graph.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// A key of a service file, as people are told of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownKey {
+    /// With its table: `stop.timeout`.
+    pub name: &'static str,
+    /// What it takes.
+    pub form: &'static str,
+    /// What counts when it is not written.
+    pub default: &'static str,
+    /// Types of services it has a meaning for.
+    pub types: Vec<&'static str>,
+}
+
+/// All keys, in the order of the manual page.
+#[must_use]
+pub fn known_keys() -> Vec<KnownKey> {
+    let keys = keys::KEYS.iter();
+    keys.map(|key| KnownKey {
+        name: key.name,
+        form: key.form,
+        default: key.default,
+        types: key.types.iter().map(|kind| kind.name()).collect(),
+    })
+    .collect()
+}
+
+/// What a path says about its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role<'p> {
+    /// `NAME.toml`
+    Service(&'p str),
+    /// `NAME.toml.d/*.toml`
+    DropIn(&'p str),
+    /// Something else (hidden, or without `.toml`): not read.
+    Other,
+}
+
+/// The role of the file at `path`.
+#[must_use]
+pub fn role(path: &str) -> Role<'_> {
+    let (directory, file) = path.rsplit_once('/').unwrap_or(("", path));
+    let Some(stem) = file.strip_suffix(".toml") else {
+        return Role::Other;
+    };
+    if file.starts_with('.') {
+        return Role::Other;
+    }
+    let parent = directory.rsplit('/').next().unwrap_or("");
+    match parent.strip_suffix(".toml.d") {
+        Some(name) => Role::DropIn(name),
+        None => Role::Service(stem),
+    }
+}
+
+/// Makes a graph of `sources`. With `accounts`, users and groups are looked up, and have to exist.
+#[must_use]
+pub fn load(sources: &[Source], accounts: Option<&Accounts>) -> Loaded {
+    let mut diagnostics = Vec::new();
+    let services = group(sources, &mut diagnostics);
+    let placed: Vec<Placed> = services
+        .into_iter()
+        .map(|(name, files)| read(name, &files, accounts, &mut diagnostics))
+        .collect();
+    let graph = match Graph::check(placed) {
+        Ok(graph) => Some(graph),
+        Err(mut more) => {
+            diagnostics.append(&mut more);
+            None
+        }
+    };
+    diagnostics.sort();
+    diagnostics.dedup();
+    Loaded {
+        graph: graph.filter(|_| diagnostics.is_empty()),
+        diagnostics: shorten(diagnostics),
+    }
+}
+
+/// Files of one service: the one that defines it, then the drop-ins in their order.
+struct Files<'s> {
+    service: &'s Source,
+    drop_ins: Vec<&'s Source>,
+}
+
+/// Which files make which service.
+fn group<'s>(
+    sources: &'s [Source],
+    diagnostics: &mut Vec<Diagnostic>,
+) -> BTreeMap<ServiceName, Files<'s>> {
+    let mut services: BTreeMap<ServiceName, Files<'s>> = BTreeMap::new();
+    let mut drop_ins = Vec::new();
+    for source in sources {
+        match role(&source.path) {
+            Role::Other => {}
+            Role::DropIn(name) => drop_ins.push((name, source)),
+            Role::Service(name) => match service_name(name) {
+                Err(message) => {
+                    diagnostics.push(Diagnostic::new(&Place::whole(&source.path), message));
+                }
+                Ok(name) => {
+                    let files = services.entry(name).or_insert(Files {
+                        service: source,
+                        drop_ins: Vec::new(),
+                    });
+                    if source.layer >= files.service.layer {
+                        files.service = source;
+                    }
+                }
+            },
+        }
+    }
+    drop_ins.sort_by_key(|(_, source)| (source.layer, file_name(&source.path)));
+    for (name, source) in drop_ins {
+        if let Some(files) = services.get_mut(name) {
+            files.drop_ins.push(source);
+            continue;
+        }
+        let near = nearest(name, services.keys().map(ServiceName::as_str));
+        let message = format!("this adds to a service `{name}` that does not exist");
+        let told = Diagnostic::new(&Place::whole(&source.path), message);
+        diagnostics.push(told.did_you_mean(near));
+    }
+    services
+}
+
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// The name of the service that a file defines.
+fn service_name(name: &str) -> Result<ServiceName, String> {
+    if name.ends_with('@') {
+        return Err("a name that ends in `@` is kept for templates, which are not read".to_owned());
+    }
+    ServiceName::new(name).map_err(|error| error.to_string())
+}
+
+/// One service from its files.
+fn read(
+    name: ServiceName,
+    files: &Files<'_>,
+    accounts: Option<&Accounts>,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Placed {
+    let mut draft = draft::Draft::default();
+    let mut well_formed = true;
+    for source in std::iter::once(&files.service).chain(&files.drop_ins) {
+        well_formed &= decode::decode(&source.path, &source.text, &mut draft, diagnostics);
+    }
+    let build = build::Build {
+        name,
+        file: &files.service.path,
+        draft,
+        well_formed,
+        accounts,
+        diagnostics,
+    };
+    build.build()
+}
+
+/// Cuts a list that nobody would read to its end.
+fn shorten(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    if let Some(more) = diagnostics.len().checked_sub(MAX_DIAGNOSTICS + 1) {
+        diagnostics.truncate(MAX_DIAGNOSTICS);
+        if let Some(last) = diagnostics.last_mut() {
+            let note = format!("{} more problems are not told", more + 1);
+            last.hint = Some(match last.hint.take() {
+                Some(hint) => format!("{hint}; {note}"),
+                None => note,
+            });
+        }
+    }
+    diagnostics
+}

@@ -14,13 +14,9 @@ const MAX_HINTS: usize = 64;
 /// Most steps of a circle that are told one by one.
 const MAX_STEPS: usize = 64;
 
-/// Checks and resolves. `broken` are services that exist but could not be read.
-pub(super) fn check(
-    mut placed: Vec<Placed>,
-    broken: &[ServiceName],
-) -> (Option<Graph>, Vec<Diagnostic>) {
+/// Checks and resolves.
+pub(super) fn check(mut placed: Vec<Placed>) -> Result<Graph, Vec<Diagnostic>> {
     if let Ok(name) = ServiceName::new(DEFAULT_TARGET)
-        && !broken.contains(&name)
         && placed.iter().all(|one| one.definition.name != name)
     {
         placed.push(Placed::from(default_target(name)));
@@ -28,11 +24,10 @@ pub(super) fn check(
     placed.sort_by(|a, b| a.definition.name.cmp(&b.definition.name));
     let mut set = Set {
         placed: &placed,
-        broken: broken.iter().collect(),
         diagnostics: Vec::new(),
     };
     if !set.check_size() || !set.check_doubles() {
-        return (None, set.diagnostics);
+        return Err(set.diagnostics);
     }
     let pairs = set.resolve();
     let count = placed.len();
@@ -46,11 +41,10 @@ pub(super) fn check(
     let wanted_by = Edges::reversed(count, &pairs.wants);
     let conflicts = Edges::new(count, pairs.conflicts);
     set.check_conflicts(&conflicts, &required_by, &wanted_by);
-    let diagnostics = set.diagnostics;
-    if !diagnostics.is_empty() || !broken.is_empty() {
-        return (None, diagnostics);
+    if !set.diagnostics.is_empty() {
+        return Err(set.diagnostics);
     }
-    let graph = Graph {
+    Ok(Graph {
         requires: Edges::new(count, pairs.requires),
         required_by,
         wants: Edges::new(count, pairs.wants),
@@ -60,8 +54,7 @@ pub(super) fn check(
         conflicts,
         order,
         services: placed.into_iter().map(|one| one.definition).collect(),
-    };
-    (Some(graph), diagnostics)
+    })
 }
 
 /// Relations as pairs of indices.
@@ -106,7 +99,6 @@ impl Pairs {
 /// The set under check, sorted by name.
 struct Set<'a> {
     placed: &'a [Placed],
-    broken: BTreeSet<&'a ServiceName>,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -155,7 +147,6 @@ impl<'a> Set<'a> {
                     match self.index_of(name) {
                         Some(other) if other == owner => self.tell_self(one, relation, item),
                         Some(other) => pairs.add(relation, owner, other),
-                        None if self.broken.contains(name) => {}
                         None => self.tell_missing(one, relation, item, name, &mut hints),
                     }
                 }
@@ -187,8 +178,7 @@ impl<'a> Set<'a> {
         if *hints > 0 {
             *hints -= 1;
             let names = self.placed.iter().map(|one| one.definition.name.as_str());
-            let broken = self.broken.iter().map(|name| name.as_str());
-            near = nearest(name.as_str(), names.chain(broken));
+            near = nearest(name.as_str(), names);
         }
         self.diagnostics.push(
             Diagnostic::new(place, format!("there is no service `{name}`"))

@@ -58,20 +58,7 @@ impl Graph {
     /// # Errors
     /// As of [`Graph::from_definitions`], with lines and columns.
     pub fn check(placed: Vec<Placed>) -> Result<Self, Vec<Diagnostic>> {
-        let (graph, diagnostics) = check::check(placed, &[]);
-        match graph {
-            Some(graph) if diagnostics.is_empty() => Ok(graph),
-            Some(_) | None => Err(diagnostics),
-        }
-    }
-
-    /// The same, where the services `broken` exist too, but could not be read: names that lead to
-    /// them are not missing. The graph is there when there is no diagnostic and nothing is broken.
-    pub(crate) fn check_beside(
-        placed: Vec<Placed>,
-        broken: &[ServiceName],
-    ) -> (Option<Self>, Vec<Diagnostic>) {
-        check::check(placed, broken)
+        check::check(placed)
     }
 
     /// All services, in the order of their names.

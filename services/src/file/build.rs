@@ -1,0 +1,261 @@
+//! The draft of a service into its definition: fills in defaults, checks what only several keys
+//! together can get wrong, looks up the account. Not here: single values (`value`) and other
+//! services (`graph`).
+
+use std::path::PathBuf;
+
+use super::draft::{Draft, Type};
+use super::keys::KEYS;
+use super::value::either;
+use crate::definition::{
+    Account, Definition, Kind, Program, Relations, ResourceLimit, Restart, RestartPolicy, Stop,
+};
+use crate::diagnostic::{Diagnostic, Place};
+use crate::graph::{DEFAULT_START_TIMEOUT, DEFAULT_TARGET, Placed, Relation};
+use crate::id::ServiceName;
+use crate::users::Accounts;
+
+/// Umask of a service whose file says nothing.
+const DEFAULT_UMASK: u32 = 0o022;
+
+/// A draft, complete: all files of the service are in it.
+pub(super) struct Build<'b> {
+    pub(super) name: ServiceName,
+    /// The file that defines it.
+    pub(super) file: &'b str,
+    pub(super) draft: Draft,
+    /// Whether all its files could be read throughout.
+    pub(super) well_formed: bool,
+    pub(super) accounts: Option<&'b Accounts>,
+    pub(super) diagnostics: &'b mut Vec<Diagnostic>,
+}
+
+impl Build<'_> {
+    /// The definition. Where something is wrong, it is told, and what is returned stands in, so
+    /// that the relations can be checked all the same.
+    pub(super) fn build(mut self) -> Placed {
+        self.check_types();
+        self.check_restart();
+        self.check_memory();
+        let restart = self.restart();
+        let stop = Stop::default();
+        let stop = Stop {
+            signal: self.draft.signal.unwrap_or(stop.signal),
+            timeout: self.draft.stop_timeout.unwrap_or(stop.timeout),
+        };
+        let kind = self.kind();
+        let (relations, names) = self.relations();
+        let definition = Definition {
+            name: self.name,
+            description: self.draft.description.unwrap_or_default(),
+            source: self.file.to_owned(),
+            kind,
+            relations,
+            restart,
+            start_timeout: self.draft.start_timeout.unwrap_or(DEFAULT_START_TIMEOUT),
+            stop,
+        };
+        Placed {
+            definition,
+            file: Place::whole(self.file),
+            names,
+        }
+    }
+
+    fn written(&self, key: &str) -> bool {
+        self.draft.written.contains_key(key)
+    }
+
+    /// Where `key` is written, or the file as a whole.
+    fn place(&self, key: &str) -> Place {
+        let written = self.draft.written.get(key).cloned();
+        written.unwrap_or_else(|| Place::whole(self.file))
+    }
+
+    fn tell(&mut self, key: &str, message: impl Into<String>, expected: impl Into<String>) {
+        let told = Diagnostic::new(&self.place(key), message)
+            .key(key)
+            .expected(expected);
+        self.diagnostics.push(told);
+    }
+
+    /// `None`: it was written, but could not be read.
+    fn service_type(&self) -> Option<Type> {
+        match self.draft.kind {
+            Some(kind) => Some(kind),
+            None if self.written("type") || !self.well_formed => None,
+            None => Some(Type::Simple),
+        }
+    }
+
+    /// Every written key must have a meaning for the type of the service.
+    fn check_types(&mut self) {
+        let Some(kind) = self.service_type() else {
+            return;
+        };
+        let written = |key: &&super::keys::Key| self.draft.written.contains_key(key.name);
+        let wrong: Vec<_> = KEYS
+            .iter()
+            .filter(written)
+            .filter(|key| !key.types.contains(&kind))
+            .collect();
+        for key in wrong {
+            let message = format!("has no meaning for a service of type `{}`", kind.name());
+            let types = either(key.types.iter().map(|kind| kind.name()));
+            self.tell(key.name, message, format!("type {types}"));
+        }
+    }
+
+    fn check_restart(&mut self) {
+        let restart = Restart::default();
+        let delay = self.draft.delay.unwrap_or(restart.delay);
+        let most = self.draft.max_delay.unwrap_or(restart.max_delay);
+        if delay > most {
+            let written = match self.written("restart.max-delay") {
+                true => "restart.max-delay",
+                false => "restart.delay",
+            };
+            let message = format!("the pause starts with {delay:?} and cannot end at {most:?}");
+            self.tell(written, message, "delay of at most max-delay");
+        }
+        let always = self.draft.policy == Some(RestartPolicy::Always);
+        if always && self.draft.kind == Some(Type::Oneshot) {
+            self.tell(
+                "restart.policy",
+                "a oneshot that has ended well is up, and `always` would run it without end",
+                "`on-failure` or `never`",
+            );
+        }
+    }
+
+    fn check_memory(&mut self) {
+        let limits = &self.draft.cgroup;
+        if let (Some(high), Some(max)) = (limits.memory_high, limits.memory_max)
+            && high > max
+        {
+            let message = "is above cgroup.memory-max and could never be reached";
+            self.tell("cgroup.memory-high", message, "at most cgroup.memory-max");
+        }
+    }
+
+    fn restart(&self) -> Restart {
+        let default = Restart::default();
+        let draft = &self.draft;
+        let policy = match draft.kind {
+            Some(Type::Oneshot | Type::Target) => RestartPolicy::Never,
+            Some(Type::Simple | Type::Notify) | None => default.policy,
+        };
+        Restart {
+            policy: draft.policy.unwrap_or(policy),
+            delay: draft.delay.unwrap_or(default.delay),
+            max_delay: draft.max_delay.unwrap_or(default.max_delay),
+            reset_after: draft.reset_after.unwrap_or(default.reset_after),
+            max_failures: draft.max_failures,
+        }
+    }
+
+    fn kind(&mut self) -> Kind {
+        let kind = self.service_type();
+        if kind == Some(Type::Target) {
+            return Kind::Target;
+        }
+        if !self.written("exec") && self.well_formed {
+            let told = Diagnostic::new(&Place::whole(self.file), "is missing")
+                .key("exec")
+                .expected("the command to run")
+                .hint("a service that runs nothing has `type = \"target\"`");
+            self.diagnostics.push(told);
+        }
+        let account = self.account();
+        let Some(exec) = self.draft.exec.take() else {
+            return Kind::Target;
+        };
+        let program = Box::new(self.program(exec, account));
+        match kind {
+            Some(Type::Notify) => Kind::Notify(program),
+            Some(Type::Oneshot) => Kind::Oneshot(program),
+            Some(Type::Simple | Type::Target) | None => Kind::Simple(program),
+        }
+    }
+
+    fn program(&mut self, exec: Vec<String>, account: Option<Account>) -> Program {
+        let draft = &mut self.draft;
+        let limits = std::mem::take(&mut draft.limits).into_iter();
+        Program {
+            exec,
+            reload: draft.reload.take(),
+            account,
+            environment: std::mem::take(&mut draft.environment).into_iter().collect(),
+            working_dir: draft.working_dir.take().unwrap_or(PathBuf::from("/")),
+            umask: draft.umask.unwrap_or(DEFAULT_UMASK),
+            nice: draft.nice.unwrap_or(0),
+            oom_score_adj: draft.oom_score_adj.unwrap_or(0),
+            runtime_dirs: draft.runtime_dirs.take().unwrap_or_default(),
+            state_dirs: draft.state_dirs.take().unwrap_or_default(),
+            tty: draft.tty.take(),
+            cgroup: std::mem::take(&mut draft.cgroup),
+            limits: limits
+                .map(|(resource, limit)| ResourceLimit { resource, limit })
+                .collect(),
+        }
+    }
+
+    /// The account, looked up where there are accounts to look in.
+    fn account(&mut self) -> Option<Account> {
+        let (user, group) = (self.draft.user.take(), self.draft.group.take());
+        if user.is_none() && group.is_none() {
+            return None;
+        }
+        let mut account = Account {
+            user: user.unwrap_or_else(|| "root".to_owned()),
+            group,
+            ids: None,
+        };
+        if let Some(accounts) = self.accounts {
+            match accounts.lookup(&account) {
+                Ok(ids) => account.ids = Some(ids),
+                Err(message) => {
+                    let no_group = account.group.as_deref();
+                    let no_group = no_group.is_some_and(|name| accounts.group(name).is_none());
+                    let user_is_there = accounts.user(&account.user).is_some();
+                    let key = match user_is_there && no_group {
+                        true => "group",
+                        false => "user",
+                    };
+                    let told = Diagnostic::new(&self.place(key), message).key(key);
+                    self.diagnostics.push(told);
+                }
+            }
+        }
+        Some(account)
+    }
+
+    /// The relations and the places of their names. Those of a file that could not be read
+    /// throughout are left out: half of them would only cause more diagnostics.
+    fn relations(&mut self) -> (Relations, std::collections::BTreeMap<Relation, Vec<Place>>) {
+        let mut lists = std::mem::take(&mut self.draft.relations);
+        if !self.well_formed {
+            return Default::default();
+        }
+        let mut places = std::collections::BTreeMap::new();
+        let implied = !self.written("wanted-by") && self.name.as_str() != DEFAULT_TARGET;
+        let mut take = |relation: Relation| -> Vec<ServiceName> {
+            let list = lists.remove(&relation).unwrap_or_default();
+            let (names, known): (Vec<_>, Vec<_>) = list.into_iter().unzip();
+            places.insert(relation, known);
+            names
+        };
+        let mut relations = Relations {
+            requires: take(Relation::Requires),
+            wants: take(Relation::Wants),
+            after: take(Relation::After),
+            before: take(Relation::Before),
+            conflicts: take(Relation::Conflicts),
+            wanted_by: take(Relation::WantedBy),
+        };
+        if implied {
+            relations.wanted_by.extend(ServiceName::new(DEFAULT_TARGET));
+        }
+        (relations, places)
+    }
+}

@@ -1,0 +1,104 @@
+//! A service while its files are read one after the other: the keys written so far. Not here: what
+//! they become (`build`).
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::value::Value;
+use crate::definition::{CgroupLimits, Reload, Resource, RestartPolicy, Signal};
+use crate::diagnostic::Place;
+use crate::graph::Relation;
+use crate::id::ServiceName;
+use crate::time::Duration;
+
+/// The four values of `type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Type {
+    Target,
+    Simple,
+    Notify,
+    Oneshot,
+}
+
+impl Type {
+    pub(super) const NAMES: [(&'static str, Self); 4] = [
+        ("simple", Self::Simple),
+        ("notify", Self::Notify),
+        ("oneshot", Self::Oneshot),
+        ("target", Self::Target),
+    ];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Target => "target",
+            Self::Simple => "simple",
+            Self::Notify => "notify",
+            Self::Oneshot => "oneshot",
+        }
+    }
+}
+
+/// Policies of `restart.policy`.
+pub(super) const POLICIES: [(&str, RestartPolicy); 3] = [
+    ("always", RestartPolicy::Always),
+    ("on-failure", RestartPolicy::OnFailure),
+    ("never", RestartPolicy::Never),
+];
+
+/// The keys written so far; `None` and empty mean not written (or not readable).
+#[derive(Default)]
+pub(super) struct Draft {
+    /// Where each key was written last, readable or not.
+    pub(super) written: BTreeMap<&'static str, Place>,
+    pub(super) description: Option<String>,
+    pub(super) kind: Option<Type>,
+    pub(super) relations: BTreeMap<Relation, Vec<(ServiceName, Place)>>,
+    pub(super) exec: Option<Vec<String>>,
+    pub(super) reload: Option<Reload>,
+    pub(super) user: Option<String>,
+    pub(super) group: Option<String>,
+    pub(super) environment: BTreeMap<String, String>,
+    pub(super) working_dir: Option<PathBuf>,
+    pub(super) umask: Option<u32>,
+    pub(super) nice: Option<i8>,
+    pub(super) oom_score_adj: Option<i16>,
+    pub(super) runtime_dirs: Option<Vec<String>>,
+    pub(super) state_dirs: Option<Vec<String>>,
+    pub(super) tty: Option<PathBuf>,
+    pub(super) start_timeout: Option<Duration>,
+    pub(super) policy: Option<RestartPolicy>,
+    pub(super) delay: Option<Duration>,
+    pub(super) max_delay: Option<Duration>,
+    pub(super) reset_after: Option<Duration>,
+    pub(super) max_failures: Option<u32>,
+    pub(super) signal: Option<Signal>,
+    pub(super) stop_timeout: Option<Duration>,
+    pub(super) cgroup: CgroupLimits,
+    pub(super) limits: BTreeMap<Resource, Option<u64>>,
+}
+
+impl Draft {
+    /// A later file adds to a relation; an empty list empties it.
+    pub(super) fn relate(&mut self, relation: Relation, value: &mut Value<'_, '_>) {
+        let Some(names) = value.names() else { return };
+        let list = self.relations.entry(relation).or_default();
+        if names.is_empty() {
+            list.clear();
+        }
+        list.extend(names);
+    }
+
+    /// A later file replaces the limit.
+    pub(super) fn limit(&mut self, resource: Resource, limit: Option<Option<u64>>) {
+        if let Some(limit) = limit {
+            self.limits.insert(resource, limit);
+        }
+    }
+}
+
+/// A later file replaces the value; an unreadable value leaves it.
+pub(super) fn put<T>(slot: &mut Option<T>, value: Option<T>) {
+    if value.is_some() {
+        *slot = value;
+    }
+}

@@ -1,0 +1,132 @@
+//! The table of all keys of a service file: name, form, default, the types that may have it, and
+//! how it is read. A new key is one line here, one field in `draft`, and its use in `build`; the
+//! manual page shark-service(5) repeats the table, and a test compares the two.
+
+use super::draft::Type::{self, Notify, Oneshot, Simple, Target};
+use super::draft::{Draft, POLICIES, put};
+use super::value::Value;
+use crate::definition::{Bytes, Resource};
+use crate::graph::Relation;
+use crate::time::Duration;
+
+/// One key.
+pub(super) struct Key {
+    /// With its table: `stop.timeout`.
+    pub(super) name: &'static str,
+    /// What it takes, as the manual page says it.
+    pub(super) form: &'static str,
+    /// What counts when it is not written, as the manual page says it.
+    pub(super) default: &'static str,
+    /// Types of services it has a meaning for.
+    pub(super) types: &'static [Type],
+    /// Reads the value into the draft.
+    pub(super) read: fn(&mut Draft, &mut Value<'_, '_>),
+}
+
+impl Key {
+    /// Table (empty for the top of the file) and name in it.
+    pub(super) fn split(&self) -> (&'static str, &'static str) {
+        self.name.split_once('.').unwrap_or(("", self.name))
+    }
+}
+
+/// Every type.
+const ALL: &[Type] = &[Simple, Notify, Oneshot, Target];
+/// Those that run a program.
+const PROGRAM: &[Type] = &[Simple, Notify, Oneshot];
+/// Those whose program stays.
+const STAYING: &[Type] = &[Simple, Notify];
+/// Those that are waited for.
+const WAITED: &[Type] = &[Notify, Oneshot];
+
+/// Shortest time-out and pause: a shorter one would be a loop.
+const SHORTEST: Duration = Duration::from_millis(1);
+/// Largest `cgroup.cpu-max`: a thousand CPUs.
+const MOST_PERCENT: u32 = 100_000;
+/// Directories below /run that are not a service's.
+const RESERVED_RUNTIME: &[&str] = &["shark"];
+
+const fn key(
+    name: &'static str,
+    form: &'static str,
+    default: &'static str,
+    types: &'static [Type],
+    read: fn(&mut Draft, &mut Value<'_, '_>),
+) -> Key {
+    Key {
+        name,
+        form,
+        default,
+        types,
+        read,
+    }
+}
+
+/// All keys, in the order of the manual page.
+#[rustfmt::skip]
+pub(super) const KEYS: &[Key] = &[
+    key("description", "string", "empty", ALL, |d, v| put(&mut d.description, v.text(LINE, one_line))),
+    key("type", "simple, notify, oneshot, target", "simple", ALL, |d, v| put(&mut d.kind, v.choice(&Type::NAMES))),
+    key("exec", "command", "required", PROGRAM, |d, v| put(&mut d.exec, v.command())),
+    key("reload", "signal or command", "none", STAYING, |d, v| put(&mut d.reload, v.reload())),
+    key("start-timeout", "duration", "90s", WAITED, |d, v| put(&mut d.start_timeout, v.duration(SHORTEST))),
+    key("requires", "list of services", "none", ALL, |d, v| d.relate(Relation::Requires, v)),
+    key("wants", "list of services", "none", ALL, |d, v| d.relate(Relation::Wants, v)),
+    key("after", "list of services", "none", ALL, |d, v| d.relate(Relation::After, v)),
+    key("before", "list of services", "none", ALL, |d, v| d.relate(Relation::Before, v)),
+    key("conflicts", "list of services", "none", ALL, |d, v| d.relate(Relation::Conflicts, v)),
+    key("wanted-by", "list of services", "default", ALL, |d, v| d.relate(Relation::WantedBy, v)),
+    key("user", "string", "root", PROGRAM, |d, v| put(&mut d.user, v.text("the name of a user", account))),
+    key("group", "string", "that of the user", PROGRAM, |d, v| put(&mut d.group, v.text("the name of a group", account))),
+    key("env", "table of strings", "empty", PROGRAM, |d, v| d.environment.extend(v.variables().into_iter().flatten())),
+    key("working-dir", "path", "/", PROGRAM, |d, v| put(&mut d.working_dir, v.path())),
+    key("umask", "octal string", "0022", PROGRAM, |d, v| put(&mut d.umask, v.umask())),
+    key("nice", "integer, -20 to 19", "0", PROGRAM, |d, v| put(&mut d.nice, v.integer(-20, 19))),
+    key("oom-score-adj", "integer, -1000 to 1000", "0", PROGRAM, |d, v| put(&mut d.oom_score_adj, v.integer(-1000, 1000))),
+    key("runtime-dirs", "list of names", "none", PROGRAM, |d, v| put(&mut d.runtime_dirs, v.directories(RESERVED_RUNTIME))),
+    key("state-dirs", "list of names", "none", PROGRAM, |d, v| put(&mut d.state_dirs, v.directories(&[]))),
+    key("tty", "path", "none", PROGRAM, |d, v| put(&mut d.tty, v.path())),
+    key("restart.policy", "always, on-failure, never", "on-failure; oneshot: never", PROGRAM, |d, v| put(&mut d.policy, v.choice(&POLICIES))),
+    key("restart.delay", "duration", "200ms", PROGRAM, |d, v| put(&mut d.delay, v.duration(SHORTEST))),
+    key("restart.max-delay", "duration", "30s", PROGRAM, |d, v| put(&mut d.max_delay, v.duration(SHORTEST))),
+    key("restart.reset-after", "duration", "10s", STAYING, |d, v| put(&mut d.reset_after, v.duration(Duration::ZERO))),
+    key("restart.max-failures", "integer, 1 to 1000000", "no limit", PROGRAM, |d, v| put(&mut d.max_failures, v.integer(1, 1_000_000))),
+    key("stop.signal", "signal", "TERM", PROGRAM, |d, v| put(&mut d.signal, v.signal())),
+    key("stop.timeout", "duration", "10s", PROGRAM, |d, v| put(&mut d.stop_timeout, v.duration(Duration::ZERO))),
+    key("cgroup.memory-high", "bytes", "no limit", PROGRAM, |d, v| put(&mut d.cgroup.memory_high, v.bytes().map(Bytes))),
+    key("cgroup.memory-max", "bytes", "no limit", PROGRAM, |d, v| put(&mut d.cgroup.memory_max, v.bytes().map(Bytes))),
+    key("cgroup.pids-max", "integer, 1 to 4194304", "no limit", PROGRAM, |d, v| put(&mut d.cgroup.pids_max, v.integer(1, 4_194_304))),
+    key("cgroup.cpu-weight", "integer, 1 to 10000", "100", PROGRAM, |d, v| put(&mut d.cgroup.cpu_weight, v.integer(1, 10_000))),
+    key("cgroup.cpu-max", "percentage of one CPU", "no limit", PROGRAM, |d, v| put(&mut d.cgroup.cpu_max_percent, v.percent(MOST_PERCENT))),
+    key("cgroup.delegate", "boolean", "false", PROGRAM, |d, v| d.cgroup.delegate = v.boolean().unwrap_or(d.cgroup.delegate)),
+    key("limits.core", "bytes or unlimited", "inherited", PROGRAM, |d, v| d.limit(Resource::Core, v.limit(Value::bytes))),
+    key("limits.memlock", "bytes or unlimited", "inherited", PROGRAM, |d, v| d.limit(Resource::Memlock, v.limit(Value::bytes))),
+    key("limits.nofile", "integer or unlimited", "inherited", PROGRAM, |d, v| d.limit(Resource::Nofile, v.limit(count))),
+    key("limits.nproc", "integer or unlimited", "inherited", PROGRAM, |d, v| d.limit(Resource::Nproc, v.limit(count))),
+    key("limits.stack", "bytes or unlimited", "inherited", PROGRAM, |d, v| d.limit(Resource::Stack, v.limit(Value::bytes))),
+];
+
+const LINE: &str = "one line of at most 200 characters";
+
+fn one_line(text: &str) -> Result<(), &'static str> {
+    if text.contains(char::is_control) {
+        return Err("holds a line break or another control character");
+    }
+    match text.chars().count() <= 200 {
+        true => Ok(()),
+        false => Err("is too long"),
+    }
+}
+
+fn account(text: &str) -> Result<(), &'static str> {
+    let bad = |c: char| c == ':' || c.is_whitespace() || c.is_control();
+    match text.is_empty() || text.contains(bad) {
+        true => Err("is not a name"),
+        false => Ok(()),
+    }
+}
+
+/// A limit that counts things.
+fn count(value: &mut Value<'_, '_>) -> Option<u64> {
+    value.integer(0, u32::MAX).map(u64::from)
+}
