@@ -5,9 +5,11 @@
 pub mod accel;
 pub mod agent;
 pub mod console;
+pub mod disk;
 pub mod image;
 pub mod machine;
 pub mod overlay;
+pub mod scenario;
 pub mod spec;
 
 pub use accel::Accel;

@@ -1,0 +1,105 @@
+//! What every scenario starts with: the image under test on a disk of its own, a boot that has to
+//! be good, questions that have to be answered. Not here: the scenarios (`tests/`).
+
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use serde_json::Value;
+
+use crate::accel::Accel;
+use crate::agent::Output;
+use crate::image::Image;
+use crate::machine::{Boot, Machine};
+use crate::overlay::Overlay;
+use crate::spec::{Disk, Spec};
+
+/// How long a boot may take under emulation on a busy machine.
+pub const BOOT: Duration = Duration::from_secs(180);
+
+/// How long one question may take.
+pub const ANSWER: Duration = Duration::from_secs(60);
+
+/// A machine with the image under test and this disk.
+///
+/// # Errors
+/// When there is no image.
+pub fn spec(disk: Option<&Path>) -> anyhow::Result<Spec> {
+    static ACCEL: OnceLock<Accel> = OnceLock::new();
+    let image = Image::from_environment()?;
+    Ok(Spec {
+        arch: image.arch,
+        accel: *ACCEL.get_or_init(|| Accel::probe(image.arch).0),
+        kernel: image.kernel,
+        initrd: image.initrd,
+        append: String::new(),
+        disk: disk.map_or(Disk::Fresh(image.disk), |path| Disk::Kept(path.to_owned())),
+        memory: 512,
+        smp: 1,
+        no_reboot: true,
+        forwards: Vec::new(),
+    })
+}
+
+/// Boots, and does not go on unless the boot is good.
+///
+/// # Errors
+/// When it is not; the console's last lines are in the error.
+pub fn booted(spec: &Spec) -> anyhow::Result<Machine> {
+    let machine = Machine::quiet(spec, Overlay::default())?;
+    match machine.boot(0, Instant::now() + BOOT) {
+        Boot::Good => Ok(machine),
+        other => bail!("the boot is not good: {other:?}; the console's last lines:\n{}", machine.console.tail(60)),
+    }
+}
+
+/// Asks, and has to be told with status 0.
+///
+/// # Errors
+/// When the status is another.
+pub fn ask(machine: &mut Machine, command: &str) -> anyhow::Result<String> {
+    let output = tell(machine, command)?;
+    ensure!(output.status == 0, "`{command}` ended with {}: {}{}", output.status, output.text(), String::from_utf8_lossy(&output.err));
+    Ok(output.text())
+}
+
+/// Asks; any status will do.
+///
+/// # Errors
+/// When the machine does not answer.
+pub fn tell(machine: &mut Machine, command: &str) -> anyhow::Result<Output> {
+    machine.shell(command, ANSWER)
+}
+
+/// Asks for JSON.
+///
+/// # Errors
+/// When the answer is none.
+pub fn ask_json(machine: &mut Machine, command: &str) -> anyhow::Result<Value> {
+    let text = ask(machine, command)?;
+    serde_json::from_str(&text).with_context(|| format!("`{command}` printed no JSON: {text}"))
+}
+
+/// Asks again until the answer is as it should be.
+///
+/// # Errors
+/// When it is not within [`ANSWER`]; the last answer is in the error.
+pub fn until(machine: &mut Machine, command: &str, right: impl Fn(&Output) -> bool) -> anyhow::Result<Output> {
+    let deadline = Instant::now() + ANSWER;
+    loop {
+        let output = tell(machine, command)?;
+        if right(&output) {
+            return Ok(output);
+        }
+        ensure!(Instant::now() < deadline, "`{command}` still says: {} {}", output.status, output.text());
+    }
+}
+
+/// A text field of a JSON object.
+///
+/// # Errors
+/// When there is none.
+pub fn field<'a>(value: &'a Value, pointer: &str) -> anyhow::Result<&'a Value> {
+    value.pointer(pointer).with_context(|| format!("no {pointer} in {value}"))
+}

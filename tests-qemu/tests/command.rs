@@ -1,0 +1,49 @@
+//! `cargo xtask qemu --run` as people type it: output, exit status, rescue, timeout.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use anyhow::{Context as _, ensure};
+use machine::disk::DiskCopy;
+use machine::{Image, image};
+
+/// Runs the command on the image under test: the same options give the same image, from the cache.
+fn qemu(arguments: &[&str]) -> anyhow::Result<Output> {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    Command::new(cargo)
+        .args(["xtask", "qemu", "--services", "tests-qemu/services"])
+        .args(arguments)
+        .env_remove(image::VARIABLE)
+        .current_dir(top)
+        .output()
+        .context("cannot run cargo")
+}
+
+fn check(output: &Output, status: i32) -> anyhow::Result<()> {
+    let words = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.code() == Some(status), "{} instead of {status}:\n{words}", output.status);
+    Ok(())
+}
+
+#[test]
+fn run_prints_and_passes_the_status_on() -> anyhow::Result<()> {
+    let output = qemu(&["--run", "sharkctl status --json; echo complaint >&2; exit 7"])?;
+    check(&output, 7)?;
+    let status: serde_json::Value = serde_json::from_slice(&output.stdout).context("stdout is no JSON")?;
+    ensure!(status.is_object(), "{status}");
+    ensure!(String::from_utf8_lossy(&output.stderr).contains("complaint"), "stderr is lost");
+    Ok(())
+}
+
+#[test]
+fn rescue_and_time_have_a_status_of_their_own() -> anyhow::Result<()> {
+    let disk = DiskCopy::of(&Image::from_environment()?.disk)?;
+    disk.flip("shark-sig-a", 20)?;
+    disk.flip("shark-sig-b", 20)?;
+    let path = disk.path().to_string_lossy().into_owned();
+    let output = qemu(&["--disk", &path, "--run", "true"])?;
+    check(&output, 127)?;
+    ensure!(String::from_utf8_lossy(&output.stderr).contains("shark: rescue:"), "it does not say why");
+    check(&qemu(&["--timeout", "1", "--run", "true"])?, 124)
+}
