@@ -1,2 +1,23 @@
-//! TEMP
+//! The boot decision as a pure core: what is on the disk, which slot to boot and why, how its root
+//! is verified, what is mounted where, and what is unmounted at the end.
+//!
+//! Not here: any I/O. Bytes and texts come in as arguments, plans and texts go out; `kernel` reads
+//! and acts, `initramfs` and `init` put the two together. There is no clock and no environment.
 #![forbid(unsafe_code)]
+
+pub mod cmdline;
+pub mod device;
+pub mod dps;
+pub mod gpt;
+pub mod handover;
+pub mod manifest;
+pub mod modules;
+pub mod plan;
+pub mod slot;
+pub mod uevent;
+pub mod unmount;
+pub mod verity;
+
+mod hex;
+mod nearest;
+mod wire;

@@ -1,0 +1,205 @@
+//! What stage1 tells init: facts and timings of the early boot, as JSON in a file on /run.
+//!
+//! Not here: the file, the clock, and what init makes of it. Reader and writer come from one image,
+//! but init may be re-executed by a newer one, so the version is checked.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::slot::Slot;
+use crate::verity::RootHash;
+
+/// Where the hand-over is written, on the running system.
+pub const PATH: &str = "/run/shark/handover.json";
+/// The version this code reads and writes.
+pub const VERSION: u32 = 1;
+/// Largest hand-over, in bytes.
+pub const SIZE_MAX: usize = 64 * 1024;
+/// Most items of each list.
+pub const LIST_MAX: usize = 256;
+/// Longest text, in bytes.
+pub const TEXT_MAX: usize = 4096;
+
+/// How the system came up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// From a slot of a disk.
+    Disk,
+    /// All of it is in the initramfs.
+    Initramfs,
+}
+
+/// A moment of the boot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Timing {
+    /// What was reached, such as `disk-found`.
+    pub name: String,
+    /// When: microseconds of CLOCK_BOOTTIME.
+    pub us: u64,
+}
+
+/// A device-mapper device that stage1 made and that is taken apart at shutdown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DmDevice {
+    /// Its name for device-mapper.
+    pub name: String,
+    /// Its node, such as `/dev/dm-0`.
+    pub node: String,
+}
+
+/// The hand-over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Handover {
+    /// Version of this format: [`VERSION`].
+    pub version: u32,
+    /// How the system came up.
+    pub mode: Mode,
+    /// The slot that runs.
+    pub slot: Option<Slot>,
+    /// Why this slot, for people.
+    pub why: String,
+    /// Version of its manifest.
+    pub manifest_version: Option<String>,
+    /// Security version of its manifest.
+    pub security_version: Option<u32>,
+    /// Root hash of its manifest.
+    pub root_hash: Option<RootHash>,
+    /// The disk it was found on, such as `/dev/vda`.
+    pub disk: Option<String>,
+    /// When what was reached, in order.
+    pub timings: Vec<Timing>,
+    /// What this machine lacks: `data: ...`, `watchdog: ...`.
+    pub missing: Vec<String>,
+    /// What went wrong and did not stop the boot: refused slots, errors of the command line.
+    pub notes: Vec<String>,
+    /// Device-mapper devices.
+    pub devices: Vec<DmDevice>,
+}
+
+/// Why a hand-over is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HandoverError {
+    /// Larger than [`SIZE_MAX`].
+    TooLarge(usize),
+    /// Of another version.
+    Version(u64),
+    /// Not the JSON it should be: the parser's words.
+    Json(String),
+    /// A list with more than [`LIST_MAX`] items, or a text longer than [`TEXT_MAX`].
+    Bound(&'static str),
+}
+
+impl fmt::Display for HandoverError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "hand-over: ")?;
+        match self {
+            Self::TooLarge(size) => write!(f, "{size} bytes, expected at most {SIZE_MAX}"),
+            Self::Version(version) => write!(f, "version {version}, expected {VERSION}"),
+            Self::Json(error) => f.write_str(error),
+            Self::Bound(field) => write!(
+                f,
+                "{field}: expected at most {LIST_MAX} items of at most {TEXT_MAX} bytes"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for HandoverError {}
+
+/// Only what every version has.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u64,
+}
+
+impl Handover {
+    /// A hand-over that says nothing yet but the mode.
+    #[must_use]
+    pub fn new(mode: Mode) -> Self {
+        Self {
+            version: VERSION,
+            mode,
+            slot: None,
+            why: String::new(),
+            manifest_version: None,
+            security_version: None,
+            root_hash: None,
+            disk: None,
+            timings: Vec::new(),
+            missing: Vec::new(),
+            notes: Vec::new(),
+            devices: Vec::new(),
+        }
+    }
+
+    /// The JSON. Texts and lists beyond the bounds are cut, so that init can always read it.
+    ///
+    /// # Errors
+    /// It is larger than [`SIZE_MAX`] all the same.
+    pub fn encode(&self) -> Result<Vec<u8>, HandoverError> {
+        let mut bounded = self.clone();
+        bounded.timings.truncate(LIST_MAX);
+        bounded.devices.truncate(LIST_MAX);
+        bounded.missing.truncate(LIST_MAX);
+        bounded.notes.truncate(LIST_MAX);
+        bounded.texts_mut(|text| text.truncate(text.floor_char_boundary(TEXT_MAX)));
+        let json =
+            serde_json::to_vec(&bounded).map_err(|error| HandoverError::Json(error.to_string()))?;
+        if json.len() > SIZE_MAX {
+            return Err(HandoverError::TooLarge(json.len()));
+        }
+        Ok(json)
+    }
+
+    /// Reads it back.
+    ///
+    /// # Errors
+    /// [`HandoverError`]. Another version is named as such even if nothing else of it is known.
+    pub fn decode(json: &[u8]) -> Result<Self, HandoverError> {
+        let to_error = |error: serde_json::Error| HandoverError::Json(error.to_string());
+        if json.len() > SIZE_MAX {
+            return Err(HandoverError::TooLarge(json.len()));
+        }
+        let Versioned { version } = serde_json::from_slice(json).map_err(to_error)?;
+        if version != u64::from(VERSION) {
+            return Err(HandoverError::Version(version));
+        }
+        let mut handover: Self = serde_json::from_slice(json).map_err(to_error)?;
+        for (field, length) in [
+            ("timings", handover.timings.len()),
+            ("missing", handover.missing.len()),
+            ("notes", handover.notes.len()),
+            ("devices", handover.devices.len()),
+        ] {
+            if length > LIST_MAX {
+                return Err(HandoverError::Bound(field));
+            }
+        }
+        let mut longest = 0;
+        handover.texts_mut(|text| longest = longest.max(text.len()));
+        if longest > TEXT_MAX {
+            return Err(HandoverError::Bound("a text"));
+        }
+        Ok(handover)
+    }
+
+    fn texts_mut(&mut self, mut each: impl FnMut(&mut String)) {
+        each(&mut self.why);
+        self.manifest_version.iter_mut().for_each(&mut each);
+        self.disk.iter_mut().for_each(&mut each);
+        self.missing.iter_mut().for_each(&mut each);
+        self.notes.iter_mut().for_each(&mut each);
+        for timing in &mut self.timings {
+            each(&mut timing.name);
+        }
+        for device in &mut self.devices {
+            each(&mut device.name);
+            each(&mut device.node);
+        }
+    }
+}
