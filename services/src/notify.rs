@@ -143,10 +143,7 @@ mod tests {
     fn keeps_to_its_bounds() {
         check(&[b'x'; DATAGRAM_MAX + 1], &[Message::Ignored(1)]);
         let long = format!("STATUS={}", "é".repeat(STATUS_MAX + 9));
-        check(
-            long.as_bytes(),
-            &[Message::Status("é".repeat(STATUS_MAX))],
-        );
+        check(long.as_bytes(), &[Message::Status("é".repeat(STATUS_MAX))]);
         let many = "READY=1\n".repeat(MESSAGES_MAX + 4);
         let messages = parse(many.as_bytes());
         assert_eq!(messages.len(), MESSAGES_MAX + 1);

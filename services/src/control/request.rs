@@ -314,6 +314,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "the tables below read better without borrows"
+    )]
     fn check(message: &str, expect: Result<Request, ControlError>) {
         let parsed = match Request::parse(message.as_bytes()) {
             Ok(call) => Ok(call.request),
@@ -329,7 +333,7 @@ mod tests {
         })
     }
 
-    pub(crate) fn every_request() -> Vec<Request> {
+    fn every_request() -> Vec<Request> {
         let name = || "web".to_owned();
         vec![
             Request::List,

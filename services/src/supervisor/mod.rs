@@ -1,3 +1,219 @@
-//! The supervisor: being written.
+//! The supervisor: every service's state machine, and the rules between services.
+//!
+//! Responsible for what is to happen; the shell only performs it. Not here: processes, clocks and
+//! files (the shell), how service files are written (`file`), who may ask (the shell).
+//!
+//! # One service
+//!
+//! A service is *desired* up or down, and beside that is in one actual state:
+//!
+//! ```text
+//!               wanted            nothing blocks            Spawned
+//!      Down ─────────────> Waiting ────────────> Spawning ───────────> Starting
+//!       ^ ^                  ^  ^   (a target is    │ SpawnFailed         │ simple: at once
+//!       │ │                  │  │    up at once)    v                     │ notify: READY=1
+//!       │ │            pause │  │             Backoff or Failed           │ oneshot: ended well
+//!       │ │             over │  │ still wanted, or wanted again           v
+//!       │ │                  │  └───────────────────────────┐             Up
+//!       │ └─ not wanted ── Backoff <── policy: restart ──┐  │             │ to be stopped
+//!       │                                                │  │             v
+//!       │                    Failed <─ policy: not ────┐ │  │          Leaving
+//!       │                                              │ │  │             │ nobody up needs it
+//!       │                                              │ │  │  all gone   v
+//!       └─── not wanted ──────────────────────────────(run over) <──── Stopping
+//! ```
+//!
+//! `Stopping` is also where a run goes whose main process ended by itself, or that was not ready in
+//! time: what is left of it is killed, and the run is over when its main process is reaped *and*
+//! its cgroup is empty. Only then the next run may start.
+//!
+//! # All services
+//!
+//! Every event is handled in two phases. First it *propagates*: wishes travel along the relations
+//! (up to all that is required and wanted, down to all that requires) and mark services. Then the
+//! *queue* of marked services is worked off, one step each; a step that changes a state marks the
+//! neighbours that wait for just that. Nothing recurses, and an event costs the neighbourhood it
+//! touches. A waiting service remembers the one neighbour it waits for, so that a target with
+//! thousands of services is not looked through each time one of them comes up.
+//!
+//! Wanted services start after all their predecessors in the order have settled, so services that
+//! do not depend on each other start at the same time. Stopping takes the same order backwards.
 
+mod boot;
 pub mod event;
+mod inform;
+mod machine;
+mod outcome;
+mod propagate;
+mod replace;
+mod requests;
+mod restart;
+mod service;
+mod shutdown;
+mod stop;
+mod table;
+mod timers;
+mod topology;
+
+use std::collections::VecDeque;
+
+use crate::definition::Definition;
+use crate::graph::Graph;
+use crate::id::{RunId, ServiceId};
+use crate::status::ServiceStatus;
+use crate::time::Time;
+
+pub use boot::BootReport;
+pub use replace::Differences;
+pub use shutdown::{SHUTDOWN_GRACE, SHUTDOWN_MARGIN, SHUTDOWN_TIMEOUT_MAX};
+pub use timers::Why;
+
+use event::{Action, Event};
+
+/// Requests that may be unanswered at one time. One more is refused.
+pub const MAX_REQUESTS: usize = 256;
+
+/// All services, what is wanted of them, and what they do.
+///
+/// Driven by [`Supervisor::handle_event`]; after each, the shell takes all actions by
+/// [`Supervisor::poll_action`], performs them, and sleeps until [`Supervisor::poll_timeout`] or the
+/// next event.
+///
+/// Bounds: at most [`crate::graph::MAX_SERVICES`] services (and as many that a reload has removed
+/// and that have not ended yet), [`MAX_REQUESTS`] open requests, one timer and one place in the
+/// queue a service. One event makes a few actions a service at the most.
+#[derive(Debug)]
+pub struct Supervisor {
+    table: table::Table,
+    topology: topology::Topology,
+    timers: timers::Timers,
+    requests: requests::Requests,
+    boot: boot::Boot,
+    shutdown: shutdown::Shutdown,
+    /// Services to be looked at, each at most once.
+    queue: VecDeque<u32>,
+    actions: VecDeque<Action>,
+    /// The latest time told; never goes back.
+    now: Time,
+}
+
+impl Supervisor {
+    /// All services of `graph`, down, and nothing wanted.
+    #[must_use]
+    pub fn new(graph: Graph) -> Self {
+        let mut supervisor = Self {
+            table: table::Table::default(),
+            topology: topology::Topology::default(),
+            timers: timers::Timers::default(),
+            requests: requests::Requests::default(),
+            boot: boot::Boot::default(),
+            shutdown: shutdown::Shutdown::default(),
+            queue: VecDeque::new(),
+            actions: VecDeque::new(),
+            now: Time::default(),
+        };
+        supervisor.install(graph);
+        supervisor
+    }
+
+    /// Takes in what happened at `now`. What follows from it is then in [`Self::poll_action`].
+    ///
+    /// Cannot fail: what speaks of a service or run that is no more is ignored. A `now` before an
+    /// earlier one counts as the earlier one. Timers are only run by [`Event::Tick`], so that the
+    /// shell can tell all that happened first.
+    pub fn handle_event(&mut self, event: Event, now: Time) {
+        self.now = self.now.max(now);
+        self.table.bury();
+        if self.shutdown.finished() {
+            return;
+        }
+        match event {
+            Event::Boot { target } => self.on_boot(&target),
+            Event::Spawned { run } => self.on_spawned(run),
+            Event::SpawnFailed { run, cause } => self.on_spawn_failed(run, &cause),
+            Event::Exited { run, status } => self.on_exited(run, status),
+            Event::Emptied { run } => self.on_emptied(run),
+            Event::OutOfMemory { run } => self.on_out_of_memory(run),
+            Event::Notified {
+                run,
+                message,
+                from_main,
+            } => self.on_notified(run, message, from_main),
+            Event::ReloadEnded { run, outcome } => self.on_reload_ended(run, outcome),
+            Event::Request { request, command } => self.on_request(request, command),
+            Event::Forget { request } => self.requests.forget(request),
+            Event::Replace { request, graph } => self.on_replace(request, *graph),
+            Event::Shutdown { kind } => self.on_shutdown(kind),
+            Event::Tick => self.on_tick(),
+        }
+        self.work_off();
+    }
+
+    /// The next thing to do, in order.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When an [`Event::Tick`] is due next, and for what. `None`: only an event can change anything.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<(Time, Why)> {
+        let (at, due) = self.timers.next()?;
+        Some((at, self.why(due)))
+    }
+
+    /// What the service is: the definition of its present run, or of its next one.
+    ///
+    /// Definitions are kept packed, as most of them are read once at boot: this unpacks one, in
+    /// some microseconds. `None`: the id is of no service (any more). Ids in actions are good until
+    /// the next [`Self::handle_event`].
+    #[must_use]
+    pub fn definition(&self, id: ServiceId) -> Option<Definition> {
+        self.table.by_id(id)?.1.definition()
+    }
+
+    /// The name of the service, without unpacking its definition.
+    #[must_use]
+    pub fn name(&self, id: ServiceId) -> Option<&str> {
+        Some(self.table.by_id(id)?.1.name.as_str())
+    }
+
+    /// The service of that name.
+    #[must_use]
+    pub fn lookup(&self, name: &str) -> Option<ServiceId> {
+        let index = self.table.lookup(name)?;
+        self.table.id(index)
+    }
+
+    /// All services, in the order of their names.
+    pub fn services(&self) -> impl Iterator<Item = ServiceId> + '_ {
+        self.table.sorted()
+    }
+
+    /// The run of the service that has not ended, if there is one.
+    #[must_use]
+    pub fn current_run(&self, id: ServiceId) -> Option<RunId> {
+        let (_, service) = self.table.by_id(id)?;
+        service.state.occupied().then_some(RunId {
+            service: id,
+            run: service.runs,
+        })
+    }
+
+    /// What is told of the service; `pid`, `memory_bytes` and `tasks` are the shell's to fill in.
+    #[must_use]
+    pub fn status(&self, id: ServiceId) -> Option<ServiceStatus> {
+        self.describe(id)
+    }
+
+    /// How far the boot is.
+    #[must_use]
+    pub fn boot_report(&self) -> BootReport {
+        self.boot.report(&self.table)
+    }
+
+    /// What [`Event::Replace`] with `graph` would change, by name.
+    #[must_use]
+    pub fn differences(&self, graph: &Graph) -> Differences {
+        self.compare(graph)
+    }
+}

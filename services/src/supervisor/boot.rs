@@ -1,0 +1,133 @@
+//! The boot: bringing up one target, and telling when all of it has settled. Not here: what
+//! settling is for one service (`machine`, `stop`).
+
+use std::collections::BTreeSet;
+
+use crate::id::{ServiceId, ServiceName};
+use crate::time::Time;
+
+use super::Supervisor;
+use super::event::{Action, Outcome};
+use super::service::{BootMark, Service, State};
+use super::table::Table;
+use super::topology::Tie;
+
+/// How far the boot is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BootReport {
+    /// The target, once the boot has begun.
+    pub target: Option<ServiceName>,
+    /// When the last service of it settled.
+    pub settled_at: Option<Time>,
+    /// Services of the target that had failed by then, and are there still.
+    pub failed: Vec<ServiceId>,
+    /// Services that have not settled yet.
+    pub pending: u32,
+}
+
+/// The boot's own state.
+#[derive(Debug, Default)]
+pub(super) struct Boot {
+    target: Option<ServiceName>,
+    /// Marked services that have not settled.
+    pending: u32,
+    settled_at: Option<Time>,
+    failed: Vec<ServiceId>,
+}
+
+impl Boot {
+    pub(super) const fn settled(&self) -> bool {
+        self.settled_at.is_some()
+    }
+
+    pub(super) const fn target(&self) -> Option<&ServiceName> {
+        self.target.as_ref()
+    }
+
+    pub(super) fn one_settled(&mut self) {
+        self.pending = self.pending.saturating_sub(1);
+    }
+
+    pub(super) fn report(&self, table: &Table) -> BootReport {
+        let failed = self.failed.iter().copied();
+        BootReport {
+            target: self.target.clone(),
+            settled_at: self.settled_at,
+            failed: failed.filter(|id| table.by_id(*id).is_some()).collect(),
+            pending: self.pending,
+        }
+    }
+}
+
+impl Supervisor {
+    /// A target that does not exist settles at once, with nothing in it: the shell has looked it up
+    /// and told the operator.
+    pub(super) fn on_boot(&mut self, target: &ServiceName) {
+        if self.boot.target.is_some() || self.shutdown.begun() {
+            return;
+        }
+        self.boot.target = Some(target.clone());
+        if let Some(root) = self.table.lookup(target.as_str()) {
+            self.want(root);
+            for index in self.closure(root, |_| true) {
+                self.expect(index);
+            }
+        }
+    }
+
+    /// The boot waits for `index`, unless it is up already.
+    pub(super) fn expect(&mut self, index: u32) {
+        if let Some(service) = self.table.get_mut(index)
+            && service.boot == BootMark::No
+            && self.boot.settled_at.is_none()
+        {
+            if matches!(service.state, State::Up { .. }) {
+                service.boot = BootMark::Settled;
+            } else {
+                service.boot = BootMark::Pending;
+                self.boot.pending += 1;
+            }
+        }
+    }
+
+    /// `root` and all that is required and wanted, as far as `through` lets pass.
+    pub(super) fn closure(&self, root: u32, through: impl Fn(&Service) -> bool) -> BTreeSet<u32> {
+        let mut seen = BTreeSet::from([root]);
+        let mut work = vec![root];
+        while let Some(index) = work.pop() {
+            if !self.table.get(index).is_some_and(&through) {
+                continue;
+            }
+            for edge in self.topology.predecessors(index) {
+                let started = match edge.tie {
+                    Tie::Requires | Tie::Wants => true,
+                    Tie::Order => false,
+                };
+                if started && seen.insert(edge.other) {
+                    work.push(edge.other);
+                }
+            }
+        }
+        seen
+    }
+
+    pub(super) fn settle_boot(&mut self) {
+        let begun = self.boot.target.is_some();
+        if !begun || self.boot.settled() || self.boot.pending > 0 || self.shutdown.begun() {
+            return;
+        }
+        self.boot.settled_at = Some(self.now);
+        let failed = self.table.sorted().filter(|id| {
+            self.table.by_id(*id).is_some_and(|(_, service)| {
+                let failed = matches!(service.state, State::Failed) || service.tried;
+                service.boot == BootMark::Settled && failed
+            })
+        });
+        self.boot.failed = failed.collect();
+        let failed = self.boot.failed.clone();
+        self.actions.push_back(Action::BootSettled { failed });
+        for request in self.requests.take_boot() {
+            self.complete(request, Outcome::Done);
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! What is told of a service in words. Not here: the type (`crate::status`).
+
+use crate::definition::Kind;
+use crate::id::ServiceId;
+use crate::status::ServiceStatus;
+use crate::time::Time;
+
+use super::Supervisor;
+use super::event::ExitStatus;
+use super::service::{Desired, Reloading, Service, State};
+
+impl Supervisor {
+    pub(super) fn retry(&mut self, index: u32) {
+        if let Some(service) = self.table.get_mut(index) {
+            service.restarts = service.restarts.saturating_add(1);
+        }
+        self.want_required(index);
+        self.enter(
+            index,
+            State::Waiting {
+                on: index,
+                cursor: 0,
+            },
+        );
+        self.mark(index);
+    }
+
+    pub(super) fn describe(&self, id: ServiceId) -> Option<ServiceStatus> {
+        let (index, service) = self.table.by_id(id)?;
+        let definition = service.definition()?;
+        let kind = match definition.kind {
+            Kind::Target => "target",
+            Kind::Simple(_) => "simple",
+            Kind::Notify(_) => "notify",
+            Kind::Oneshot(_) => "oneshot",
+        };
+        Some(ServiceStatus {
+            name: service.name.to_string(),
+            description: definition.description,
+            kind: kind.into(),
+            state: service.state.name(),
+            wanted: service.desired == Desired::Up,
+            reason: self.reason_of(index, service),
+            status_text: service.status_text.as_deref().map(str::to_owned),
+            pid: None,
+            restarts: service.restarts,
+            since_us: micros(service.since),
+            started_us: service.started.map(micros),
+            ready_us: service.ready.map(micros),
+            memory_bytes: None,
+            tasks: None,
+            source: definition.source,
+        })
+    }
+
+    /// The noted reason, or "it failed" where none was noted.
+    pub(super) fn reason(&self, index: u32) -> String {
+        let noted = self.table.get(index).and_then(|s| s.reason.as_deref());
+        noted.unwrap_or("it failed").into()
+    }
+
+    fn reason_of(&self, index: u32, service: &Service) -> Option<String> {
+        match service.state {
+            State::Waiting { on, .. } if on != index => {
+                Some(format!("waits for {}", self.name_of(on)))
+            }
+            State::Leaving { on, .. } if on != index => {
+                Some(format!("waits until {} is down", self.name_of(on)))
+            }
+            State::Up {
+                reload: Reloading::Command | Reloading::Announced,
+                ..
+            } => Some("reads its configuration again".into()),
+            State::Waiting { .. }
+            | State::Leaving { .. }
+            | State::Up {
+                reload: Reloading::No,
+                ..
+            }
+            | State::Down
+            | State::Failed
+            | State::Spawning { .. }
+            | State::Starting(_)
+            | State::Stopping { .. }
+            | State::Backoff => service.reason.as_deref().map(str::to_owned),
+        }
+    }
+}
+
+/// How a process ended, as a clause.
+pub(super) fn ending(status: ExitStatus, out_of_memory: bool) -> String {
+    match status {
+        ExitStatus::Code(0) => "it ended".into(),
+        ExitStatus::Code(code) => format!("it exited with status {code}"),
+        ExitStatus::Signal { .. } if out_of_memory => "it was killed because memory ran out".into(),
+        ExitStatus::Signal {
+            number,
+            core_dumped: true,
+        } => format!("it was killed by signal {number}, core dumped"),
+        ExitStatus::Signal {
+            number,
+            core_dumped: false,
+        } => format!("it was killed by signal {number}"),
+    }
+}
+
+fn micros(time: Time) -> u64 {
+    time.as_nanos() / 1000
+}

@@ -1,0 +1,286 @@
+//! Starting: the queue of marked services, one step of a service, and what blocks it. Not here: how
+//! wishes spread (`propagate`), how a run ends (`stop`), what the shell tells (`outcome`).
+
+use super::Supervisor;
+use super::event::{Action, Change, Outcome};
+use super::requests::Goal;
+use super::service::{BootMark, Desired, End, Manner, Reloading, Run, Service, State};
+use super::topology::Tie;
+
+/// Whether a waiting service may start.
+enum Verdict {
+    Clear,
+    /// Not before `on` has changed.
+    Blocked {
+        on: u32,
+        cursor: u32,
+        /// It will not soon: an attempt of it has failed, and is repeated after a pause.
+        stalled: bool,
+    },
+    /// Not at all, because of `on`.
+    Doomed {
+        on: u32,
+    },
+}
+
+impl Supervisor {
+    /// Puts a service into the queue, unless it is there.
+    pub(super) fn mark(&mut self, index: u32) {
+        if let Some(service) = self.table.get_mut(index)
+            && !service.queued
+        {
+            service.queued = true;
+            self.queue.push_back(index);
+        }
+    }
+
+    /// Works off the queue. It ends: each step either brings its service one state further in a
+    /// circle that only an event can close, or changes nothing and marks nobody.
+    pub(super) fn drain(&mut self) {
+        while let Some(index) = self.queue.pop_front() {
+            if let Some(service) = self.table.get_mut(index) {
+                service.queued = false;
+                self.step(index);
+            }
+        }
+    }
+
+    /// The second phase of an event.
+    pub(super) fn work_off(&mut self) {
+        self.drain();
+        self.settle_boot();
+        self.finish_shutdown();
+    }
+
+    fn step(&mut self, index: u32) {
+        let Some(service) = self.table.get(index) else {
+            return;
+        };
+        match (service.state, service.desired) {
+            (State::Down, Desired::Up) => {
+                self.enter(
+                    index,
+                    State::Waiting {
+                        on: index,
+                        cursor: 0,
+                    },
+                );
+                self.try_start(index, 0);
+            }
+            (State::Waiting { cursor, .. }, Desired::Up) => self.try_start(index, cursor),
+            (State::Waiting { .. } | State::Backoff | State::Failed, Desired::Down) => {
+                self.rest(index);
+            }
+            (State::Spawning { .. } | State::Starting(_) | State::Up { .. }, Desired::Down) => {
+                self.leave(index, End::Asked);
+                self.try_stop(index);
+            }
+            (State::Leaving { .. }, Desired::Up | Desired::Down) => self.try_stop(index),
+            (State::Spawning { .. } | State::Starting(_) | State::Up { .. }, Desired::Up)
+            | (State::Stopping { .. }, Desired::Up | Desired::Down)
+            | (State::Failed | State::Backoff, Desired::Up)
+            | (State::Down, Desired::Down) => {}
+        }
+    }
+
+    /// The one place where a state changes: its timer ends, its neighbours are told.
+    pub(super) fn enter(&mut self, index: u32, state: State) {
+        let now = self.now;
+        let Some(service) = self.table.get_mut(index) else {
+            return;
+        };
+        self.timers.cancel(index, service.deadline.take());
+        let before = service.state;
+        service.state = state;
+        service.since = now;
+        if !state.active()
+            && let Some(next) = service.next.take()
+        {
+            service.kept = *next;
+        }
+        self.shutdown.count(before.active(), state.active());
+        match state {
+            State::Down | State::Failed | State::Backoff | State::Up { .. } => self.wake(index),
+            State::Waiting { .. }
+            | State::Spawning { .. }
+            | State::Starting(_)
+            | State::Leaving { .. }
+            | State::Stopping { .. } => {}
+        }
+    }
+
+    /// Marks the neighbours that wait for `index`.
+    pub(super) fn wake(&mut self, index: u32) {
+        let after = self.topology.successors(index).iter().map(|e| e.other);
+        let before = self.topology.predecessors(index).iter().map(|e| e.other);
+        let beside = self.topology.conflicts(index).iter().copied();
+        for other in after.chain(before).chain(beside) {
+            let Some(service) = self.table.get_mut(other) else {
+                continue;
+            };
+            let waits = match service.state {
+                State::Waiting { on, .. } | State::Leaving { on, .. } => on == index,
+                State::Down
+                | State::Failed
+                | State::Spawning { .. }
+                | State::Starting(_)
+                | State::Up { .. }
+                | State::Stopping { .. }
+                | State::Backoff => false,
+            };
+            if waits && !service.queued {
+                service.queued = true;
+                self.queue.push_back(other);
+            }
+        }
+    }
+
+    fn try_start(&mut self, index: u32, cursor: u32) {
+        match self.look(index, cursor) {
+            Verdict::Clear => self.start(index),
+            Verdict::Doomed { on } => {
+                let cause = self.doom(on);
+                self.fail(index, &cause);
+            }
+            Verdict::Blocked {
+                on,
+                cursor,
+                stalled,
+            } => {
+                if let Some(service) = self.table.get_mut(index) {
+                    service.state = State::Waiting { on, cursor };
+                }
+                if stalled {
+                    self.stall(index, on);
+                }
+            }
+        }
+    }
+
+    /// Looks through the predecessors from `cursor` on and, when none of those blocks, once more
+    /// through the earlier ones, as they may have changed since.
+    fn look(&self, index: u32, cursor: u32) -> Verdict {
+        let edges = self.topology.predecessors(index);
+        let count = u32::try_from(edges.len()).unwrap_or(u32::MAX);
+        let cursor = cursor.min(count);
+        for at in (cursor..count).chain(0..cursor) {
+            let Some(edge) = edges.get(at as usize) else {
+                continue;
+            };
+            let Some(other) = self.table.get(edge.other) else {
+                continue;
+            };
+            let blocked = match edge.tie {
+                Tie::Requires if doomed(other) => return Verdict::Doomed { on: edge.other },
+                Tie::Requires => !matches!(other.state, State::Up { .. }),
+                Tie::Wants | Tie::Order => !other.settled(),
+            };
+            if blocked {
+                return Verdict::Blocked {
+                    on: edge.other,
+                    cursor: at,
+                    stalled: edge.tie == Tie::Requires && other.tried,
+                };
+            }
+        }
+        let rival = self.topology.conflicts(index).iter().find(|other| {
+            let rival = self.table.get(**other);
+            rival.is_some_and(|service| service.state.active())
+        });
+        match rival {
+            Some(on) => Verdict::Blocked {
+                on: *on,
+                cursor: count,
+                stalled: false,
+            },
+            None => Verdict::Clear,
+        }
+    }
+
+    /// Why nothing that requires `on` may start.
+    fn doom(&self, on: u32) -> String {
+        let failed = self
+            .table
+            .get(on)
+            .is_some_and(|service| matches!(service.state, State::Failed));
+        let what = if failed { "failed" } else { "is not wanted" };
+        format!("{}, which it requires, {what}", self.name_of(on))
+    }
+
+    fn start(&mut self, index: u32) {
+        let now = self.now;
+        let Some(service) = self.table.get_mut(index) else {
+            return;
+        };
+        service.reason = None;
+        service.status_text = None;
+        service.started = Some(now);
+        match service.kept.rules.manner {
+            Manner::Target => self.up(index, None),
+            Manner::Simple | Manner::Notify | Manner::Oneshot => {
+                service.runs = service.runs.wrapping_add(1).max(1);
+                service.dirty = true;
+                self.enter(index, State::Spawning { recalled: None });
+                self.announce(index, Change::Starting);
+                if let Some(run) = self.table.run_id(index) {
+                    self.actions.push_back(Action::Spawn { run });
+                }
+            }
+        }
+    }
+
+    /// It is ready.
+    pub(super) fn up(&mut self, index: u32, run: Option<Run>) {
+        let now = self.now;
+        if let Some(service) = self.table.get_mut(index) {
+            service.ready = Some(now);
+            service.tried = false;
+            service.reason = None;
+        }
+        let reload = Reloading::No;
+        self.enter(index, State::Up { run, reload });
+        self.announce(index, Change::Up);
+        self.settle(index);
+        self.answer(index, Goal::Up, &Outcome::Done);
+    }
+
+    /// An attempt has failed, or waits for one that has: nobody waits for it but those that
+    /// require it, and whoever asked for it is told.
+    fn stall(&mut self, index: u32, on: u32) {
+        let Some(service) = self.table.get_mut(index) else {
+            return;
+        };
+        if service.tried {
+            return;
+        }
+        service.tried = true;
+        let cause = format!(
+            "it requires {}, which failed and is tried again",
+            self.name_of(on)
+        );
+        self.settle(index);
+        self.wake(index);
+        self.answer(index, Goal::Up, &Outcome::Failed(cause));
+    }
+
+    /// It is down, or failed, or up, or has been tried: the boot waits no longer for it.
+    pub(super) fn settle(&mut self, index: u32) {
+        if let Some(service) = self.table.get_mut(index)
+            && service.boot == BootMark::Pending
+        {
+            service.boot = BootMark::Settled;
+            self.boot.one_settled();
+        }
+    }
+
+    pub(super) fn announce(&mut self, index: u32, change: Change) {
+        if let Some(service) = self.table.id(index) {
+            self.actions.push_back(Action::Announce { service, change });
+        }
+    }
+}
+
+/// Whether nobody who requires it may start.
+fn doomed(service: &Service) -> bool {
+    service.desired == Desired::Down || matches!(service.state, State::Failed)
+}

@@ -1,0 +1,323 @@
+//! What the shell tells of runs: spawned, exited, emptied, notified, and time. Each handler is one
+//! column of the state table. Not here: what follows for the neighbours.
+
+use crate::id::RunId;
+use crate::notify::Message;
+
+use super::Supervisor;
+use super::event::{Action, Change, ExitStatus, Outcome};
+use super::requests::Goal;
+use super::service::{Desired, End, Manner, Reloading, Run, State};
+use super::timers::Due;
+
+impl Supervisor {
+    pub(super) fn on_spawned(&mut self, run: RunId) {
+        let Some(index) = self.table.by_run(run) else {
+            return;
+        };
+        let Some(service) = self.table.get(index) else {
+            return;
+        };
+        let State::Spawning { recalled } = service.state else {
+            return;
+        };
+        let manner = service.kept.rules.manner;
+        let timeout = service.kept.rules.start_timeout;
+        let wanted = service.desired == Desired::Up && recalled.is_none();
+        if wanted && manner == Manner::Simple {
+            self.up(index, Some(Run::NEW));
+            return;
+        }
+        self.enter(index, State::Starting(Run::NEW));
+        if wanted {
+            self.arm(index, timeout);
+        } else {
+            self.leave(index, recalled.unwrap_or(End::Asked));
+        }
+    }
+
+    pub(super) fn on_spawn_failed(&mut self, run: RunId, cause: &str) {
+        let Some(index) = self.table.by_run(run) else {
+            return;
+        };
+        let Some(service) = self.table.get_mut(index) else {
+            return;
+        };
+        let State::Spawning { recalled } = service.state else {
+            return;
+        };
+        match recalled {
+            Some(end) => self.over(index, end, None),
+            None if service.desired == Desired::Down => self.rest(index),
+            None => {
+                service.reason = Some(cause.into());
+                self.judge(index, false);
+            }
+        }
+    }
+
+    pub(super) fn on_exited(&mut self, run: RunId, status: ExitStatus) {
+        let Some(index) = self.table.by_run(run) else {
+            return;
+        };
+        let Some(service) = self.table.get_mut(index) else {
+            return;
+        };
+        let Some(run) = service.state.run_mut() else {
+            return;
+        };
+        if run.exited.is_some() {
+            return;
+        }
+        run.exited = Some(status);
+        let run = *run;
+        let clean = status == ExitStatus::Code(0);
+        match service.state {
+            State::Starting(_) if service.kept.rules.manner == Manner::Oneshot && clean => {
+                self.up(index, (!run.over()).then_some(run));
+            }
+            State::Starting(_) => {
+                let why = super::inform::ending(status, run.out_of_memory);
+                self.set_reason(index, &format!("{why} before it was ready"));
+                self.clean_up(index, run, End::Itself);
+            }
+            State::Up { .. } => self.ended(index, run, status),
+            State::Leaving { .. } => self.absorb(index),
+            State::Stopping { end, killed, .. } => {
+                if end == End::Itself {
+                    self.note_end(index, status, run.out_of_memory);
+                }
+                if run.over() || !killed {
+                    self.clean_up(index, run, end);
+                }
+            }
+            State::Down
+            | State::Failed
+            | State::Waiting { .. }
+            | State::Spawning { .. }
+            | State::Backoff => {}
+        }
+    }
+
+    /// The main process of a service that is up has ended by itself.
+    fn ended(&mut self, index: u32, run: Run, status: ExitStatus) {
+        self.answer_reload(index, "it ended");
+        self.note_end(index, status, run.out_of_memory);
+        self.clean_up(index, run, End::Itself);
+    }
+
+    fn note_end(&mut self, index: u32, status: ExitStatus, out_of_memory: bool) {
+        if status != ExitStatus::Code(0) {
+            self.set_reason(index, &super::inform::ending(status, out_of_memory));
+        }
+    }
+
+    pub(super) fn on_emptied(&mut self, run: RunId) {
+        let Some(index) = self.table.by_run(run) else {
+            return;
+        };
+        let Some(service) = self.table.get_mut(index) else {
+            return;
+        };
+        let Some(run) = service.state.run_mut() else {
+            return;
+        };
+        run.emptied = true;
+        let run = *run;
+        match service.state {
+            State::Up { .. } | State::Leaving { .. } => self.absorb(index),
+            State::Stopping { end, .. } if run.over() => self.over(index, end, run.exited),
+            State::Stopping { .. }
+            | State::Starting(_)
+            | State::Down
+            | State::Failed
+            | State::Waiting { .. }
+            | State::Spawning { .. }
+            | State::Backoff => {}
+        }
+    }
+
+    /// A run that is over while its service is still held up, or waits for its turn to stop, is
+    /// forgotten: nothing is left to be stopped.
+    fn absorb(&mut self, index: u32) {
+        let Some(service) = self.table.get_mut(index) else {
+            return;
+        };
+        match &mut service.state {
+            State::Up { run, .. } | State::Leaving { run, .. } => {
+                if run.is_some_and(|run| run.over()) {
+                    *run = None;
+                }
+            }
+            State::Down
+            | State::Failed
+            | State::Waiting { .. }
+            | State::Spawning { .. }
+            | State::Starting(_)
+            | State::Stopping { .. }
+            | State::Backoff => {}
+        }
+    }
+
+    pub(super) fn on_out_of_memory(&mut self, run: RunId) {
+        if let Some(index) = self.table.by_run(run)
+            && let Some(service) = self.table.get_mut(index)
+            && let Some(run) = service.state.run_mut()
+        {
+            run.out_of_memory = true;
+        }
+    }
+
+    pub(super) fn on_notified(&mut self, run: RunId, message: Message, from_main: bool) {
+        let Some(index) = self.table.by_run(run) else {
+            return;
+        };
+        match message {
+            Message::Ready => self.on_ready(index),
+            Message::Reloading => self.on_reloading(index),
+            Message::Stopping => self.on_stopping(index),
+            Message::Status(text) => {
+                if let Some(service) = self.table.get_mut(index) {
+                    service.status_text = (!text.is_empty()).then(|| text.into_boxed_str());
+                }
+            }
+            Message::MainPid(pid) => {
+                let alive = self
+                    .table
+                    .get_mut(index)
+                    .and_then(|service| service.state.run_mut())
+                    .is_some_and(|run| run.exited.is_none());
+                if from_main && alive {
+                    self.actions.push_back(Action::Adopt { run, pid });
+                }
+            }
+            Message::Ignored(_) => {}
+        }
+    }
+
+    fn on_ready(&mut self, index: u32) {
+        let Some(service) = self.table.get_mut(index) else {
+            return;
+        };
+        match &mut service.state {
+            State::Starting(run) if service.kept.rules.manner == Manner::Notify => {
+                let run = *run;
+                self.up(index, Some(run));
+            }
+            State::Up { reload, .. } if *reload == Reloading::Announced => {
+                *reload = Reloading::No;
+            }
+            State::Up { .. }
+            | State::Starting(_)
+            | State::Down
+            | State::Failed
+            | State::Waiting { .. }
+            | State::Spawning { .. }
+            | State::Leaving { .. }
+            | State::Stopping { .. }
+            | State::Backoff => {}
+        }
+    }
+
+    fn on_reloading(&mut self, index: u32) {
+        let Some(service) = self.table.get_mut(index) else {
+            return;
+        };
+        match &mut service.state {
+            State::Up { reload, .. } if *reload == Reloading::No => {
+                *reload = Reloading::Announced;
+            }
+            State::Up { .. }
+            | State::Starting(_)
+            | State::Down
+            | State::Failed
+            | State::Waiting { .. }
+            | State::Spawning { .. }
+            | State::Leaving { .. }
+            | State::Stopping { .. }
+            | State::Backoff => {}
+        }
+    }
+
+    /// It ends by itself and says so: it gets the time of a stop, and no signal.
+    fn on_stopping(&mut self, index: u32) {
+        let Some(service) = self.table.get(index) else {
+            return;
+        };
+        let (State::Starting(run) | State::Up { run: Some(run), .. }) = service.state else {
+            return;
+        };
+        if run.exited.is_some() {
+            return;
+        }
+        let early = matches!(service.state, State::Starting(_));
+        let timeout = service.kept.rules.stop_timeout;
+        self.answer_reload(index, "it is stopping");
+        let (end, killed) = (End::Itself, false);
+        self.enter(index, State::Stopping { run, end, killed });
+        if early {
+            self.set_reason(index, "it stopped before it was ready");
+        }
+        self.arm(index, timeout);
+        self.announce(index, Change::Stopping);
+    }
+
+    pub(super) fn on_reload_ended(&mut self, run: RunId, outcome: Result<(), String>) {
+        let Some(index) = self.table.by_run(run) else {
+            return;
+        };
+        let Some(service) = self.table.get_mut(index) else {
+            return;
+        };
+        let State::Up { reload, .. } = &mut service.state else {
+            return;
+        };
+        if *reload != Reloading::Command {
+            return;
+        }
+        *reload = Reloading::No;
+        self.timers.cancel(index, service.deadline.take());
+        let answer = match outcome {
+            Ok(()) => Outcome::Done,
+            Err(cause) => Outcome::Failed(cause),
+        };
+        self.answer(index, Goal::Reload, &answer);
+    }
+
+    pub(super) fn on_tick(&mut self) {
+        while let Some(due) = self.timers.pop(self.now) {
+            match due {
+                Due::Service(index) => self.on_deadline(index),
+                Due::Shutdown => self.on_shutdown_limit(),
+            }
+            // Each timer meets the world as the one before it left it.
+            self.drain();
+        }
+    }
+
+    fn on_deadline(&mut self, index: u32) {
+        let Some(service) = self.table.get_mut(index) else {
+            return;
+        };
+        service.deadline = None;
+        match service.state {
+            State::Starting(_) => {
+                let limit = service.kept.rules.start_timeout;
+                self.set_reason(index, &format!("it was not ready within {limit:?}"));
+                self.leave(index, End::Timeout);
+            }
+            State::Up { .. } => {
+                let limit = service.kept.rules.start_timeout;
+                let cause = format!("its reload command did not end within {limit:?}");
+                self.answer(index, Goal::Reload, &Outcome::Failed(cause));
+            }
+            State::Stopping { .. } => self.kill(index),
+            State::Backoff => self.retry(index),
+            State::Down
+            | State::Failed
+            | State::Waiting { .. }
+            | State::Spawning { .. }
+            | State::Leaving { .. } => {}
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! How wishes spread along the relations, before anything is done about them. Work lists, no
+//! recursion: each visits a service at most once. Not here: the steps that follow (`machine`, `stop`).
+
+use std::collections::BTreeSet;
+
+use super::Supervisor;
+use super::event::Outcome;
+use super::requests::Goal;
+use super::service::{Desired, End, State};
+use super::topology::Tie;
+
+impl Supervisor {
+    /// Somebody wants `root` up: it, and all it requires and wants. Old failures are forgotten, and
+    /// pauses end.
+    pub(super) fn want(&mut self, root: u32) {
+        let mut seen = BTreeSet::from([root]);
+        let mut work = vec![root];
+        while let Some(index) = work.pop() {
+            let Some(service) = self.table.get(index) else {
+                continue;
+            };
+            let up = matches!(service.state, State::Up { .. }) && service.desired == Desired::Up;
+            if up && index != root {
+                continue;
+            }
+            self.wish_up(index);
+            for edge in self.topology.predecessors(index) {
+                match edge.tie {
+                    Tie::Requires | Tie::Wants => {
+                        if seen.insert(edge.other) {
+                            work.push(edge.other);
+                        }
+                    }
+                    Tie::Order => {}
+                }
+            }
+        }
+    }
+
+    fn wish_up(&mut self, index: u32) {
+        let Some(service) = self.table.get_mut(index) else {
+            return;
+        };
+        let flipped = service.desired == Desired::Down;
+        service.desired = Desired::Up;
+        match &mut service.state {
+            State::Up { .. } => {}
+            State::Failed | State::Backoff | State::Down => {
+                service.failures = 0;
+                service.restarts = 0;
+                service.tried = false;
+            }
+            State::Leaving { end, .. } | State::Stopping { end, .. } => {
+                *end = End::Asked;
+                service.failures = 0;
+                service.tried = false;
+            }
+            State::Waiting { .. } | State::Spawning { .. } | State::Starting(_) => {
+                service.tried = false;
+            }
+        }
+        if matches!(service.state, State::Failed | State::Backoff) {
+            self.enter(index, State::Down);
+        }
+        if flipped {
+            self.answer(index, Goal::Down, &Outcome::Superseded);
+        }
+        self.mark(index);
+        self.oust(index);
+    }
+
+    /// What cannot run beside `index` is stopped.
+    fn oust(&mut self, index: u32) {
+        for at in 0.. {
+            let Some(rival) = self.topology.conflicts(index).get(at).copied() else {
+                break;
+            };
+            let held = self.table.get(rival).is_some_and(|service| {
+                service.desired == Desired::Up && !matches!(service.state, State::Failed)
+            });
+            if held {
+                let name = self.name_of(index);
+                self.unwant(
+                    rival,
+                    &format!("{name} was started, which it conflicts with"),
+                );
+            }
+        }
+    }
+
+    /// A service starts again by itself: what it requires and what ended well meanwhile does too.
+    pub(super) fn want_required(&mut self, root: u32) {
+        let mut seen = BTreeSet::from([root]);
+        let mut work = vec![root];
+        while let Some(index) = work.pop() {
+            for at in 0.. {
+                let Some(edge) = self.topology.predecessors(index).get(at).copied() else {
+                    break;
+                };
+                let ended = self.table.get(edge.other).is_some_and(|service| {
+                    service.desired == Desired::Down && matches!(service.state, State::Down)
+                });
+                if edge.tie == Tie::Requires && ended && seen.insert(edge.other) {
+                    self.wish_up(edge.other);
+                    work.push(edge.other);
+                }
+            }
+        }
+    }
+
+    /// Nobody shall want `root` up, nor anything that requires it.
+    pub(super) fn unwant(&mut self, root: u32, why: &str) {
+        let mut work = vec![root];
+        while let Some(index) = work.pop() {
+            let Some(service) = self.table.get(index) else {
+                continue;
+            };
+            let failed = matches!(service.state, State::Failed);
+            let wanted = service.desired == Desired::Up;
+            if index != root && (failed || !wanted) {
+                continue;
+            }
+            if index == root {
+                self.set_reason(index, why);
+            } else {
+                let cause = format!("{}, which it requires, was stopped", self.name_of(root));
+                self.set_reason(index, &cause);
+            }
+            if wanted {
+                self.wish_down(index);
+            }
+            let above = self.topology.successors(index).iter();
+            work.extend(
+                above
+                    .filter(|edge| edge.tie == Tie::Requires)
+                    .map(|edge| edge.other),
+            );
+        }
+    }
+
+    /// Not wanted any more; who waits for it need not.
+    pub(super) fn wish_down(&mut self, index: u32) {
+        let Some(service) = self.table.get_mut(index) else {
+            return;
+        };
+        service.desired = Desired::Down;
+        self.mark(index);
+        self.wake(index);
+        self.answer(index, Goal::Up, &Outcome::Superseded);
+    }
+
+    /// `root` failed for good: all that require it and run are stopped, and fail.
+    pub(super) fn propagate_failure(&mut self, root: u32) {
+        let mut work = vec![root];
+        while let Some(index) = work.pop() {
+            for at in 0.. {
+                let Some(edge) = self.topology.successors(index).get(at).copied() else {
+                    break;
+                };
+                let held = self.table.get(edge.other).is_some_and(|s| held(&s.state));
+                if edge.tie == Tie::Requires && held {
+                    let cause = format!("{}, which it requires, failed", self.name_of(root));
+                    self.set_reason(edge.other, &cause);
+                    self.leave(edge.other, End::Dependency);
+                    work.push(edge.other);
+                }
+            }
+        }
+    }
+
+    /// `root` and all that require it and run go down, and come up again as they are wanted still.
+    pub(super) fn bounce(&mut self, root: u32) {
+        let mut work = vec![root];
+        while let Some(index) = work.pop() {
+            self.leave(index, End::Asked);
+            for at in 0.. {
+                let Some(edge) = self.topology.successors(index).get(at).copied() else {
+                    break;
+                };
+                let held = self
+                    .table
+                    .get(edge.other)
+                    .is_some_and(|s| held(&s.state) && s.desired == Desired::Up);
+                if edge.tie == Tie::Requires && held {
+                    self.leave(edge.other, End::Asked);
+                    work.push(edge.other);
+                }
+            }
+        }
+    }
+
+    pub(super) fn name_of(&self, index: u32) -> String {
+        let service = self.table.get(index);
+        service.map_or_else(|| "a service".into(), |s| s.name.to_string())
+    }
+
+    pub(super) fn set_reason(&mut self, index: u32, reason: &str) {
+        if let Some(service) = self.table.get_mut(index) {
+            service.reason = Some(reason.into());
+        }
+    }
+}
+
+/// Whether it runs or is up, and is not yet on its way down.
+fn held(state: &State) -> bool {
+    match state {
+        State::Spawning { recalled } => recalled.is_none(),
+        State::Starting(_) | State::Up { .. } => true,
+        State::Down
+        | State::Failed
+        | State::Waiting { .. }
+        | State::Leaving { .. }
+        | State::Stopping { .. }
+        | State::Backoff => false,
+    }
+}

@@ -1,0 +1,298 @@
+//! One service: its state with the payload of each, and the rules of it that are needed at all
+//! times. Not here: transitions (`machine`, `outcome`, `stop`) and neighbours (`topology`).
+
+use crate::definition::{Definition, Kind, Reload, Restart, Signal};
+use crate::id::ServiceName;
+use crate::status::StateName;
+use crate::time::{Duration, Time};
+
+use super::event::ExitStatus;
+
+/// Whether the service is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Desired {
+    Up,
+    Down,
+}
+
+/// What a service is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Nothing of it runs.
+    Down,
+    /// Nothing of it runs, and it is left alone until somebody wants it anew.
+    Failed,
+    /// To be started, when the neighbour `on` has changed. `cursor` is how many predecessors have
+    /// been looked at and do not block.
+    Waiting { on: u32, cursor: u32 },
+    /// Its process has been asked for. `recalled`: to be stopped as soon as there is an answer.
+    Spawning { recalled: Option<End> },
+    /// It runs and is not ready.
+    Starting(Run),
+    /// It is ready. A target, and a oneshot that is done, has no run.
+    Up { run: Option<Run>, reload: Reloading },
+    /// To be stopped, when the neighbour `on` has gone before.
+    Leaving {
+        run: Option<Run>,
+        end: End,
+        on: u32,
+        cursor: u32,
+    },
+    /// Being stopped, or ended by itself: waits until nothing is left of the run.
+    Stopping { run: Run, end: End, killed: bool },
+    /// Ended badly; started again when its timer is due.
+    Backoff,
+}
+
+/// A process tree that exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Run {
+    /// How the main process ended, once it has.
+    pub(super) exited: Option<ExitStatus>,
+    /// The cgroup has no process any more.
+    pub(super) emptied: bool,
+    /// The OOM killer was there.
+    pub(super) out_of_memory: bool,
+}
+
+impl Run {
+    pub(super) const NEW: Self = Self {
+        exited: None,
+        emptied: false,
+        out_of_memory: false,
+    };
+
+    /// Main process reaped and cgroup empty: the run is over.
+    pub(super) const fn over(&self) -> bool {
+        self.exited.is_some() && self.emptied
+    }
+}
+
+/// Whether the service reads its configuration again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reloading {
+    No,
+    /// It said so itself.
+    Announced,
+    /// Its reload command runs.
+    Command,
+}
+
+/// Why a run is being ended, and so what follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Somebody asked: down, or up again if wanted again.
+    Asked,
+    /// What it requires failed: failed.
+    Dependency,
+    /// By itself: the restart policy decides on the exit status.
+    Itself,
+    /// It was not ready in time: the restart policy decides on a failure.
+    Timeout,
+}
+
+impl State {
+    /// Whether the service holds anything: from the spawn until the run is over, and while up.
+    pub(super) const fn active(&self) -> bool {
+        match self {
+            Self::Spawning { .. }
+            | Self::Starting(_)
+            | Self::Up { .. }
+            | Self::Leaving { .. }
+            | Self::Stopping { .. } => true,
+            Self::Down | Self::Failed | Self::Waiting { .. } | Self::Backoff => false,
+        }
+    }
+
+    /// Whether a run of it may have processes.
+    pub(super) const fn occupied(&self) -> bool {
+        match self {
+            Self::Spawning { .. } | Self::Starting(_) | Self::Stopping { .. } => true,
+            Self::Up { run, .. } | Self::Leaving { run, .. } => run.is_some(),
+            Self::Down | Self::Failed | Self::Waiting { .. } | Self::Backoff => false,
+        }
+    }
+
+    /// The run, while it has one that was answered with `Spawned`.
+    pub(super) const fn run_mut(&mut self) -> Option<&mut Run> {
+        match self {
+            Self::Starting(run) | Self::Stopping { run, .. } => Some(run),
+            Self::Up { run, .. } | Self::Leaving { run, .. } => run.as_mut(),
+            Self::Down
+            | Self::Failed
+            | Self::Waiting { .. }
+            | Self::Spawning { .. }
+            | Self::Backoff => None,
+        }
+    }
+
+    pub(super) const fn name(&self) -> StateName {
+        match self {
+            Self::Down => StateName::Down,
+            Self::Failed => StateName::Failed,
+            Self::Waiting { .. } => StateName::Waiting,
+            Self::Spawning { recalled: None } | Self::Starting(_) => StateName::Starting,
+            Self::Up { .. } => StateName::Up,
+            Self::Spawning { recalled: Some(_) } | Self::Leaving { .. } | Self::Stopping { .. } => {
+                StateName::Stopping
+            }
+            Self::Backoff => StateName::Backoff,
+        }
+    }
+}
+
+/// What starting means, without the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Manner {
+    Target,
+    Simple,
+    Notify,
+    Oneshot,
+}
+
+/// How it is told to read its configuration again, without the command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReloadBy {
+    Nothing,
+    Signal(Signal),
+    Command,
+}
+
+/// The part of a definition that transitions need, unpacked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Rules {
+    pub(super) manner: Manner,
+    pub(super) reload: ReloadBy,
+    pub(super) stop_signal: Signal,
+    pub(super) stop_timeout: Duration,
+    pub(super) start_timeout: Duration,
+    pub(super) restart: Restart,
+}
+
+/// A definition as the supervisor keeps it.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) rules: Rules,
+    /// The whole definition in postcard's encoding: a fifth of its size in memory.
+    pub(super) packed: Box<[u8]>,
+}
+
+impl Kept {
+    pub(super) fn new(definition: &Definition) -> Self {
+        let manner = match &definition.kind {
+            Kind::Target => Manner::Target,
+            Kind::Simple(_) => Manner::Simple,
+            Kind::Notify(_) => Manner::Notify,
+            Kind::Oneshot(_) => Manner::Oneshot,
+        };
+        let reload = match definition.kind.program().map(|program| &program.reload) {
+            None | Some(None) => ReloadBy::Nothing,
+            Some(Some(Reload::Signal(signal))) => ReloadBy::Signal(*signal),
+            Some(Some(Reload::Command(_))) => ReloadBy::Command,
+        };
+        Self {
+            rules: Rules {
+                manner,
+                reload,
+                stop_signal: definition.stop.signal,
+                stop_timeout: definition.stop.timeout,
+                start_timeout: definition.start_timeout,
+                restart: definition.restart.clone(),
+            },
+            packed: postcard::to_allocvec(definition)
+                .unwrap_or_default()
+                .into_boxed_slice(),
+        }
+    }
+}
+
+/// A service in its place.
+#[derive(Debug)]
+pub(super) struct Service {
+    pub(super) name: ServiceName,
+    pub(super) kept: Kept,
+    /// The definition that a reload brought while a run goes on.
+    pub(super) next: Option<Box<Kept>>,
+    pub(super) desired: Desired,
+    pub(super) state: State,
+    /// Counts the spawns.
+    pub(super) runs: u32,
+    /// Failures in a row.
+    pub(super) failures: u32,
+    /// Starts by itself since the last start by hand.
+    pub(super) restarts: u32,
+    /// Since it was last wanted anew, an attempt has failed, or waits for one that has: nobody but
+    /// those that require it waits for it any longer.
+    pub(super) tried: bool,
+    /// It is in the queue.
+    pub(super) queued: bool,
+    /// It is not in the newest graph: freed when down.
+    pub(super) removed: bool,
+    /// Its cgroup and directories may exist.
+    pub(super) dirty: bool,
+    /// Whether the boot waits for it.
+    pub(super) boot: BootMark,
+    /// When it came into its state.
+    pub(super) since: Time,
+    /// When it was last spawned.
+    pub(super) started: Option<Time>,
+    /// When it was last ready.
+    pub(super) ready: Option<Time>,
+    /// When its timer is due.
+    pub(super) deadline: Option<Time>,
+    /// Why it is in its state.
+    pub(super) reason: Option<Box<str>>,
+    /// What it says of itself.
+    pub(super) status_text: Option<Box<str>>,
+}
+
+/// Whether a service belongs to the boot target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BootMark {
+    No,
+    Pending,
+    Settled,
+}
+
+impl Service {
+    pub(super) fn new(name: ServiceName, kept: Kept, now: Time) -> Self {
+        Self {
+            name,
+            kept,
+            next: None,
+            desired: Desired::Down,
+            state: State::Down,
+            runs: 0,
+            failures: 0,
+            restarts: 0,
+            tried: false,
+            queued: false,
+            removed: false,
+            dirty: false,
+            boot: BootMark::No,
+            since: now,
+            started: None,
+            ready: None,
+            deadline: None,
+            reason: None,
+            status_text: None,
+        }
+    }
+
+    pub(super) fn definition(&self) -> Option<Definition> {
+        postcard::from_bytes(&self.kept.packed).ok()
+    }
+
+    /// Whether somebody who only comes after it need not wait for it.
+    pub(super) fn settled(&self) -> bool {
+        match self.state {
+            State::Up { .. } | State::Failed | State::Backoff => true,
+            State::Down => self.desired == Desired::Down,
+            State::Waiting { .. }
+            | State::Spawning { .. }
+            | State::Starting(_)
+            | State::Leaving { .. }
+            | State::Stopping { .. } => self.tried || self.desired == Desired::Down,
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Stopping, and how runs end: who goes first, signal, kill, and what follows when nothing is left.
+//! Not here: how the wish to stop spreads (`propagate`), arithmetic of pauses (`restart`).
+
+use super::Supervisor;
+use super::event::{Action, Change, ExitStatus, Outcome};
+use super::requests::Goal;
+use super::restart::{Sequel, sequel};
+use super::service::{Desired, End, Run, Service, State};
+
+impl Supervisor {
+    /// Takes a service that runs or is up on its way down. Its turn comes in [`Self::try_stop`].
+    pub(super) fn leave(&mut self, index: u32, end: End) {
+        let Some(service) = self.table.get_mut(index) else {
+            return;
+        };
+        let run = match &mut service.state {
+            State::Spawning { recalled } => {
+                recalled.get_or_insert(end);
+                return;
+            }
+            State::Starting(run) => Some(*run),
+            State::Up { run, .. } => *run,
+            State::Down
+            | State::Failed
+            | State::Waiting { .. }
+            | State::Leaving { .. }
+            | State::Stopping { .. }
+            | State::Backoff => return,
+        };
+        self.enter(
+            index,
+            State::Leaving {
+                run,
+                end,
+                on: index,
+                cursor: 0,
+            },
+        );
+        self.answer_reload(index, "it is being stopped");
+        if run.is_some() {
+            self.announce(index, Change::Stopping);
+        }
+        self.mark(index);
+    }
+
+    /// Stops a leaving service, when all that come after it and stop as well are gone.
+    pub(super) fn try_stop(&mut self, index: u32) {
+        let Some(service) = self.table.get(index) else {
+            return;
+        };
+        let State::Leaving {
+            run, end, cursor, ..
+        } = service.state
+        else {
+            return;
+        };
+        // Past the bound of a shutdown nobody waits for anybody.
+        let killing = self.killing();
+        if let Some((on, cursor)) = self.still_above(index, cursor)
+            && !killing
+        {
+            if let Some(service) = self.table.get_mut(index) {
+                service.state = State::Leaving {
+                    run,
+                    end,
+                    on,
+                    cursor,
+                };
+            }
+            return;
+        }
+        match run {
+            None => self.over(index, end, None),
+            Some(run) if killing || run.exited.is_some() => self.clean_up(index, run, end),
+            Some(run) => self.ask_to_stop(index, run, end),
+        }
+    }
+
+    /// A successor in the order that is on its way down and not there yet.
+    fn still_above(&self, index: u32, cursor: u32) -> Option<(u32, u32)> {
+        let edges = self.topology.successors(index);
+        let count = u32::try_from(edges.len()).unwrap_or(u32::MAX);
+        let cursor = cursor.min(count);
+        (cursor..count).chain(0..cursor).find_map(|at| {
+            let edge = edges.get(at as usize)?;
+            let leaving = going_down(self.table.get(edge.other)?);
+            leaving.then_some((edge.other, at))
+        })
+    }
+
+    /// Signal to the main process, and a time limit.
+    pub(super) fn ask_to_stop(&mut self, index: u32, run: Run, end: End) {
+        let killed = false;
+        self.enter(index, State::Stopping { run, end, killed });
+        let Some(service) = self.table.get(index) else {
+            return;
+        };
+        let signal = service.kept.rules.stop_signal;
+        let timeout = service.kept.rules.stop_timeout;
+        if let Some(run) = self.table.run_id(index) {
+            self.actions.push_back(Action::Signal { run, signal });
+        }
+        self.arm(index, timeout);
+    }
+
+    /// The main process is gone, or must go: whatever is left is killed.
+    pub(super) fn clean_up(&mut self, index: u32, run: Run, end: End) {
+        if run.over() {
+            self.over(index, end, run.exited);
+            return;
+        }
+        let killed = true;
+        self.enter(index, State::Stopping { run, end, killed });
+        if !run.emptied
+            && let Some(run) = self.table.run_id(index)
+        {
+            self.actions.push_back(Action::KillAll { run });
+        }
+    }
+
+    /// Nothing is left of the run.
+    pub(super) fn over(&mut self, index: u32, end: End, exited: Option<ExitStatus>) {
+        let Some(service) = self.table.get(index) else {
+            return;
+        };
+        match (service.desired, end) {
+            (Desired::Down, End::Asked | End::Dependency | End::Itself | End::Timeout) => {
+                self.rest(index);
+            }
+            (Desired::Up, End::Asked) => {
+                self.enter(index, State::Down);
+                self.mark(index);
+            }
+            (Desired::Up, End::Dependency) => {
+                let cause = self.reason(index);
+                self.fail(index, &cause);
+            }
+            (Desired::Up, End::Itself) => {
+                // A service that must tell that it is ready, and ended before, has failed, whatever
+                // its exit code. The reason was noted when it ended.
+                let clean = exited == Some(ExitStatus::Code(0)) && service.reason.is_none();
+                self.judge(index, clean);
+            }
+            (Desired::Up, End::Timeout) => self.judge(index, false),
+        }
+    }
+
+    /// It ended by itself: its restart policy decides what follows.
+    pub(super) fn judge(&mut self, index: u32, clean: bool) {
+        let now = self.now;
+        let Some(service) = self.table.get_mut(index) else {
+            return;
+        };
+        let up_since = service
+            .ready
+            .filter(|ready| service.started <= Some(*ready));
+        let reset_after = service.kept.rules.restart.reset_after;
+        if clean || up_since.is_some_and(|since| now.since(since) >= reset_after) {
+            service.failures = 0;
+        }
+        if !clean {
+            service.failures = service.failures.saturating_add(1);
+        }
+        let restart = &service.kept.rules.restart;
+        match sequel(restart, clean, service.failures) {
+            Sequel::Rest => {
+                service.desired = Desired::Down;
+                self.rest(index);
+            }
+            Sequel::Again(pause) => {
+                service.tried = true;
+                let cause = service.reason.as_deref().unwrap_or("it ended");
+                let cause: String = cause.into();
+                self.enter(index, State::Backoff);
+                self.arm(index, pause);
+                self.settle(index);
+                let told = format!("{cause}; it is tried again");
+                self.announce(index, Change::Backoff { cause, pause });
+                self.answer(index, Goal::Up, &Outcome::Failed(told));
+            }
+            Sequel::GiveUp => {
+                let cause = self.reason(index);
+                self.fail(index, &cause);
+            }
+        }
+    }
+
+    /// It is down, and stays so.
+    pub(super) fn rest(&mut self, index: u32) {
+        self.enter(index, State::Down);
+        self.announce(index, Change::Down);
+        self.release(index);
+        self.settle(index);
+        self.answer(index, Goal::Down, &Outcome::Done);
+        let ended = Outcome::Failed("it ended without becoming ready".into());
+        self.answer(index, Goal::Up, &ended);
+        self.answer_reload(index, "it ended");
+        if self.table.get(index).is_some_and(|s| s.removed) {
+            self.table.condemn(index);
+        }
+    }
+
+    /// It failed and is left alone; those that require it and run are stopped.
+    pub(super) fn fail(&mut self, index: u32, cause: &str) {
+        if let Some(service) = self.table.get_mut(index) {
+            service.reason = Some(cause.into());
+            service.tried = true;
+        }
+        self.enter(index, State::Failed);
+        let told: String = cause.into();
+        self.announce(index, Change::Failed { cause: told });
+        self.release(index);
+        self.settle(index);
+        self.answer(index, Goal::Up, &Outcome::Failed(cause.into()));
+        self.answer_reload(index, cause);
+        self.propagate_failure(index);
+    }
+
+    fn release(&mut self, index: u32) {
+        let id = self.table.id(index);
+        if let Some(service) = self.table.get_mut(index)
+            && let Some(id) = id
+            && service.dirty
+        {
+            service.dirty = false;
+            self.actions.push_back(Action::Release { service: id });
+        }
+    }
+
+    /// Kills what has not stopped in time.
+    pub(super) fn kill(&mut self, index: u32) {
+        let Some(service) = self.table.get(index) else {
+            return;
+        };
+        match service.state {
+            State::Stopping {
+                run,
+                end,
+                killed: false,
+            } => {
+                self.announce(index, Change::Killed);
+                self.clean_up(index, run, end);
+            }
+            State::Leaving {
+                run: Some(run),
+                end,
+                ..
+            } => {
+                self.announce(index, Change::Killed);
+                self.clean_up(index, run, end);
+            }
+            State::Leaving { run: None, end, .. } => self.over(index, end, None),
+            State::Down
+            | State::Failed
+            | State::Waiting { .. }
+            | State::Spawning { .. }
+            | State::Starting(_)
+            | State::Up { .. }
+            | State::Stopping { killed: true, .. }
+            | State::Backoff => {}
+        }
+    }
+}
+
+/// Whether it is on its way down and holds something still.
+fn going_down(service: &Service) -> bool {
+    match service.state {
+        State::Leaving { .. } | State::Stopping { .. } => true,
+        State::Spawning { recalled } => recalled.is_some() || service.desired == Desired::Down,
+        State::Starting(_) | State::Up { .. } => service.desired == Desired::Down,
+        State::Down | State::Failed | State::Waiting { .. } | State::Backoff => false,
+    }
+}

@@ -1,0 +1,173 @@
+//! The table of services: places, generations, names. Not here: what services do.
+
+use std::collections::BTreeMap;
+
+use crate::id::{RunId, ServiceId};
+
+use super::service::Service;
+
+/// A place: who is in it, and how many have been.
+#[derive(Debug)]
+struct Place {
+    generation: u32,
+    service: Option<Box<Service>>,
+}
+
+/// All places. Index and generation together name a service for good.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    places: Vec<Place>,
+    free: Vec<u32>,
+    /// Places to be freed at the next event: the shell still asks for their names until then.
+    dying: Vec<u32>,
+    /// Indices by name; those that a reload removed and that still run included.
+    names: Vec<u32>,
+    /// How many are removed and still run.
+    removed: usize,
+}
+
+impl Table {
+    pub(super) fn get(&self, index: u32) -> Option<&Service> {
+        self.places.get(index as usize)?.service.as_deref()
+    }
+
+    pub(super) fn get_mut(&mut self, index: u32) -> Option<&mut Service> {
+        self.places.get_mut(index as usize)?.service.as_deref_mut()
+    }
+
+    /// The service `id` names, unless its place has been given to another.
+    pub(super) fn by_id(&self, id: ServiceId) -> Option<(u32, &Service)> {
+        let place = self.places.get(id.index as usize)?;
+        let service = place.service.as_deref()?;
+        (place.generation == id.generation).then_some((id.index, service))
+    }
+
+    /// The place of `run`, if it is the service's present run. Whatever else speaks is late.
+    pub(super) fn by_run(&self, run: RunId) -> Option<u32> {
+        let (index, service) = self.by_id(run.service)?;
+        (service.runs == run.run && service.state.occupied()).then_some(index)
+    }
+
+    pub(super) fn id(&self, index: u32) -> Option<ServiceId> {
+        let place = self.places.get(index as usize)?;
+        place.service.as_ref()?;
+        Some(ServiceId {
+            index,
+            generation: place.generation,
+        })
+    }
+
+    pub(super) fn run_id(&self, index: u32) -> Option<RunId> {
+        Some(RunId {
+            service: self.id(index)?,
+            run: self.get(index)?.runs,
+        })
+    }
+
+    /// All places in use.
+    pub(super) fn indices(&self) -> core::ops::Range<u32> {
+        0..u32::try_from(self.places.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Services of the newest graph, by name.
+    pub(super) fn sorted(&self) -> impl Iterator<Item = ServiceId> + '_ {
+        self.names
+            .iter()
+            .filter(|index| self.get(**index).is_some_and(|service| !service.removed))
+            .filter_map(|index| self.id(*index))
+    }
+
+    /// The service of that name in the newest graph.
+    pub(super) fn lookup(&self, name: &str) -> Option<u32> {
+        let index = self.lookup_any(name)?;
+        (!self.get(index)?.removed).then_some(index)
+    }
+
+    /// The service of that name, even if it has been removed and still runs.
+    pub(super) fn lookup_any(&self, name: &str) -> Option<u32> {
+        let name_of = |index: &u32| self.get(*index).map_or("", |service| service.name.as_str());
+        let found = self
+            .names
+            .binary_search_by(|index| name_of(index).cmp(name));
+        found.ok().and_then(|at| self.names.get(at).copied())
+    }
+
+    /// Puts a service into a free place. Its name is found after [`Self::sort`] only.
+    pub(super) fn insert(&mut self, service: Box<Service>) -> u32 {
+        if let Some(index) = self.free.pop()
+            && let Some(place) = self.places.get_mut(index as usize)
+        {
+            place.service = Some(service);
+            return index;
+        }
+        let index = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
+        self.places.push(Place {
+            generation: 1,
+            service: Some(service),
+        });
+        index
+    }
+
+    /// Orders the names anew, after services came or went.
+    pub(super) fn sort(&mut self) {
+        let by_name: BTreeMap<&str, u32> = self
+            .indices()
+            .filter_map(|index| Some((self.get(index)?.name.as_str(), index)))
+            .collect();
+        self.names = by_name.into_values().collect();
+    }
+
+    /// Marks a service as gone from the newest graph, or as back in it.
+    pub(super) fn set_removed(&mut self, index: u32, removed: bool) {
+        let Some(service) = self.get_mut(index) else {
+            return;
+        };
+        if service.removed != removed {
+            service.removed = removed;
+            if removed {
+                self.removed += 1;
+            } else {
+                self.removed = self.removed.saturating_sub(1);
+            }
+        }
+    }
+
+    /// How many services are removed and still run.
+    pub(super) const fn removed(&self) -> usize {
+        self.removed
+    }
+
+    /// A removed service is down: its place is freed at the next event.
+    pub(super) fn condemn(&mut self, index: u32) {
+        self.dying.push(index);
+    }
+
+    /// Frees the places of those that were condemned and have not come back.
+    pub(super) fn bury(&mut self) {
+        let mut freed = false;
+        while let Some(index) = self.dying.pop() {
+            let gone = self
+                .get(index)
+                .is_some_and(|service| service.removed && !service.state.active());
+            if let Some(place) = self.places.get_mut(index as usize)
+                && gone
+            {
+                place.service = None;
+                // A place whose generations are used up is never used again.
+                if let Some(generation) = place.generation.checked_add(1) {
+                    place.generation = generation;
+                    self.free.push(index);
+                }
+                self.removed = self.removed.saturating_sub(1);
+                freed = true;
+            }
+        }
+        if freed {
+            let names = core::mem::take(&mut self.names);
+            self.names = names
+                .into_iter()
+                .filter(|index| self.get(*index).is_some())
+                .collect();
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Who is to be woken when. At most one timer a service, and one of the shutdown. Not here: what
+//! happens then (`outcome`, `shutdown`).
+
+use std::collections::BTreeSet;
+
+use crate::id::ServiceId;
+use crate::time::{Duration, Time};
+
+use super::Supervisor;
+use super::service::State;
+
+/// What the next timer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The service must be ready by then.
+    StartTimeout(ServiceId),
+    /// The service must be gone by then, or is killed.
+    StopTimeout(ServiceId),
+    /// The service is started again.
+    Restart(ServiceId),
+    /// The reload command of the service must have ended by then.
+    ReloadTimeout(ServiceId),
+    /// All services must be down by then.
+    ShutdownLimit,
+}
+
+/// Whose timer it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Due {
+    Service(u32),
+    Shutdown,
+}
+
+/// All timers, in order. What is due at the farthest expressible time is never due.
+#[derive(Debug, Default)]
+pub(super) struct Timers {
+    set: BTreeSet<(Time, Due)>,
+}
+
+impl Timers {
+    pub(super) fn next(&self) -> Option<(Time, Due)> {
+        self.set.first().copied()
+    }
+
+    pub(super) fn pop(&mut self, now: Time) -> Option<Due> {
+        let (at, _) = self.set.first()?;
+        if *at > now {
+            return None;
+        }
+        self.set.pop_first().map(|(_, due)| due)
+    }
+
+    pub(super) fn cancel(&mut self, index: u32, deadline: Option<Time>) {
+        if let Some(at) = deadline {
+            self.set.remove(&(at, Due::Service(index)));
+        }
+    }
+
+    pub(super) fn arm(&mut self, at: Time, due: Due) {
+        if at < Time::MAX {
+            self.set.insert((at, due));
+        }
+    }
+}
+
+impl Supervisor {
+    /// Sets the timer of a service, `after` from now.
+    pub(super) fn arm(&mut self, index: u32, after: Duration) {
+        let at = self.now + after;
+        if let Some(service) = self.table.get_mut(index) {
+            self.timers.cancel(index, service.deadline.replace(at));
+            self.timers.arm(at, Due::Service(index));
+        }
+    }
+
+    pub(super) fn why(&self, due: Due) -> Why {
+        let Due::Service(index) = due else {
+            return Why::ShutdownLimit;
+        };
+        let (Some(id), Some(service)) = (self.table.id(index), self.table.get(index)) else {
+            return Why::ShutdownLimit;
+        };
+        match service.state {
+            State::Up { .. } => Why::ReloadTimeout(id),
+            State::Stopping { .. } | State::Leaving { .. } => Why::StopTimeout(id),
+            State::Backoff => Why::Restart(id),
+            State::Starting(_)
+            | State::Spawning { .. }
+            | State::Down
+            | State::Failed
+            | State::Waiting { .. } => Why::StartTimeout(id),
+        }
+    }
+}
