@@ -1,2 +1,164 @@
-//! TEMP
-fn main() {}
+//! `sharkctl`: the command for operators. It talks to init over Varlink, reads logs from their files, and
+//! checks service files with no init at all. Not here: anything that decides about services.
+#![forbid(unsafe_code)]
+
+mod boot;
+mod change;
+mod cli;
+mod client;
+mod failure;
+mod logs;
+mod quantity;
+mod screen;
+mod show;
+mod shutdown;
+mod table;
+#[cfg(test)]
+mod tests;
+mod verify;
+mod waiting;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{CommandFactory, Parser};
+use init::paths::Paths;
+use services::status::ShutdownKind;
+
+use crate::change::Change;
+use crate::cli::{BootVerb, Cli, Options, ServiceVerb, Shell, Verb};
+use crate::failure::Failure;
+use crate::screen::Screen;
+use crate::waiting::Patience;
+
+fn main() -> ExitCode {
+    let colour = screen::colour_wanted();
+    let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
+    ExitCode::from(run(std::env::args_os(), &mut out, &mut err, colour))
+}
+
+/// Runs one command line and gives the exit status.
+fn run(
+    arguments: impl IntoIterator<Item = OsString>,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+    colour: bool,
+) -> u8 {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Where nobody reads, there is nobody to be told.
+            let _ = if error.use_stderr() {
+                write!(err, "{error}")
+            } else {
+                write!(out, "{error}")
+            };
+            return u8::try_from(error.exit_code()).unwrap_or(2);
+        }
+    };
+    let mut screen = Screen::new(out, err, colour);
+    (screen.json, screen.quiet) = (cli.options.json, cli.options.quiet);
+    let context = Context::new(&cli.options);
+    match perform(cli.verb, &context, &mut screen) {
+        Ok(()) => 0,
+        Err(failure) => {
+            let text = failure.to_string();
+            if !text.is_empty() {
+                screen.complain(&table::printable(&text));
+            }
+            failure.exit_status()
+        }
+    }
+}
+
+/// What every verb may need to know.
+struct Context {
+    /// Socket of init.
+    socket: PathBuf,
+    /// Directory of the logs: `log` beside the socket.
+    log_dir: PathBuf,
+    /// How long an operation may take.
+    limit: Option<Duration>,
+    /// Reads CLOCK_BOOTTIME, microseconds.
+    boottime_us: fn() -> u64,
+}
+
+impl Context {
+    fn new(options: &Options) -> Self {
+        let socket = match &options.socket {
+            Some(socket) => socket.clone(),
+            None => Paths::from_environment().control_socket(),
+        };
+        Self {
+            log_dir: socket.parent().unwrap_or(Path::new("/")).join("log"),
+            socket,
+            limit: options.timeout.map(|s| Duration::from_secs(s.into())),
+            boottime_us: || kernel::clock::boottime() / 1000,
+        }
+    }
+
+    fn patience(&self) -> Patience<'_> {
+        Patience {
+            socket: &self.socket,
+            limit: self.limit,
+        }
+    }
+}
+
+fn perform(verb: Verb, context: &Context, screen: &mut Screen<'_>) -> Result<(), Failure> {
+    match verb {
+        Verb::Short(verb) | Verb::Long(verb) => perform_service(&verb, context, screen),
+        Verb::Boot { verb } => match verb.unwrap_or(BootVerb::Info) {
+            BootVerb::Info => boot::info(context, screen),
+            BootVerb::Wait => boot::wait(context, screen),
+        },
+        Verb::Verify(options) => verify::verify(screen, &options),
+        Verb::Poweroff(options) => {
+            shutdown::shutdown(context, screen, ShutdownKind::Poweroff, options)
+        }
+        Verb::Reboot(options) => shutdown::shutdown(context, screen, ShutdownKind::Reboot, options),
+        Verb::Halt(options) => shutdown::shutdown(context, screen, ShutdownKind::Halt, options),
+        Verb::Completions { shell } => completions(screen, shell),
+    }
+}
+
+fn perform_service(
+    verb: &ServiceVerb,
+    context: &Context,
+    screen: &mut Screen<'_>,
+) -> Result<(), Failure> {
+    let patience = context.patience();
+    let mut change =
+        |change, names: &[String]| change::change_services(patience, screen, change, names);
+    match verb {
+        ServiceVerb::Start(some) => change(Change::Start, &some.services),
+        ServiceVerb::Stop(some) => change(Change::Stop, &some.services),
+        ServiceVerb::Restart(some) => change(Change::Restart, &some.services),
+        ServiceVerb::Reload { services } if services.is_empty() => {
+            change::reload_all(patience, screen)
+        }
+        ServiceVerb::Reload { services } => change(Change::Reload, services),
+        ServiceVerb::List => show::list(context, screen),
+        ServiceVerb::Status { service: None } => show::status_of_all(context, screen),
+        ServiceVerb::Status {
+            service: Some(name),
+        } => show::status_of_one(context, screen, name),
+        ServiceVerb::Logs(options) => logs::logs(context, screen, options),
+    }
+}
+
+fn completions(screen: &mut Screen<'_>, shell: Shell) -> Result<(), Failure> {
+    use clap_complete::shells::{Bash, Fish, Zsh};
+
+    let mut text = Vec::new();
+    let mut command = Cli::command();
+    match shell {
+        Shell::Bash => clap_complete::generate(Bash, &mut command, "sharkctl", &mut text),
+        Shell::Zsh => clap_complete::generate(Zsh, &mut command, "sharkctl", &mut text),
+        Shell::Fish => clap_complete::generate(Fish, &mut command, "sharkctl", &mut text),
+    }
+    screen.print(text)
+}

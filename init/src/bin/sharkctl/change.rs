@@ -1,0 +1,203 @@
+//! `start`, `stop`, `restart`, `reload`: asks init for a change of services and tells how it went. Not
+//! here: what the change means (`services::supervisor`).
+
+use std::time::Instant;
+
+use serde::Serialize;
+use serde_json::json;
+use services::control::{Changed, Reply, Request};
+use services::status::{ServiceStatus, StateName};
+
+use crate::client::{Client, unexpected_reply};
+use crate::failure::Failure;
+use crate::quantity::span;
+use crate::screen::{Screen, state_word};
+use crate::table::printable;
+use crate::waiting::{Patience, ask, await_reply, describe_service};
+
+/// Services that are asked for at the same time; each takes a connection, and init has not many.
+const AT_ONCE: usize = 16;
+
+/// What is asked for.
+#[derive(Clone, Copy)]
+pub(crate) enum Change {
+    Start,
+    Stop,
+    Restart,
+    Reload,
+}
+
+impl Change {
+    fn request(self, name: &str) -> Request {
+        let name = name.to_owned();
+        match self {
+            Self::Start => Request::Start { name },
+            Self::Stop => Request::Stop { name },
+            Self::Restart => Request::Restart { name },
+            Self::Reload => Request::ReloadService { name },
+        }
+    }
+}
+
+/// How it went for one service, as `--json` tells it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Outcome {
+    name: String,
+    ok: bool,
+    /// How long init took, microseconds.
+    duration_us: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<ServiceStatus>,
+}
+
+/// Asks for `change` of every service named, all at the same time, and waits for each.
+pub(crate) fn change_services(
+    patience: Patience<'_>,
+    screen: &mut Screen<'_>,
+    change: Change,
+    names: &[String],
+) -> Result<(), Failure> {
+    let mut outcomes = Vec::new();
+    let mut status = None;
+    for some in names.chunks(AT_ONCE) {
+        let began = Instant::now();
+        let asked: Vec<Result<Client, Failure>> = some
+            .iter()
+            .map(|name| Client::call(patience.socket, change.request(name)))
+            .collect();
+        for (name, client) in some.iter().zip(asked) {
+            let done = client.and_then(|mut client| wait_for(&mut client, patience, screen, name));
+            if let Err(Failure::Unreachable(_)) = done {
+                // It would be the same for the others.
+                return done;
+            }
+            let duration_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+            if let Err(failure) = &done {
+                screen.complain(&tell_failure(name, failure));
+                status.get_or_insert(failure.exit_status());
+            }
+            outcomes.push(outcome(patience, screen, name, done, duration_us));
+            if let Some(last) = outcomes.last().filter(|last| last.ok && !screen.json) {
+                let line = tell_success(change, last);
+                screen.say_done(&line)?;
+            }
+        }
+    }
+    if screen.json {
+        screen.print_json(&json!({ "results": outcomes }))?;
+    }
+    status.map_or(Ok(()), |status| Err(Failure::Told(status)))
+}
+
+fn wait_for(
+    client: &mut Client,
+    patience: Patience<'_>,
+    screen: &mut Screen<'_>,
+    name: &str,
+) -> Result<(), Failure> {
+    let mut what = || describe_service(patience.socket, name);
+    await_reply(client, patience.limit, screen, &mut what).map(|_| ())
+}
+
+/// What there is to tell of one service; its status only where the change was made.
+fn outcome(
+    patience: Patience<'_>,
+    screen: &mut Screen<'_>,
+    name: &str,
+    done: Result<(), Failure>,
+    duration_us: u64,
+) -> Outcome {
+    let (error, reason, service) = match done {
+        Ok(()) => {
+            let name = name.to_owned();
+            // Done is done; what it looks like now is told only where it can be.
+            match ask(patience, screen, Request::Status { name }) {
+                Ok(Reply::Service { service }) => (None, None, Some(*service)),
+                Ok(_) | Err(_) => (None, None, None),
+            }
+        }
+        Err(failure) => (failure.word(), Some(failure.to_string()), None),
+    };
+    Outcome {
+        name: name.to_owned(),
+        ok: error.is_none(),
+        duration_us,
+        error,
+        reason,
+        service,
+    }
+}
+
+fn tell_failure(name: &str, failure: &Failure) -> String {
+    let text = failure.to_string();
+    let of_service = matches!(failure, Failure::Refused(_) | Failure::Failed(_));
+    if of_service && !text.starts_with(&format!("{name}:")) {
+        format!("{name}: {text}")
+    } else {
+        text
+    }
+}
+
+/// `sshd: up, pid 812 (88ms)`.
+fn tell_success(change: Change, outcome: &Outcome) -> String {
+    let took = span(outcome.duration_us);
+    let state = match (&outcome.service, change) {
+        (Some(service), Change::Reload) if service.state == StateName::Up => "reloaded",
+        (Some(service), _) => state_word(service.state),
+        (None, Change::Start | Change::Restart) => "up",
+        (None, Change::Stop) => "down",
+        (None, Change::Reload) => "reloaded",
+    };
+    let pid = outcome
+        .service
+        .as_ref()
+        .and_then(|service| service.pid)
+        .map_or_else(String::new, |pid| format!(", pid {pid}"));
+    format!("{}: {state}{pid} ({took})\n", printable(&outcome.name))
+}
+
+/// Makes init read all service files again.
+pub(crate) fn reload_all(patience: Patience<'_>, screen: &mut Screen<'_>) -> Result<(), Failure> {
+    let mut client = Client::call(patience.socket, Request::ReloadAll)?;
+    let mut what = || "init to read the service files".to_owned();
+    match await_reply(&mut client, patience.limit, screen, &mut what) {
+        Ok(Reply::Changed(changed)) if screen.json => screen.print_json(&changed),
+        Ok(Reply::Changed(changed)) => screen.say_done(&tell_changed(&changed)),
+        Ok(_) => Err(unexpected_reply()),
+        Err(Failure::InvalidServices(diagnostics)) => {
+            if screen.json {
+                screen.print_json(&json!({ "diagnostics": diagnostics }))?;
+            } else {
+                for diagnostic in &diagnostics {
+                    screen.complain_bare(&printable(&diagnostic.to_string()));
+                }
+            }
+            Err(Failure::InvalidServices(diagnostics))
+        }
+        Err(other) => Err(other),
+    }
+}
+
+/// One line for each service that is not what it was.
+fn tell_changed(changed: &Changed) -> String {
+    let kinds = [
+        ("added", &changed.added),
+        ("changed", &changed.changed),
+        ("removed", &changed.removed),
+    ];
+    let lines: String = kinds
+        .iter()
+        .flat_map(|(kind, names)| names.iter().map(move |name| (kind, name)))
+        .map(|(kind, name)| format!("{}: {kind}\n", printable(name)))
+        .collect();
+    if lines.is_empty() {
+        "service files read: nothing changed\n".to_owned()
+    } else {
+        lines
+    }
+}

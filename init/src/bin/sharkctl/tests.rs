@@ -1,0 +1,465 @@
+//! Drives every verb of `sharkctl` against a Varlink server in a thread, and checks what is printed and
+//! the exit status. Not here: the server (`server`), and the tables themselves (tested beside the code
+//! that makes them).
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+use services::control::{ControlError, Reply, Request};
+use services::diagnostic::{Diagnostic, Place};
+use services::status::{ShutdownKind, StateName};
+
+use self::server::{Server, machine, service};
+
+mod server;
+
+/// What came of one command line.
+#[derive(Debug)]
+struct Ran {
+    status: u8,
+    out: String,
+    err: String,
+}
+
+fn run(line: &str) -> Ran {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let arguments = std::iter::once("sharkctl").chain(line.split_whitespace());
+    let status = super::run(arguments.map(Into::into), &mut out, &mut err, false);
+    Ran {
+        status,
+        out: String::from_utf8(out).unwrap(),
+        err: String::from_utf8(err).unwrap(),
+    }
+}
+
+impl Ran {
+    #[track_caller]
+    fn expect(&self, status: u8, out: &str, err: &str) {
+        assert!(
+            self.status == status && self.out.contains(out) && self.err.contains(err),
+            "expected {status}, {out:?}, {err:?}: {self:?}"
+        );
+    }
+
+    fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.out).unwrap()
+    }
+}
+
+#[test]
+fn list() {
+    let server = Server::new(machine);
+    server.run("list").expect(0, "\nup       up     ", "");
+    server.run("service list").expect(0, "SERVICE  STATE", "");
+    let json = server.run("list --json").json();
+    assert_eq!(json["services"][1]["name"], "up");
+    assert_eq!(json["services"][1]["sinceUs"], 0);
+}
+
+#[test]
+fn status_of_one_service() {
+    let server = Server::new(machine);
+    server
+        .run("status up")
+        .expect(0, "up - About up\n    state: up for", "");
+    server.run("service status up").expect(0, "pid: 42\n", "");
+    server.run("status down").expect(7, "state: down", "");
+    server
+        .run("status bad")
+        .expect(7, "reason: exit status 3\n", "");
+    let none = server.run("status none");
+    none.expect(3, "", "there is no service `none`; `sharkctl list`");
+    let json = server.run("--json status bad");
+    assert_eq!((json.status, &json.json()["state"]), (7, &"failed".into()));
+    std::fs::create_dir(server.directory.path().join("log")).unwrap();
+    std::fs::write(server.directory.path().join("log/up"), "1\n2\n3\n4\n5\n6\n").unwrap();
+    server.run("status up").expect(0, "\n\n2\n3\n4\n5\n6\n", "");
+}
+
+#[test]
+fn status_of_all_services() {
+    let server = Server::new(machine);
+    server
+        .run("status")
+        .expect(0, "services: 1 up, 1 down\n", "");
+    let json = server.run("status --json").json();
+    assert_eq!(json["ok"], true);
+    assert_eq!(json["boot"]["mode"], "container");
+    assert_eq!(json["services"][0]["name"], "down");
+    let server = Server::new(|request| match request {
+        Request::List => Ok(Reply::Services {
+            services: vec![service("bad", StateName::Failed)],
+        }),
+        other => machine(other),
+    });
+    server.run("status").expect(7, "bad      failed", "");
+    assert_eq!(server.run("status --json").json()["ok"], false);
+}
+
+#[test]
+fn changes() {
+    let server = Server::new(machine);
+    server.run("start up").expect(0, "up: up, pid 42 (", "");
+    server.run("stop down").expect(0, "down: down (", "");
+    server.run("restart up down").expect(0, "down: down (", "");
+    server
+        .run("reload up")
+        .expect(0, "up: reloaded, pid 42 (", "");
+    server.run("service restart up").expect(0, "up: up", "");
+    let name = || "up".to_owned();
+    let down = || "down".to_owned();
+    let mut asked = server.changes();
+    // Of several services of one command, the order in which init hears is not fixed.
+    asked[2..4].sort_by_key(|request| format!("{request:?}"));
+    assert_eq!(
+        asked,
+        [
+            Request::Start { name: name() },
+            Request::Stop { name: down() },
+            Request::Restart { name: down() },
+            Request::Restart { name: name() },
+            Request::ReloadService { name: name() },
+            Request::Restart { name: name() },
+        ]
+    );
+    assert_eq!(server.run("-q start up").out, "");
+    let json = server.run("--json start up bad").json();
+    assert_eq!(json["results"][0]["service"]["pid"], 42);
+    assert_eq!(json["results"][1]["error"], "failed");
+    assert_eq!(json["results"][1]["reason"], "bad: exit status 3");
+}
+
+#[test]
+fn failed_changes() {
+    let server = Server::new(machine);
+    let check = |line: &str, status: u8, err: &str| server.run(line).expect(status, "", err);
+    check("start bad", 1, "sharkctl: bad: exit status 3\n");
+    check("stop late", 1, "late: given up: a later request");
+    check("start none", 3, "there is no service `none`");
+    check("start locked", 4, "sharkctl: permission denied: ");
+    check("restart busy", 6, "busy: refused: exit status 3");
+    // The others are not left out, and the first failure gives the status.
+    let both = server.run("start none bad up");
+    both.expect(3, "up: up", "sharkctl: bad: exit status 3\n");
+}
+
+#[test]
+fn a_long_wait_says_what_for() {
+    let server = Server::new(machine);
+    let ran = server.run("start slow");
+    ran.expect(
+        0,
+        "slow: starting",
+        "sharkctl: waiting for slow (starting)\n",
+    );
+    assert_eq!(
+        ran.err.lines().count(),
+        1,
+        "said again only when it changes: {ran:?}"
+    );
+    assert_eq!(server.run("--quiet start slow").err, "");
+    let ran = server.run("--timeout 1 start slow");
+    ran.expect(8, "", "gave up waiting for slow (starting) after 1s");
+}
+
+#[test]
+fn reload_of_all_files() {
+    let server = Server::new(machine);
+    server
+        .run("reload")
+        .expect(0, "new: added\nup: changed\n", "");
+    let json = server.run("reload --json").json();
+    assert_eq!(json["added"][0], "new");
+    let server = Server::new(|request| match request {
+        Request::ReloadAll => {
+            let place = Place {
+                file: "/etc/shark/services/a.toml".into(),
+                line: 3,
+                column: 5,
+            };
+            let diagnostics = vec![Diagnostic::new(&place, "unknown key")];
+            Err(ControlError::InvalidServices { diagnostics })
+        }
+        other => machine(other),
+    });
+    let ran = server.run("reload");
+    ran.expect(6, "", "/etc/shark/services/a.toml:3:5: unknown key");
+    ran.expect(6, "", "sharkctl: refused: 1 problem in the service files");
+    let json = server.run("reload --json");
+    assert_eq!(
+        (json.status, &json.json()["diagnostics"][0]["line"]),
+        (6, &3.into())
+    );
+}
+
+#[test]
+fn boot_verbs() {
+    let server = Server::new(machine);
+    server.run("boot").expect(0, "mode: container", "");
+    server
+        .run("boot info")
+        .expect(0, "missing: watchdog: none\n", "");
+    server.run("boot wait").expect(0, "", "");
+    assert!(server.run("boot --json").json()["slot"].is_null());
+    let server = Server::new(|request| match request {
+        Request::WaitBoot => Ok(Reply::BootFailed {
+            failed: vec!["a".into(), "b".into()],
+        }),
+        other => machine(other),
+    });
+    server
+        .run("boot wait")
+        .expect(1, "", "2 services failed: a, b;");
+    assert_eq!(server.run("boot wait --json").json()["failed"][1], "b");
+}
+
+#[test]
+fn shutdowns() {
+    let server = Server::new(machine);
+    server.run("poweroff").expect(0, "powering off\n", "");
+    server.run("reboot").expect(0, "restarting\n", "");
+    server.run("halt").expect(0, "halting\n", "");
+    let kinds = [
+        ShutdownKind::Poweroff,
+        ShutdownKind::Reboot,
+        ShutdownKind::Halt,
+    ];
+    assert_eq!(
+        server.changes(),
+        kinds.map(|kind| Request::Shutdown { kind })
+    );
+}
+
+#[test]
+fn logs() {
+    let server = Server::new(machine);
+    server
+        .run("logs up")
+        .expect(0, "", "up has written nothing");
+    server
+        .run("logs none")
+        .expect(3, "", "there is no service `none`");
+    server
+        .run("logs ../up")
+        .expect(2, "", "starts with a letter");
+    let log = server.directory.path().join("log");
+    std::fs::create_dir(&log).unwrap();
+    std::fs::write(log.join("up.1"), "2026-11-23T03:43:19.123456Z one\n").unwrap();
+    std::fs::write(log.join("up"), "2026-11-23T03:43:20.123456Z two\x1b\n").unwrap();
+    let both = "2026-11-23T03:43:19.123456Z one\n2026-11-23T03:43:20.123456Z two\\x1b\n";
+    assert_eq!(server.run("logs up").out, both);
+    assert_eq!(server.run("logs -n 1 up").out, both.split_at(32).1);
+    assert!(server.run("logs --raw up").out.ends_with("two\x1b\n"));
+    let json = server.run("logs -n1 up --json").json();
+    assert_eq!(json["text"], "two\u{1b}");
+}
+
+/// Standard output that a reader closes once it has seen a text.
+struct ClosedAfter<'a> {
+    seen: Vec<u8>,
+    last: &'a [u8],
+    log: &'a Path,
+}
+
+impl Write for ClosedAfter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.seen.extend_from_slice(bytes);
+        if self.seen.ends_with(self.last) {
+            return Err(std::io::ErrorKind::BrokenPipe.into());
+        }
+        // The log goes on, and is rotated, while it is followed.
+        if self.seen.ends_with(b"one\n") {
+            std::fs::rename(self.log, self.log.with_extension("1"))?;
+            std::fs::write(self.log, "two\nthree\n")?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn following_a_log_goes_on_over_rotation_until_nobody_reads() {
+    let server = Server::new(machine);
+    let log = server.directory.path().join("log");
+    std::fs::create_dir(&log).unwrap();
+    std::fs::write(log.join("up"), "zero\none\n").unwrap();
+    let mut out = ClosedAfter {
+        seen: Vec::new(),
+        last: b"three\n",
+        log: &log.join("up"),
+    };
+    let socket = server.path().into_os_string();
+    let words = ["sharkctl", "logs", "-fn1", "up", "--socket"].map(Into::into);
+    let status = super::run(
+        words.into_iter().chain([socket]),
+        &mut out,
+        &mut Vec::new(),
+        false,
+    );
+    assert_eq!(
+        (status, out.seen.as_slice()),
+        (0, &b"one\ntwo\nthree\n"[..])
+    );
+}
+
+#[test]
+fn init_that_is_not_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("s");
+    let line = |verb: &str| format!("--socket {} {verb}", socket.display());
+    for verb in [
+        "list",
+        "status",
+        "status x",
+        "start x",
+        "reload",
+        "boot",
+        "boot wait",
+        "reboot",
+        "logs x",
+    ] {
+        let ran = run(&line(verb));
+        ran.expect(
+            5,
+            "",
+            "init is not running, or not reachable here: there is no socket",
+        );
+    }
+    assert_eq!(run(&line("stop a b c")).err.lines().count(), 1);
+    drop(UnixListener::bind(&socket).unwrap());
+    run(&line("list")).expect(5, "", "init is not running: nobody listens on");
+    let long = "x".repeat(200);
+    run(&format!("--socket /{long} list")).expect(2, "", "cannot be the path of a socket");
+}
+
+#[test]
+fn init_that_misbehaves() {
+    let check = |bytes: &'static [u8], status: u8, err: &str| {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("s");
+        let listener = UnixListener::bind(&socket).unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut call = [0; 4096];
+            assert!(stream.read(&mut call).unwrap() > 0);
+            stream.write_all(bytes).unwrap();
+        });
+        run(&format!("--socket {} list", socket.display())).expect(status, "", err);
+    };
+    check(b"", 5, "init closed the connection");
+    check(b"{\"parameters\":{\"serv", 5, "init closed the connection");
+    check(b"HTTP/1.1 400\r\n\0", 1, "is it of the same version?");
+    check(b"{\"parameters\":{}}\0", 1, "missing field");
+    check(
+        b"{\"error\":\"org.varlink.service.MethodNotFound\",\"parameters\":{\"method\":\"x\"}}\0",
+        1,
+        "`x`",
+    );
+}
+
+#[test]
+fn usage() {
+    run("").expect(2, "", "Usage: sharkctl");
+    run("dance").expect(2, "", "dance");
+    run("restrat x").expect(2, "", "similar subcommand");
+    run("start").expect(2, "", "<SERVICE>...");
+    run("verify").expect(2, "", "<DIR>");
+    run("list --timeout soon").expect(2, "", "soon");
+    let help = run("--help");
+    help.expect(0, "Exit status:", "");
+    help.expect(0, "Examples:", "");
+    run("--version").expect(0, "sharkctl ", "");
+    for verb in [
+        "list",
+        "status",
+        "start",
+        "logs",
+        "boot",
+        "verify",
+        "service restart",
+        "reboot",
+    ] {
+        run(&format!("{verb} --help")).expect(0, "Usage: sharkctl", "");
+    }
+}
+
+#[test]
+fn completions_know_the_verbs() {
+    for shell in ["bash", "zsh", "fish"] {
+        let ran = run(&format!("completions {shell}"));
+        ran.expect(0, "restart", "");
+        ran.expect(0, "poweroff", "");
+    }
+}
+
+#[test]
+fn verify_directories() {
+    let root = tempfile::tempdir().unwrap();
+    let services = root.path().join("usr/lib/shark/services");
+    std::fs::create_dir_all(&services).unwrap();
+    let path = services.display().to_string();
+    let write = |name: &str, text: &str| std::fs::write(services.join(name), text).unwrap();
+    write("good.toml", "exec = \"/bin/good\"\n");
+    run(&format!("verify {path}")).expect(0, "no problems\n", "");
+    assert_eq!(run(&format!("verify --json {path}")).json()["ok"], true);
+    run(&format!("-q verify {path}")).expect(0, "", "");
+
+    write(
+        "good.toml",
+        "exec = \"/bin/good\"\n\nrequires = [\"nobody\"]\n",
+    );
+    write(
+        "bad.toml",
+        "exec = \"/bin/bad\"\nexce = 1\n[cgroup]\nmemory-max = \"512X\"\n",
+    );
+    let ran = run(&format!("verify {path}"));
+    ran.expect(1, &format!("{path}/bad.toml:2:1: "), "sharkctl: ");
+    ran.expect(1, &format!("{path}/bad.toml:4:"), "problems");
+    ran.expect(1, &format!("{path}/good.toml:3:"), "");
+    let json = run(&format!("verify --json {path}"));
+    assert_eq!(
+        (
+            json.status,
+            json.json()["diagnostics"].as_array().unwrap().len()
+        ),
+        (1, 3)
+    );
+
+    run("verify /nonexistent/services").expect(1, "", "read /nonexistent/services: ");
+    run(&format!("verify {path}/good.toml")).expect(2, "", "is not a directory");
+}
+
+#[test]
+fn verify_a_root() {
+    let root = tempfile::tempdir().unwrap();
+    let line = format!("verify --root {}", root.path().display());
+    let write = |name: &str, text: &str| {
+        let path = root.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    run(&line).expect(1, "", "there is no directory of service files");
+    write(
+        "etc/shark/services/a.toml",
+        "user = \"web\"\nexec = \"/bin/a\"\n",
+    );
+    run(&line).expect(1, "", "etc/passwd: ");
+    write("etc/passwd", "root:x:0:0::/:/bin/sh\n");
+    write("etc/group", "root:x:0:\n");
+    run(&line).expect(1, "a.toml:1:1: key `user`", "1 problem\n");
+    write("etc/passwd", "web:x:7:7::/:/bin/sh\n");
+    run(&line).expect(
+        1,
+        "a.toml:2:1: key `exec`: `/bin/a` does not exist",
+        "1 problem\n",
+    );
+    write("bin/a", "");
+    run(&line).expect(1, "`/bin/a` is not executable", "1 problem\n");
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(root.path().join("bin/a"), executable).unwrap();
+    run(&line).expect(0, "no problems\n", "");
+}

@@ -1,0 +1,317 @@
+//! `verify`: checks directories of service files as one graph, with no init running. Not here: the checks
+//! of files and graph (`services`), which init makes as well, and the reading (`init::load`).
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Component, Path, PathBuf};
+
+use serde_json::json;
+use services::definition::{Definition, Program, Reload};
+use services::diagnostic::{Diagnostic, Place};
+use services::file::{Role, Source, role};
+use services::users::Accounts;
+
+use crate::cli::Verify;
+use crate::failure::{Failure, count};
+use crate::screen::Screen;
+use crate::table::printable;
+
+/// Where service files are, in a root for which no directory is named.
+const USUAL_DIRECTORIES: [&str; 2] = ["usr/lib/shark/services", "etc/shark/services"];
+
+/// Symbolic links that are followed on the way to one program, as many as the kernel follows.
+const LINKS_MAX: usize = 40;
+
+/// `verify`.
+pub(crate) fn verify(screen: &mut Screen<'_>, options: &Verify) -> Result<(), Failure> {
+    let directories = directories(options)?;
+    let accounts = options.root.as_deref().map(read_accounts).transpose()?;
+    let (sources, mut diagnostics) = init::load::read::sources(&directories);
+    let loaded = services::file::load(&sources, accounts.as_ref());
+    diagnostics.extend(loaded.diagnostics);
+    let mut services = 0;
+    if let Some(graph) = &loaded.graph {
+        services = graph.services().len();
+        if let Some(root) = &options.root {
+            let definitions = graph.services().iter();
+            diagnostics.extend(definitions.flat_map(|d| check_programs(root, d, &sources)));
+        }
+    }
+    diagnostics.sort();
+    diagnostics.dedup();
+    tell(screen, &diagnostics, services)
+}
+
+fn tell(
+    screen: &mut Screen<'_>,
+    diagnostics: &[Diagnostic],
+    services: usize,
+) -> Result<(), Failure> {
+    let ok = diagnostics.is_empty();
+    if screen.json {
+        screen.print_json(&json!({
+            "ok": ok,
+            "services": services,
+            "diagnostics": diagnostics,
+        }))?;
+    } else {
+        for diagnostic in diagnostics {
+            screen.print(format!("{}\n", printable(&diagnostic.to_string())))?;
+        }
+    }
+    if ok && !screen.json {
+        return screen.say_done(&format!("{}, no problems\n", count(services, "service")));
+    }
+    if ok {
+        return Ok(());
+    }
+    Err(Failure::Failed(count(diagnostics.len(), "problem")))
+}
+
+/// The directories to read, each checked to be one: an empty set would have no problems.
+fn directories(options: &Verify) -> Result<Vec<String>, Failure> {
+    let usual = || {
+        let root = options.root.as_deref().unwrap_or(Path::new("/"));
+        USUAL_DIRECTORIES
+            .iter()
+            .map(|directory| root.join(directory))
+            .filter(|directory| directory.is_dir())
+            .collect::<Vec<PathBuf>>()
+    };
+    let directories = if options.directories.is_empty() {
+        usual()
+    } else {
+        options.directories.clone()
+    };
+    if directories.is_empty() {
+        return Err(Failure::Failed(format!(
+            "there is no directory of service files to verify; expected {}",
+            USUAL_DIRECTORIES.join(" or ")
+        )));
+    }
+    for directory in &directories {
+        let metadata =
+            fs::metadata(directory).map_err(|error| Failure::of_file("read", directory, &error))?;
+        if !metadata.is_dir() {
+            return Err(Failure::Usage(format!(
+                "{} is not a directory; name the directory the service files are in",
+                directory.display()
+            )));
+        }
+    }
+    directories
+        .into_iter()
+        .map(|directory| {
+            directory.into_os_string().into_string().map_err(|path| {
+                Failure::Usage(format!("{} is not UTF-8", Path::new(&path).display()))
+            })
+        })
+        .collect()
+}
+
+fn read_accounts(root: &Path) -> Result<Accounts, Failure> {
+    let read = |file: &str| {
+        let path = root.join(file);
+        fs::read_to_string(&path).map_err(|error| Failure::of_file("read", &path, &error))
+    };
+    Ok(Accounts::parse(&read("etc/passwd")?, &read("etc/group")?))
+}
+
+/// Problems of the programs a service runs: they must be there, and be executable.
+fn check_programs(root: &Path, definition: &Definition, sources: &[Source]) -> Vec<Diagnostic> {
+    let Some(program) = definition.kind.program() else {
+        return Vec::new();
+    };
+    programs(program)
+        .into_iter()
+        .filter_map(|(key, path)| {
+            let wrong = check_executable(root, path).err()?;
+            let place = place_of_key(key, definition, sources);
+            let mut diagnostic = Diagnostic::new(&place, format!("`{path}` {wrong}"));
+            diagnostic.key = Some(key.to_owned());
+            diagnostic.expected = Some(format!("a program in {}", root.display()));
+            Some(diagnostic)
+        })
+        .collect()
+}
+
+/// The programs, with the keys that name them.
+fn programs(program: &Program) -> Vec<(&'static str, &str)> {
+    let reload = match &program.reload {
+        Some(Reload::Command(command)) => command.first(),
+        Some(Reload::Signal(_)) | None => None,
+    };
+    let exec = program.exec.first().map(|path| ("exec", path.as_str()));
+    let reload = reload.map(|path| ("reload", path.as_str()));
+    exec.into_iter().chain(reload).collect()
+}
+
+/// Where `key` is set: in the last drop-in that sets it, or else in the file of the service. The graph
+/// does not carry places; but both keys are of the top table, where a key begins its line.
+fn place_of_key(key: &str, definition: &Definition, sources: &[Source]) -> Place {
+    let drop_in = Role::DropIn(definition.name.as_str());
+    let drop_ins = sources
+        .iter()
+        .filter(|source| role(&source.path) == drop_in);
+    let own = sources
+        .iter()
+        .filter(|source| source.path == definition.source);
+    own.chain(drop_ins)
+        .rev()
+        .find_map(|source| place_in(source, key))
+        .unwrap_or_else(|| Place::whole(&definition.source))
+}
+
+fn place_in(source: &Source, key: &str) -> Option<Place> {
+    let (number, line) = source
+        .text
+        .lines()
+        .enumerate()
+        .find(|(_, line)| sets(line, key))?;
+    let indent = line.len() - line.trim_start().len();
+    Some(Place {
+        file: source.path.as_str().into(),
+        line: u32::try_from(number + 1).ok()?,
+        column: u32::try_from(indent + 1).ok()?,
+    })
+}
+
+fn sets(line: &str, key: &str) -> bool {
+    line.trim_start()
+        .strip_prefix(key)
+        .is_some_and(|rest| rest.trim_start().starts_with('='))
+}
+
+fn check_executable(root: &Path, path: &str) -> Result<(), String> {
+    let found = resolve(root, Path::new(path))?;
+    let metadata = fs::metadata(&found).map_err(|error| format!("cannot be read: {error}"))?;
+    if !metadata.is_file() {
+        return Err("is not a file".to_owned());
+    }
+    if metadata.permissions().mode() & 0o111 == 0 {
+        return Err("is not executable; see chmod(1)".to_owned());
+    }
+    Ok(())
+}
+
+/// The file that `path` names for a process whose root directory is `root`. Links are followed by
+/// hand, because those with an absolute target mean a path below `root`, not one of this machine.
+fn resolve(root: &Path, path: &Path) -> Result<PathBuf, String> {
+    let mut found = root.to_owned();
+    let mut depth = 0_usize;
+    let mut links = 0;
+    let mut ahead: Vec<PathBuf> = components_reversed(path);
+    while let Some(component) = ahead.pop() {
+        match component.components().next() {
+            Some(Component::RootDir) => {
+                found = root.to_owned();
+                depth = 0;
+            }
+            Some(Component::ParentDir) if depth > 0 => {
+                found.pop();
+                depth -= 1;
+            }
+            Some(Component::Normal(name)) => {
+                found.push(name);
+                depth += 1;
+                let metadata = fs::symlink_metadata(&found).map_err(|_| "does not exist")?;
+                if metadata.is_symlink() {
+                    links += 1;
+                    let target = fs::read_link(&found).map_err(|error| error.to_string())?;
+                    found.pop();
+                    depth -= 1;
+                    ahead.extend(components_reversed(&target));
+                }
+            }
+            Some(Component::ParentDir | Component::CurDir | Component::Prefix(_)) | None => {}
+        }
+        if links > LINKS_MAX {
+            return Err("leads through too many symbolic links".to_owned());
+        }
+    }
+    Ok(found)
+}
+
+fn components_reversed(path: &Path) -> Vec<PathBuf> {
+    path.components()
+        .rev()
+        .map(|component| PathBuf::from(component.as_os_str()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn root() -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("usr/bin")).unwrap();
+        let program = root.path().join("usr/bin/busybox");
+        fs::write(&program, "").unwrap();
+        fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+        fs::write(root.path().join("usr/bin/data"), "").unwrap();
+        symlink("usr/bin", root.path().join("bin")).unwrap();
+        symlink("/bin/busybox", root.path().join("usr/bin/sh")).unwrap();
+        symlink("../../../../usr/bin/sh", root.path().join("usr/bin/up")).unwrap();
+        symlink("loop", root.path().join("usr/bin/loop")).unwrap();
+        root
+    }
+
+    #[test]
+    fn programs_are_looked_for_inside_the_root() {
+        let root = root();
+        let check = |path: &str, expect: &str| {
+            let got = check_executable(root.path(), path)
+                .err()
+                .unwrap_or_default();
+            assert!(
+                got.starts_with(expect) && got.is_empty() == expect.is_empty(),
+                "{path}: {got}"
+            );
+        };
+        check("/usr/bin/busybox", "");
+        check("/bin/busybox", "");
+        check("/bin/sh", "");
+        check("/bin/up", "");
+        check("/../bin/./sh", "");
+        check("/bin/true", "does not exist");
+        check("/bin/data", "is not executable");
+        check("/usr/bin", "is not a file");
+        check("/bin/loop", "leads through too many");
+    }
+
+    #[test]
+    fn a_key_is_found_where_it_is_set_last() {
+        let source = |path: &str, text: &str| Source {
+            path: path.into(),
+            layer: 0,
+            text: text.into(),
+        };
+        let sources = [
+            source("/v/a.toml", "type = \"simple\"\nexec = \"/bin/a\"\n"),
+            source("/v/b.toml", "exec = \"/bin/b\"\n"),
+            source("/e/a.toml.d/x.toml", "# more\n\n  exec=\"/bin/c\"\n"),
+            source("/e/a.toml.d/y.toml", "exec-not = 1\n"),
+        ];
+        let graph = services::file::load(&sources[..2], None).graph.unwrap();
+        let definition = graph
+            .services()
+            .iter()
+            .find(|d| d.name.as_str() == "a")
+            .unwrap();
+        let place = place_of_key("exec", definition, &sources);
+        assert_eq!(
+            (&*place.file, place.line, place.column),
+            ("/e/a.toml.d/x.toml", 3, 3)
+        );
+        let place = place_of_key("exec", definition, &sources[..2]);
+        assert_eq!(
+            (&*place.file, place.line, place.column),
+            ("/v/a.toml", 2, 1)
+        );
+        let place = place_of_key("reload", definition, &sources);
+        assert_eq!((&*place.file, place.line), (definition.source.as_str(), 0));
+    }
+}

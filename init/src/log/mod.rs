@@ -1,0 +1,12 @@
+//! The logger: a child of PID 1 that writes down what services print, and the format it writes. Not
+//! here: the pipes themselves, which PID 1 makes and keeps, so that a dead logger costs nothing that
+//! is still in them.
+
+pub mod file;
+pub mod lines;
+pub mod protocol;
+pub mod reader;
+mod service;
+pub mod stamp;
+
+pub use service::run;

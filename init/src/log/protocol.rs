@@ -1,0 +1,109 @@
+//! What PID 1 and its logger say to each other, and over what. Not here: the sending and receiving of
+//! descriptors (`kernel`), and what the logger does with them (`super`).
+//!
+//! PID 1 makes a pair of connected `SOCK_SEQPACKET` sockets and leaves one end to the logger as
+//! descriptor [`CONTROL_FD`]. Each datagram is one [`Message`]; [`Message::Take`] carries exactly one
+//! descriptor (`SCM_RIGHTS`), the read end of a pipe. The logger never answers. PID 1 keeps both ends
+//! of every pipe, so that nothing is lost while no logger runs; to a new logger it sends every pipe
+//! again. When PID 1 closes its end of the socket, the logger empties the pipes and exits.
+//!
+//! The bytes: the name of the service in ASCII, up to the end of the datagram. A name starts with a
+//! letter or a digit, so any other first byte is free for kinds of messages to come.
+
+use std::fmt;
+
+use services::id::{InvalidName, NAME_MAX, ServiceName};
+
+/// Descriptor under which the logger finds its end of the socket.
+pub const CONTROL_FD: i32 = 3;
+
+/// Longest message, in bytes. A receiver takes one byte more, to notice a longer one.
+pub const MESSAGE_MAX: usize = NAME_MAX;
+
+/// One message from PID 1 to the logger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Write down what comes out of the pipe that is attached, as the log of this service. It takes
+    /// the place of a pipe taken earlier for the same service.
+    Take(ServiceName),
+}
+
+/// Why a datagram is not a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MalformedMessage {
+    /// It has more than [`MESSAGE_MAX`] bytes.
+    TooLong,
+    /// The name is not UTF-8.
+    Encoding,
+    /// The name is not the name of a service.
+    Name(InvalidName),
+}
+
+impl fmt::Display for MalformedMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong => {
+                write!(
+                    f,
+                    "a message to the logger is longer than {MESSAGE_MAX} bytes"
+                )
+            }
+            Self::Encoding => write!(f, "a message to the logger names a service not in UTF-8"),
+            Self::Name(cause) => write!(f, "a message to the logger names no service: {cause}"),
+        }
+    }
+}
+
+impl std::error::Error for MalformedMessage {}
+
+impl Message {
+    /// The bytes of the message; at most [`MESSAGE_MAX`].
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Take(name) => name.as_str().as_bytes().to_vec(),
+        }
+    }
+
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// [`MalformedMessage`] says what is wrong with the bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, MalformedMessage> {
+        if bytes.len() > MESSAGE_MAX {
+            return Err(MalformedMessage::TooLong);
+        }
+        let name = std::str::from_utf8(bytes).map_err(|_| MalformedMessage::Encoding)?;
+        ServiceName::new(name)
+            .map(Self::Take)
+            .map_err(MalformedMessage::Name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_survives_the_way() {
+        for name in ["a", "sshd", "getty@ttyS0", &"n".repeat(NAME_MAX)] {
+            let message = Message::Take(ServiceName::new(name).unwrap());
+            let bytes = message.encode();
+            assert!(bytes.len() <= MESSAGE_MAX);
+            assert_eq!(Message::decode(&bytes), Ok(message));
+        }
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        let check = |bytes: &[u8], expect: MalformedMessage| {
+            assert_eq!(Message::decode(bytes), Err(expect));
+        };
+        check(b"", MalformedMessage::Name(InvalidName::Empty));
+        check(b"../x", MalformedMessage::Name(InvalidName::Start('.')));
+        check(b"a/b", MalformedMessage::Name(InvalidName::Character('/')));
+        check(b"a\0", MalformedMessage::Name(InvalidName::Character('\0')));
+        check(b"a\xff", MalformedMessage::Encoding);
+        check(&[b'a'; MESSAGE_MAX + 1], MalformedMessage::TooLong);
+    }
+}

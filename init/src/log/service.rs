@@ -1,0 +1,272 @@
+//! The logger's loop: takes pipes from PID 1, reads them in turn, writes what it reads. Not here: what a
+//! line is (`lines`) and how files are kept small (`file`).
+//!
+//! One pipe gets one read of [`READ_MAX`] bytes a turn, and epoll serves pipes that are ready in
+//! rotation: however much one service writes, the others wait for 63 such reads at most.
+
+use std::collections::BTreeMap;
+use std::fs::{DirBuilder, File};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use kernel::epoll::{Events, Poller, Readiness};
+use kernel::error::Error;
+use kernel::pipe::{self, Read};
+use kernel::signals::{Signal, SignalFd};
+use kernel::unix::recv_with_fds;
+use services::graph::MAX_SERVICES;
+use services::id::ServiceName;
+
+use super::file::LogFile;
+use super::lines::Splitter;
+use super::protocol::{CONTROL_FD, MESSAGE_MAX, Message};
+use super::stamp::Stamp;
+use crate::paths::Paths;
+
+/// Bytes read from one pipe before the next one has its turn.
+const READ_MAX: usize = 16 * 1024;
+
+/// Messages of PID 1 taken in one turn.
+const MESSAGES_MAX: usize = 64;
+
+/// Pipes held at most: one for each service, and as many that were replaced and not closed yet.
+const PIPES_MAX: usize = 2 * MAX_SERVICES;
+
+/// How long pipes are emptied at the end, where somebody goes on writing.
+const DRAIN_WITHIN: Duration = Duration::from_secs(2);
+
+const CONTROL: u64 = 0;
+const SIGNALS: u64 = 1;
+const FIRST_PIPE: u64 = 2;
+
+/// `init log`: runs until PID 1 closes its end of the socket, or SIGTERM.
+#[must_use]
+pub fn run() -> ExitCode {
+    match serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve() -> Result<(), Error> {
+    let control = kernel::process::inherited_fd(CONTROL_FD)?;
+    let signals = SignalFd::new(&[Signal::TERM])?;
+    let mut logger = Logger::new(Paths::from_environment().log_dir(), control)?;
+    logger.poller.add(&signals, SIGNALS, Readiness::READ)?;
+    logger.serve()?;
+    logger.poller.remove(&signals)?;
+    logger.finish()
+}
+
+/// Standard error of the logger is the kernel log, or whatever PID 1 has chosen.
+fn complain(text: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "shark log: {text}");
+}
+
+/// What is done about the loop after an event.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    GoOn,
+    End,
+}
+
+struct Logger {
+    directory: PathBuf,
+    control: OwnedFd,
+    poller: Poller,
+    pipes: BTreeMap<u64, Pipe>,
+    next_token: u64,
+    buffer: Vec<u8>,
+}
+
+/// One pipe of a service. Two may belong to one service, while processes with the older one live;
+/// both then append to the same file.
+struct Pipe {
+    name: ServiceName,
+    reader: File,
+    identity: (u64, u64),
+    lines: Splitter,
+    log: LogFile,
+}
+
+impl Logger {
+    fn new(directory: PathBuf, control: OwnedFd) -> Result<Self, Error> {
+        let made = DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(&directory);
+        if let Err(error) = made {
+            // Lines are counted as lost until somebody makes the directory.
+            complain(&format!("make directory {}: {error}", directory.display()));
+        }
+        let poller = Poller::new()?;
+        poller.add(&control, CONTROL, Readiness::READ)?;
+        Ok(Self {
+            directory,
+            control,
+            poller,
+            pipes: BTreeMap::new(),
+            next_token: FIRST_PIPE,
+            buffer: vec![0; READ_MAX],
+        })
+    }
+
+    /// Serves until PID 1 is gone or a signal says to end.
+    fn serve(&mut self) -> Result<(), Error> {
+        let mut events = Events::new();
+        loop {
+            self.poller.wait(&mut events, None)?;
+            for (token, _) in events.iter() {
+                let next = match token {
+                    CONTROL => self.receive()?,
+                    SIGNALS => Next::End,
+                    pipe => {
+                        self.turn(pipe);
+                        Next::GoOn
+                    }
+                };
+                if next == Next::End {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Empties the pipes, ends unfinished lines.
+    fn finish(&mut self) -> Result<(), Error> {
+        while self.receive()? == Next::GoOn && self.readable(CONTROL)? {}
+        self.poller.remove(&self.control)?;
+        let until = Instant::now() + DRAIN_WITHIN;
+        let mut events = Events::new();
+        while Instant::now() < until {
+            self.poller.wait(&mut events, Some(Duration::ZERO))?;
+            if events.is_empty() {
+                break;
+            }
+            for (token, _) in events.iter() {
+                self.turn(token);
+            }
+        }
+        for pipe in self.pipes.values_mut() {
+            pipe.end_line();
+        }
+        Ok(())
+    }
+
+    fn readable(&self, wanted: u64) -> Result<bool, Error> {
+        let mut events = Events::new();
+        self.poller.wait(&mut events, Some(Duration::ZERO))?;
+        Ok(events.iter().any(|(token, _)| token == wanted))
+    }
+
+    /// Takes what PID 1 has sent.
+    fn receive(&mut self) -> Result<Next, Error> {
+        let mut bytes = [0; MESSAGE_MAX + 1];
+        for _ in 0..MESSAGES_MAX {
+            let Some(mut message) = recv_with_fds(&self.control, &mut bytes)? else {
+                return Ok(Next::GoOn);
+            };
+            if message.length == 0 && message.fds.is_empty() {
+                return Ok(Next::End);
+            }
+            let text = bytes.get(..message.length).unwrap_or_default();
+            match (Message::decode(text), message.fds.pop()) {
+                (Ok(Message::Take(name)), Some(fd)) => self.take(&name, fd),
+                (Ok(Message::Take(name)), None) => complain(&format!("no pipe came for {name}")),
+                (Err(error), _) => complain(&error.to_string()),
+            }
+        }
+        Ok(Next::GoOn)
+    }
+
+    fn take(&mut self, name: &ServiceName, fd: OwnedFd) {
+        if self.pipes.len() >= PIPES_MAX {
+            complain(&format!(
+                "{name} is not logged: there are {PIPES_MAX} pipes already"
+            ));
+            return;
+        }
+        if let Err(error) = self.add(name, fd) {
+            complain(&format!("{name} is not logged: {error}"));
+        }
+    }
+
+    fn add(&mut self, name: &ServiceName, fd: OwnedFd) -> Result<(), Box<dyn std::error::Error>> {
+        let reader = File::from(fd);
+        let metadata = reader.metadata()?;
+        let identity = (metadata.dev(), metadata.ino());
+        for pipe in self.pipes.values_mut().filter(|pipe| pipe.name == *name) {
+            if pipe.identity == identity {
+                // Two readers of one pipe would tear its lines apart.
+                return Ok(());
+            }
+            pipe.end_line();
+        }
+        // The description is shared with PID 1, which never reads from it.
+        pipe::set_nonblocking(&reader, true)?;
+        self.poller.add(&reader, self.next_token, Readiness::READ)?;
+        let pipe = Pipe {
+            name: name.clone(),
+            reader,
+            identity,
+            lines: Splitter::default(),
+            log: LogFile::new(&self.directory, name),
+        };
+        self.pipes.insert(self.next_token, pipe);
+        self.next_token += 1;
+        Ok(())
+    }
+
+    /// One read of one pipe.
+    fn turn(&mut self, token: u64) {
+        // An event of this batch may be about a pipe that an earlier one removed.
+        let Some(pipe) = self.pipes.get_mut(&token) else {
+            return;
+        };
+        match pipe::read(&pipe.reader, &mut self.buffer) {
+            Ok(Read::Data(count)) => pipe.write(self.buffer.get(..count).unwrap_or_default()),
+            Ok(Read::Later) => {}
+            Ok(Read::End) => self.drop_pipe(token),
+            Err(error) => {
+                complain(&format!("{}: {error}", pipe.name));
+                self.drop_pipe(token);
+            }
+        }
+    }
+
+    fn drop_pipe(&mut self, token: u64) {
+        if let Some(mut pipe) = self.pipes.remove(&token) {
+            pipe.end_line();
+            // Closing is not enough: while PID 1 holds the same description, epoll keeps it.
+            if let Err(error) = self.poller.remove(&pipe.reader) {
+                complain(&format!("{}: {error}", pipe.name));
+            }
+        }
+    }
+}
+
+impl Pipe {
+    fn write(&mut self, bytes: &[u8]) {
+        let now = Stamp::now();
+        let mut out = Vec::with_capacity(bytes.len() * 2);
+        self.lines.feed(bytes, &now.to_string(), &mut out);
+        self.log.append(&out, now);
+    }
+
+    fn end_line(&mut self) {
+        let now = Stamp::now();
+        let mut out = Vec::new();
+        self.lines.finish(&now.to_string(), &mut out);
+        self.log.append(&out, now);
+    }
+}
+
+#[cfg(test)]
+mod tests;

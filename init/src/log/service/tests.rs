@@ -1,0 +1,293 @@
+//! The logger with real pipes and sockets: in a thread, and in a process that is killed.
+
+use std::fs;
+use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread::{self, JoinHandle};
+
+use super::super::file::ROTATE_AT;
+use super::super::lines::{Line, Mark, TEXT_MAX};
+use super::super::reader::Reader;
+use super::*;
+
+/// PID 1's end of the socket, and a logger behind the other end.
+struct Served {
+    directory: tempfile::TempDir,
+    control: OwnedFd,
+    thread: JoinHandle<Result<(), Error>>,
+}
+
+impl Served {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (control, theirs) = kernel::unix::seqpacket_pair().unwrap();
+        let log_dir = directory.path().join("log");
+        let thread = thread::spawn(move || {
+            let mut logger = Logger::new(log_dir, theirs)?;
+            logger.serve()?;
+            logger.finish()
+        });
+        Self {
+            directory,
+            control,
+            thread,
+        }
+    }
+
+    /// Makes a pipe, hands its read end over, gives both ends.
+    fn pipe(&self, name: &str) -> (OwnedFd, File) {
+        let (reader, writer) = pipe::pair().unwrap();
+        hand_over(&self.control, name, &reader);
+        (reader, File::from(writer))
+    }
+
+    /// Closes the socket, waits for the logger, gives the directory of the logs.
+    fn end(self) -> tempfile::TempDir {
+        drop(self.control);
+        self.thread.join().unwrap().unwrap();
+        self.directory
+    }
+}
+
+fn hand_over(control: &OwnedFd, name: &str, reader: &OwnedFd) {
+    let message = Message::Take(ServiceName::new(name).unwrap()).encode();
+    while !kernel::unix::send_with_fds(control, &message, &[reader.as_fd()]).unwrap() {
+        thread::yield_now();
+    }
+}
+
+/// Mark and text of every line that is kept.
+fn logged(directory: &Path, name: &str) -> Vec<(Mark, String)> {
+    let name = ServiceName::new(name).unwrap();
+    let found = Reader::new(&directory.join("log"), &name).read().unwrap();
+    assert!(found.lines.is_empty() || found.lines.ends_with(b"\n"));
+    found
+        .lines
+        .split_inclusive(|byte| *byte == b'\n')
+        .map(|line| Line::parse(line.strip_suffix(b"\n").unwrap()))
+        .inspect(|line| assert!(!line.stamp.is_empty(), "{line:?}"))
+        .map(|line| (line.mark, String::from_utf8_lossy(line.text).into_owned()))
+        .collect()
+}
+
+fn texts(directory: &Path, name: &str) -> Vec<String> {
+    logged(directory, name)
+        .into_iter()
+        .map(|(_, text)| text)
+        .collect()
+}
+
+#[test]
+fn lines_come_in_order_from_each_pipe() {
+    let served = Served::new();
+    let (_keep_a, mut a) = served.pipe("a");
+    let (_keep_b, mut b) = served.pipe("b");
+    for number in 0..100 {
+        writeln!(a, "a{number}").unwrap();
+        writeln!(b, "b{number}").unwrap();
+    }
+    write!(a, "no newline").unwrap();
+    let directory = served.end();
+    let mut expect: Vec<String> = (0..100).map(|number| format!("a{number}")).collect();
+    expect.push("no newline".into());
+    assert_eq!(texts(directory.path(), "a"), expect);
+    assert_eq!(texts(directory.path(), "b").len(), 100);
+}
+
+#[test]
+fn junk_and_long_lines() {
+    let served = Served::new();
+    let (_keep, mut writer) = served.pipe("x");
+    let mut junk: Vec<u8> = (0..=255).collect();
+    junk.extend(vec![b'y'; TEXT_MAX + 10]);
+    junk.extend(b"\nend\n");
+    writer.write_all(&junk).unwrap();
+    let directory = served.end();
+    let lines = logged(directory.path(), "x");
+    let marks: Vec<Mark> = lines.iter().map(|(mark, _)| *mark).collect();
+    assert_eq!(
+        marks,
+        [Mark::Line, Mark::Line, Mark::Continuation, Mark::Line]
+    );
+    assert_eq!(
+        lines[0].1,
+        "\\x00\u{1}\u{2}\u{3}\u{4}\u{5}\u{6}\u{7}\u{8}\t"
+    );
+    assert_eq!(lines[3].1, "end");
+}
+
+#[test]
+fn ten_floods_are_bounded_and_starve_nobody() {
+    let served = Served::new();
+    let floods: Vec<_> = (0..10)
+        .map(|number| {
+            let (keep, mut writer) = served.pipe(&format!("flood{number}"));
+            thread::spawn(move || {
+                for line in 0..20_000 {
+                    writeln!(
+                        writer,
+                        "line {line} of a flood, quite long, to fill the file"
+                    )
+                    .unwrap();
+                }
+                keep
+            })
+        })
+        .collect();
+    let (_keep, mut quiet) = served.pipe("quiet");
+    writeln!(quiet, "heard").unwrap();
+    let log = served.directory.path().join("log/quiet");
+    let began = Instant::now();
+    while fs::read(&log).map_or(true, |bytes| bytes.is_empty()) {
+        assert!(began.elapsed() < Duration::from_secs(5), "starved");
+        thread::sleep(Duration::from_millis(1));
+    }
+    let _keep: Vec<_> = floods
+        .into_iter()
+        .map(|flood| flood.join().unwrap())
+        .collect();
+    let directory = served.end();
+    for number in 0..10 {
+        let lines = texts(directory.path(), &format!("flood{number}"));
+        let first: usize = lines[0].split(' ').nth(1).unwrap().parse().unwrap();
+        for (offset, line) in lines.iter().enumerate() {
+            assert!(
+                line.starts_with(&format!("line {} ", first + offset)),
+                "{line}"
+            );
+        }
+        assert_eq!(first + lines.len(), 20_000);
+    }
+    for entry in fs::read_dir(directory.path().join("log")).unwrap() {
+        assert!(entry.unwrap().metadata().unwrap().len() <= ROTATE_AT);
+    }
+}
+
+#[test]
+fn a_replaced_pipe_ends_its_line_and_is_read_to_its_end() {
+    let served = Served::new();
+    let (old_keep, mut old) = served.pipe("x");
+    write!(old, "half").unwrap();
+    hand_over(&served.control, "x", &old_keep);
+    let log = served.directory.path().join("log/x");
+    // The same pipe again changes nothing: the half line is still one with what follows.
+    write!(old, " and half\nlast").unwrap();
+    while fs::read(&log).map_or(true, |bytes| bytes.is_empty()) {
+        thread::sleep(Duration::from_millis(1));
+    }
+    let (_keep, mut new) = served.pipe("x");
+    while !fs::read_to_string(&log).unwrap().contains("last") {
+        thread::sleep(Duration::from_millis(1));
+    }
+    writeln!(old, "after").unwrap();
+    drop((old, old_keep));
+    writeln!(new, "new").unwrap();
+    let directory = served.end();
+    let mut lines = texts(directory.path(), "x");
+    lines[2..].sort();
+    assert_eq!(lines, ["half and half", "last", "after", "new"]);
+}
+
+#[test]
+fn a_closed_pipe_is_forgotten_and_a_bad_message_is_survived() {
+    let served = Served::new();
+    let (reader, mut writer) = served.pipe("x");
+    writeln!(writer, "one").unwrap();
+    drop((reader, writer));
+    let (reader, _writer) = pipe::pair().unwrap();
+    for bad in [&b"../x"[..], &[b'n'; 200], b"\xff"] {
+        assert!(kernel::unix::send_with_fds(&served.control, bad, &[reader.as_fd()]).unwrap());
+    }
+    assert!(kernel::unix::send_with_fds(&served.control, b"x", &[]).unwrap());
+    let (_keep, mut writer) = served.pipe("x");
+    writeln!(writer, "two").unwrap();
+    let directory = served.end();
+    assert_eq!(texts(directory.path(), "x"), ["one", "two"]);
+    assert_eq!(
+        fs::read_dir(directory.path().join("log")).unwrap().count(),
+        1
+    );
+}
+
+#[test]
+fn whoever_goes_on_writing_does_not_keep_it_from_ending() {
+    let served = Served::new();
+    let (keep, mut writer) = served.pipe("x");
+    let flood = thread::spawn(move || while writeln!(writer, "more").is_ok() {});
+    thread::sleep(Duration::from_millis(50));
+    let began = Instant::now();
+    let directory = served.end();
+    assert!(began.elapsed() < DRAIN_WITHIN * 2);
+    drop(keep);
+    flood.join().unwrap();
+    assert!(texts(directory.path(), "x").len() > 100);
+}
+
+/// Variable that makes [`be_a_logger`] one, below this directory.
+const BE_A_LOGGER: &str = "SHARK_TEST_BE_A_LOGGER";
+
+/// Not a test: the process that [`a_killed_logger_loses_nothing_in_the_pipes`] starts and kills.
+#[test]
+#[ignore = "started by a_killed_logger_loses_nothing_in_the_pipes"]
+fn be_a_logger() {
+    let Ok(directory) = std::env::var(BE_A_LOGGER) else {
+        return;
+    };
+    let control = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
+    let mut logger = Logger::new(directory.into(), control).unwrap();
+    logger.serve().unwrap();
+    logger.finish().unwrap();
+}
+
+fn spawn_logger(directory: &Path) -> (OwnedFd, Child) {
+    let (ours, theirs) = kernel::unix::seqpacket_pair().unwrap();
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "log::service::tests::be_a_logger", "--ignored"])
+        .env(BE_A_LOGGER, directory.join("log"))
+        .stdin(Stdio::from(theirs))
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    (ours, child)
+}
+
+#[test]
+fn a_killed_logger_loses_nothing_in_the_pipes() {
+    let directory = tempfile::tempdir().unwrap();
+    let (reader, writer) = pipe::pair().unwrap();
+    let mut writer = File::from(writer);
+    assert!(reader.as_raw_fd() >= 0);
+    for round in 0..5 {
+        // While nobody reads, the pipe keeps what is written.
+        writeln!(writer, "before {round}").unwrap();
+        let (control, mut logger) = spawn_logger(directory.path());
+        hand_over(&control, "x", &reader);
+        writeln!(writer, "after {round}").unwrap();
+        let began = Instant::now();
+        while texts_if_any(directory.path()) < 2 * (round + 1) {
+            assert!(began.elapsed() < Duration::from_secs(20), "round {round}");
+            thread::sleep(Duration::from_millis(2));
+        }
+        logger.kill().unwrap();
+        logger.wait().unwrap();
+    }
+    let expect: Vec<String> = (0..5)
+        .flat_map(|round| [format!("before {round}"), format!("after {round}")])
+        .collect();
+    assert_eq!(texts(directory.path(), "x"), expect);
+    // The end of PID 1 ends a logger by itself.
+    let (control, mut logger) = spawn_logger(directory.path());
+    hand_over(&control, "x", &reader);
+    drop(control);
+    assert!(logger.wait().unwrap().success());
+}
+
+fn texts_if_any(directory: &Path) -> usize {
+    if directory.join("log/x").exists() {
+        texts(directory, "x").len()
+    } else {
+        0
+    }
+}
