@@ -18,7 +18,17 @@ pub struct Place {
 }
 
 impl Place {
-    /// The file as a whole.
+    /// The start of the file: where something that is missing could be.
+    #[must_use]
+    pub fn start(file: &str) -> Self {
+        Self {
+            file: file.into(),
+            line: 1,
+            column: 1,
+        }
+    }
+
+    /// The file as a whole, where no place in it is known.
     #[must_use]
     pub fn whole(file: &str) -> Self {
         Self {

@@ -57,7 +57,7 @@ impl Build<'_> {
         };
         Placed {
             definition,
-            file: Place::whole(self.file),
+            file: Place::start(self.file),
             names,
         }
     }
@@ -69,7 +69,7 @@ impl Build<'_> {
     /// Where `key` is written, or the file as a whole.
     fn place(&self, key: &str) -> Place {
         let written = self.draft.written.get(key).cloned();
-        written.unwrap_or_else(|| Place::whole(self.file))
+        written.unwrap_or_else(|| Place::start(self.file))
     }
 
     fn tell(&mut self, key: &str, message: impl Into<String>, expected: impl Into<String>) {
@@ -160,7 +160,7 @@ impl Build<'_> {
             return Kind::Target;
         }
         if !self.written("exec") && self.well_formed {
-            let told = Diagnostic::new(&Place::whole(self.file), "is missing")
+            let told = Diagnostic::new(&Place::start(self.file), "is missing")
                 .key("exec")
                 .expected("the command to run")
                 .hint("a service that runs nothing has `type = \"target\"`");

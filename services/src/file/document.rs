@@ -10,9 +10,6 @@ use crate::diagnostic::{Diagnostic, Place};
 pub const MAX_FILE: usize = 1 << 20;
 /// Most errors of syntax that are told of one file: the first few cause the rest.
 const MAX_SYNTAX_ERRORS: usize = 8;
-/// Most names in a dotted key. Service files need two; each makes a table within a table.
-const MAX_DOTS: usize = 64;
-
 /// Where the lines of a file start.
 pub(super) struct Document<'a> {
     file: Arc<str>,
@@ -52,35 +49,26 @@ impl<'a> Document<'a> {
     pub(super) fn parse(&self) -> (DeTable<'a>, Vec<Diagnostic>) {
         if self.text.len() > MAX_FILE {
             let message = format!("the file has {} bytes", self.text.len());
-            let told = Diagnostic::new(&Place::whole(&self.file), message)
+            let told = Diagnostic::new(&Place::start(&self.file), message)
                 .expected(format!("at most {MAX_FILE}"));
             return (DeTable::new(), vec![told]);
         }
-        if let Some(line) = self.deep_key() {
-            let told = Diagnostic::new(&self.place(line), "the key has too many dots")
-                .expected(format!("at most {MAX_DOTS}"));
-            return (DeTable::new(), vec![told]);
-        }
         let (table, errors) = DeTable::parse_recoverable(self.text);
-        let told = errors.iter().take(MAX_SYNTAX_ERRORS).map(|error| {
-            let offset = error.span().map_or(0, |span| span.start);
-            let message = format!("this is not TOML: {}", error.message().trim());
-            Diagnostic::new(&self.place(offset), message.replace('\n', "; "))
-        });
-        let diagnostics = told.collect();
+        let told = errors.iter().take(MAX_SYNTAX_ERRORS);
+        let diagnostics = told.map(|error| self.syntax_error(error)).collect();
         (table.into_inner(), diagnostics)
     }
 
-    /// Where a line starts that may hold a key of more than [`MAX_DOTS`] names. The tables such a
-    /// key makes lie within each other, and taking them apart again needs stack for each.
-    fn deep_key(&self) -> Option<usize> {
-        let lines = self.lines.iter().zip(self.text.split('\n'));
-        lines
-            .filter(|(_, line)| {
-                let key = line.split('=').next().unwrap_or("");
-                key.bytes().filter(|byte| *byte == b'.').count() > MAX_DOTS
-            })
-            .map(|(start, _)| *start)
-            .next()
+    fn syntax_error(&self, error: &toml::de::Error) -> Diagnostic {
+        let span = error.span().unwrap_or_default();
+        let message = error.message().trim().replace('\n', "; ");
+        let message = message.trim_end_matches(", expected nothing");
+        let told = match self.text.get(span.clone()) {
+            Some(key) if message == "duplicate key" => {
+                format!("`{}` is already written further up", key.trim())
+            }
+            Some(_) | None => format!("this is not TOML: {message}"),
+        };
+        Diagnostic::new(&self.place(span.start), told)
     }
 }

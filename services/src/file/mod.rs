@@ -146,7 +146,7 @@ fn group<'s>(
             Role::DropIn(name) => drop_ins.push((name, source)),
             Role::Service(name) => match service_name(name) {
                 Err(message) => {
-                    diagnostics.push(Diagnostic::new(&Place::whole(&source.path), message));
+                    diagnostics.push(Diagnostic::new(&Place::start(&source.path), message));
                 }
                 Ok(name) => {
                     let files = services.entry(name).or_insert(Files {
@@ -168,7 +168,7 @@ fn group<'s>(
         }
         let near = nearest(name, services.keys().map(ServiceName::as_str));
         let message = format!("this adds to a service `{name}` that does not exist");
-        let told = Diagnostic::new(&Place::whole(&source.path), message);
+        let told = Diagnostic::new(&Place::start(&source.path), message);
         diagnostics.push(told.did_you_mean(near));
     }
     services

@@ -29,6 +29,15 @@ const SIGNALS: [(&str, Signal); 8] = [
     ("KILL", Signal::Kill),
 ];
 
+/// Those that a program can take as the wish to reload.
+const SIGNALS_TO_RELOAD: [(&str, Signal); 5] = [
+    ("HUP", Signal::Hup),
+    ("USR1", Signal::Usr1),
+    ("USR2", Signal::Usr2),
+    ("WINCH", Signal::Winch),
+    ("INT", Signal::Int),
+];
+
 type Item<'a> = Spanned<DeValue<'a>>;
 
 /// One value of a file. Each method reads it as something; `None` means that it is something else,
@@ -129,15 +138,23 @@ impl<'a> Value<'_, 'a> {
 
     /// A signal by name, with or without `SIG`.
     pub(super) fn signal(&mut self) -> Option<Signal> {
-        let with_prefix = |name: &str| match self.item.get_ref() {
-            DeValue::String(text) => text.strip_prefix("SIG") == Some(name),
-            _ => false,
-        };
-        let known = SIGNALS.iter().find(|(name, _)| with_prefix(name));
-        match known {
-            Some((_, signal)) => Some(*signal),
-            None => self.choice(&SIGNALS),
+        let names = either(SIGNALS.iter().map(|(name, _)| *name));
+        self.signal_of(&SIGNALS, &names)
+    }
+
+    fn signal_of(&mut self, signals: &[(&str, Signal)], expected: &str) -> Option<Signal> {
+        let item = self.item;
+        let text = self.text_of(item, expected)?;
+        let name = text.strip_prefix("SIG").unwrap_or(text);
+        if let Some((_, signal)) = signals.iter().find(|(known, _)| *known == name) {
+            return Some(*signal);
         }
+        let told = self
+            .problem(item, format!("{} is not such a signal", short(text)))
+            .expected(expected)
+            .did_you_mean(nearest(name, signals.iter().map(|(name, _)| *name)));
+        self.diagnostics.push(told);
+        None
     }
 
     /// A truth value.
@@ -367,14 +384,13 @@ impl<'a> Value<'_, 'a> {
     /// How to reload: a signal by name, or a command.
     pub(super) fn reload(&mut self) -> Option<Reload> {
         match self.item.get_ref() {
-            DeValue::String(text) if !text.trim_start().starts_with('/') => match self.signal()? {
-                Signal::Kill => {
-                    let item = self.item;
-                    self.tell(item, "KILL ends every process", "another signal");
-                    None
-                }
-                signal => Some(Reload::Signal(signal)),
-            },
+            // A command starts with a path.
+            DeValue::String(text) if !text.contains('/') => {
+                let names = SIGNALS_TO_RELOAD.iter().map(|(name, _)| *name);
+                let expected = format!("{}, or a command with its whole path", either(names));
+                self.signal_of(&SIGNALS_TO_RELOAD, &expected)
+                    .map(Reload::Signal)
+            }
             _ => self.command().map(Reload::Command),
         }
     }

@@ -363,9 +363,11 @@ impl<'a> Step<'a> {
         })
     }
 
-    /// Not written in a file whose other places are known.
+    /// Not written, in a file whose places are known.
     fn is_implied(&self) -> bool {
-        self.relation == Relation::WantedBy && self.place.is_none()
+        self.relation == Relation::WantedBy
+            && self.place.is_none()
+            && self.owner.names.contains_key(&self.relation)
     }
 }
 
@@ -377,7 +379,7 @@ impl std::fmt::Display for Step<'_> {
         write!(f, "`{owner}` {} `{other}` ", self.relation.key())?;
         match self.place {
             Some(place) => write!(f, "({place})"),
-            None if self.is_implied() => write!(f, "({}, implied)", self.owner.file),
+            None if self.is_implied() => write!(f, "({}, implied)", self.owner.file.file),
             None => write!(f, "({})", self.owner.file),
         }
     }
