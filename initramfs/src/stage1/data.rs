@@ -1,0 +1,143 @@
+//! The data partition: checked, mounted on `/var` of the new root, grown to its partition.
+//!
+//! Data never stops a boot. What cannot be used is reported and replaced by a tmpfs, so that the machine comes up and
+//! somebody can look at it.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use mounts::dps::DATA_NAME;
+use mounts::plan::{self, Data, SYSROOT};
+
+use super::device_events::DeviceEvents;
+use super::disk::{OurDisk, Part};
+use super::ext4::{self, Superblock};
+use super::fsck::{self, Verdict};
+use super::mounting;
+use super::report::Report;
+
+const FILESYSTEM: &str = "ext4";
+
+/// Mounts data, the overlay on `/etc` and `/tmp` over the root on [`SYSROOT`].
+pub(crate) fn mount_over_root(
+    disk: &OurDisk,
+    devices: &mut DeviceEvents,
+    report: &mut Report,
+) -> Result<(), String> {
+    devices.load(&["overlay", FILESYSTEM], report);
+    let data = match disk.part(DATA_NAME) {
+        Ok(part) => check(part, report),
+        Err(why) => Data::Missing { why },
+    };
+    if let Data::Device { device, .. } = &data {
+        let plan = plan::over_root(SYSROOT, &data);
+        match mounting::perform(&plan.steps, report) {
+            Ok(()) => {
+                grow(device, report);
+                return Ok(());
+            }
+            // The plan begins with the data and ends with what is on it: another try needs them gone.
+            Err(why) => {
+                undo();
+                return without_data(&Data::Missing { why }, report);
+            }
+        }
+    }
+    without_data(&data, report)
+}
+
+fn without_data(data: &Data, report: &mut Report) -> Result<(), String> {
+    let plan = plan::over_root(SYSROOT, data);
+    for missing in plan.missing {
+        report.lack(missing);
+    }
+    mounting::perform(&plan.steps, report)
+}
+
+/// Unmounts what a half-done plan left. Not mounted is the usual case for each.
+fn undo() {
+    for below in ["/tmp", "/etc", "/var"] {
+        let _ = kernel::mount::unmount(&format!("{SYSROOT}{below}"));
+    }
+}
+
+/// Checks the filesystem with the root's own program.
+fn check(part: &Part, report: &mut Report) -> Data {
+    let device = part.device.clone();
+    match superblock(&device) {
+        Ok(Some(_)) => {}
+        Ok(None) => {
+            return Data::Missing {
+                why: format!("{device} holds no ext4 filesystem; make one with mkfs.ext4"),
+            };
+        }
+        Err(why) => return Data::Missing { why },
+    }
+    let verdict = with_pseudo_filesystems(|| fsck::check(SYSROOT, &device));
+    match verdict {
+        Ok(Verdict::Clean) => report.step(&format!("data: {device} is clean")),
+        Ok(Verdict::Corrected(what)) => report.warn(format!("data: {device}: {what}")),
+        Ok(Verdict::Absent) => {
+            report.lack("e2fsck: not in the root; the data partition is mounted unchecked".into())
+        }
+        Ok(Verdict::Unusable(why)) => {
+            return Data::Missing {
+                why: format!("{device}: {why}"),
+            };
+        }
+        // The check is a precaution: a journal is replayed by the mount as well.
+        Err(error) => report.warn(format!("data: {device} is not checked: {error}")),
+    }
+    Data::Device {
+        device,
+        fstype: FILESYSTEM.to_owned(),
+    }
+}
+
+/// Runs `work` while the new root has `/dev` and `/proc`.
+fn with_pseudo_filesystems<T>(work: impl FnOnce() -> T) -> Result<T, kernel::Error> {
+    let (dev, proc) = (format!("{SYSROOT}/dev"), format!("{SYSROOT}/proc"));
+    kernel::mount::bind("/dev", &dev)?;
+    let done = kernel::mount::bind("/proc", &proc).map(|()| {
+        let done = work();
+        let _ = kernel::mount::unmount(&proc);
+        done
+    });
+    let _ = kernel::mount::unmount(&dev);
+    done
+}
+
+fn superblock(device: &str) -> Result<Option<Superblock>, String> {
+    let mut bytes = [0; ext4::LENGTH];
+    File::open(device)
+        .and_then(|file| file.read_exact_at(&mut bytes, ext4::OFFSET))
+        .map(|()| Superblock::parse(&bytes))
+        .map_err(|error| format!("read {device}: {error}"))
+}
+
+/// Lets the mounted filesystem have all of its partition: an image is written with a small one.
+fn grow(device: &str, report: &mut Report) {
+    match try_grow(device) {
+        Ok(None) => {}
+        Ok(Some((from, to))) => {
+            report.note(&format!("data: {device} grown from {from} to {to} bytes"))
+        }
+        Err(error) => report.warn(format!("data: {device} keeps its size: {error}")),
+    }
+}
+
+/// The sizes before and after, in bytes, when it grew.
+fn try_grow(device: &str) -> Result<Option<(u64, u64)>, String> {
+    let Some(before) = superblock(device)? else {
+        return Ok(None);
+    };
+    let bytes = kernel::block::size(device).map_err(|error| error.to_string())?;
+    let Some(blocks) = before.grown_to(bytes) else {
+        return Ok(None);
+    };
+    kernel::block::grow_ext4(&format!("{SYSROOT}/var"), blocks)
+        .map_err(|error| error.to_string())?;
+    // The kernel leaves out a last block group that is too small to be one.
+    let after = superblock(device)?.unwrap_or(before);
+    Ok((after != before).then(|| (before.bytes(), after.bytes())))
+}

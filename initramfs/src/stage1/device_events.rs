@@ -1,0 +1,106 @@
+//! Uevents while stage1 runs: new devices get their modules, and whoever waits for a device is woken.
+//!
+//! The socket is opened before the first look at `/sys`, so a device is either seen by the look or announced. Not here:
+//! which device somebody waits for.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use mounts::cmdline::Cmdline;
+use mounts::uevent;
+
+use super::modules::Modules;
+use super::report::Report;
+use super::sysfs;
+
+/// The uevent socket with the modules that devices ask for.
+pub(crate) struct DeviceEvents {
+    socket: kernel::uevent::UeventSocket,
+    modules: Modules,
+}
+
+impl DeviceEvents {
+    /// Opens the socket, then the modules: loading one makes devices, and their events must not be lost.
+    pub(crate) fn open(cmdline: &Cmdline, report: &mut Report) -> Result<Self, kernel::Error> {
+        let socket = kernel::uevent::UeventSocket::open()?;
+        Ok(Self {
+            socket,
+            modules: Modules::open(cmdline, report),
+        })
+    }
+
+    /// Loads modules by name.
+    pub(crate) fn load(&mut self, names: &[&str], report: &mut Report) {
+        self.modules.load(names, report);
+    }
+
+    /// Loads the modules for all devices that are there now.
+    pub(crate) fn coldplug(&mut self, report: &mut Report) {
+        for alias in sysfs::device_aliases(Path::new("/sys")) {
+            self.modules.load_alias(&alias, report);
+        }
+    }
+
+    /// Works off the events that have come; whether one of them was about a disk or partition. When the kernel had to
+    /// drop events, everything is looked at again.
+    pub(crate) fn work_off(&mut self, report: &mut Report) -> bool {
+        let mut block_device = false;
+        loop {
+            match self.socket.receive() {
+                Ok(None) => return block_device,
+                Ok(Some(datagram)) => block_device |= self.one(&datagram, report),
+                Err(error) => {
+                    report.step(&format!("events: {error}; looking at all devices again"));
+                    self.coldplug(report);
+                    return true;
+                }
+            }
+        }
+    }
+
+    /// Waits until `found` finds something or `patience` is over. `found` looks once at the start, and again after each
+    /// event about a disk or partition.
+    pub(crate) fn wait_for<T>(
+        &mut self,
+        patience: Duration,
+        report: &mut Report,
+        mut found: impl FnMut(&mut Report) -> Option<T>,
+    ) -> Option<T> {
+        let deadline = Instant::now() + patience;
+        self.work_off(report);
+        loop {
+            if let Some(found) = found(report) {
+                return Some(found);
+            }
+            loop {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return None;
+                }
+                if let Err(error) = self.socket.wait(left) {
+                    report.step(&format!("events: {error}"));
+                    return None;
+                }
+                if self.work_off(report) {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn one(&mut self, datagram: &[u8], report: &mut Report) -> bool {
+        let event = match uevent::parse(datagram) {
+            Ok(event) => event,
+            Err(error) => {
+                report.step(&format!("events: {error}"));
+                return false;
+            }
+        };
+        if event.action == uevent::Action::Add
+            && let Some(alias) = event.properties.modalias()
+        {
+            self.modules.load_alias(alias, report);
+        }
+        event.properties.subsystem() == Some("block")
+    }
+}

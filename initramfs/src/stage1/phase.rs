@@ -1,0 +1,55 @@
+//! The phases of stage1, in their order, and when each of them ended.
+//!
+//! Names only: what a phase does is in the module that carries its name. The names are an interface:
+//! `sharkctl boot` prints them and shark-stage1(8) lists them.
+
+use std::fmt;
+
+/// One step of the way from the kernel's first process to `/sbin/init`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// `/proc`, `/sys`, `/dev`; standard input and output on the console.
+    PseudoFilesystems,
+    /// The kernel command line.
+    CommandLine,
+    /// Kernel modules that no device asks for: filesystems, device-mapper.
+    Modules,
+    /// Until the disk with our partitions and its partitions are there.
+    Disk,
+    /// The boot record is read and the slots are put in order.
+    BootRecord,
+    /// Signature, hash tree and root filesystem of a slot.
+    Root,
+    /// The data partition: checked, grown, mounted.
+    Data,
+    /// Overlay on `/etc`, tmpfs on `/run` and `/tmp`, what the initramfs brings for `/run`.
+    Overlays,
+    /// The facts for init; the last phase that can be timed, because init reads the time from it.
+    HandOver,
+    /// The mounts are moved, the initramfs is freed, init is executed.
+    SwitchRoot,
+}
+
+impl Phase {
+    /// The name in the hand-over and in messages.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::PseudoFilesystems => "pseudo-filesystems",
+            Self::CommandLine => "command-line",
+            Self::Modules => "modules",
+            Self::Disk => "disk",
+            Self::BootRecord => "boot-record",
+            Self::Root => "root",
+            Self::Data => "data",
+            Self::Overlays => "overlays",
+            Self::HandOver => "hand-over",
+            Self::SwitchRoot => "switch-root",
+        }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

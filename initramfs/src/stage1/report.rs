@@ -1,0 +1,164 @@
+//! Everything stage1 has to say: to the kernel log, to the console, and to init by the hand-over.
+//!
+//! Not here: what is said. A message never decides anything and never fails; a machine without a
+//! console or a kernel log still boots.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+
+use super::phase::Phase;
+
+/// The most bytes of a message that go into one record of the kernel log (the kernel's own limit is 1024 with its
+/// prefix; a longer write fails as a whole).
+const KMSG_TEXT: usize = 900;
+/// The most lines of a kind kept for the hand-over: a machine with more to say than this has said enough.
+const LIST_LIMIT: usize = 64;
+
+/// Importance in the kernel log, as in syslog(3).
+#[derive(Clone, Copy, Debug)]
+enum Level {
+    Error = 3,
+    Warning = 4,
+    Info = 6,
+    Debug = 7,
+}
+
+/// Where stage1 reports to, and what it keeps for init.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    debug: bool,
+    timings: Vec<(Phase, u64)>,
+    missing: Vec<String>,
+    notes: Vec<String>,
+}
+
+impl Report {
+    /// From here on each step is printed on the console (`shark.debug`).
+    pub(crate) fn set_debug(&mut self) {
+        self.debug = true;
+    }
+
+    /// `phase` ended now.
+    pub(crate) fn ended(&mut self, phase: Phase) {
+        let now = kernel::clock::boottime();
+        self.timings.push((phase, now));
+        self.step(&format!("{phase} ended at {} ms", now / 1_000_000));
+    }
+
+    /// A step that only somebody who asked for it wants to see.
+    pub(crate) fn step(&self, text: &str) {
+        if self.debug {
+            print_console(text);
+        }
+        log(Level::Debug, text);
+    }
+
+    /// One of the few lines that every boot leaves in the kernel log.
+    pub(crate) fn note(&self, text: &str) {
+        if self.debug {
+            print_console(text);
+            log(Level::Debug, text);
+        } else {
+            log(Level::Info, text);
+        }
+    }
+
+    /// The machine lacks something and the boot goes on: logged, and told to init, which shows it in `sharkctl boot`.
+    pub(crate) fn lack(&mut self, text: String) {
+        log(Level::Warning, &text);
+        if self.missing.len() < LIST_LIMIT {
+            self.missing.push(text);
+        }
+    }
+
+    /// Something is not as it should be, and the boot goes on: logged, and told to init.
+    pub(crate) fn warn(&mut self, text: String) {
+        log(Level::Warning, &text);
+        if self.notes.len() < LIST_LIMIT {
+            self.notes.push(text);
+        }
+    }
+
+    /// A slot failed: on the console whatever the log level of the kernel is, and told to init.
+    pub(crate) fn failed(&mut self, text: String) {
+        print_console(&text);
+        log(Level::Debug, &text);
+        if self.notes.len() < LIST_LIMIT {
+            self.notes.push(text);
+        }
+    }
+
+    /// When each phase ended: nanoseconds of CLOCK_BOOTTIME.
+    pub(crate) fn timings(&self) -> &[(Phase, u64)] {
+        &self.timings
+    }
+
+    /// What [`Report::lack`] was told.
+    pub(crate) fn missing(&self) -> &[String] {
+        &self.missing
+    }
+
+    /// What [`Report::warn`] and [`Report::failed`] were told.
+    pub(crate) fn notes(&self) -> &[String] {
+        &self.notes
+    }
+}
+
+/// One line on the console. Also used where there is no `Report` any more: rescue and the panic hook.
+pub(crate) fn print_console(text: &str) {
+    let mut out = std::io::stderr().lock();
+    // Nobody is left to tell when the console does not take it.
+    let _ = writeln!(out, "shark: {text}").and_then(|()| out.flush());
+}
+
+/// One record in the kernel log at the level of an error.
+pub(crate) fn log_error(text: &str) {
+    log(Level::Error, text);
+}
+
+/// The file is opened anew for each record because the kernel limits the rate of one open file to ten records in
+/// five seconds, and a boot with `shark.debug` has more.
+fn log(level: Level, text: &str) {
+    if let Ok(mut kmsg) = OpenOptions::new().write(true).open("/dev/kmsg") {
+        let record = format!("<{}>shark: {}", level as u8, shorten(text));
+        let _ = kmsg.write_all(record.as_bytes());
+    }
+}
+
+/// At most [`KMSG_TEXT`] bytes, cut between characters.
+fn shorten(text: &str) -> &str {
+    let mut end = text.len().min(KMSG_TEXT);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_text_is_cut_between_characters() {
+        assert_eq!(shorten("short"), "short");
+        let long = "ä".repeat(600);
+        let cut = shorten(&long);
+        assert_eq!(cut.len(), 900);
+        assert!(long.starts_with(cut));
+        let odd = format!("x{long}");
+        assert_eq!(shorten(&odd).len(), 899);
+    }
+
+    #[test]
+    fn notes_for_init_are_bounded() {
+        let mut report = Report::default();
+        for number in 0..LIST_LIMIT + 5 {
+            report.lack(format!("thing {number}"));
+        }
+        assert_eq!(report.missing().len(), LIST_LIMIT);
+        assert_eq!(
+            report.missing().first().map(String::as_str),
+            Some("thing 0")
+        );
+    }
+}

@@ -1,0 +1,321 @@
+//! One slot, from its signature to its mounted root: everything that must hold before the slot is booted.
+//!
+//! In order: the partitions are there, the manifest is signed by a key of ours, it is for this machine and fits the
+//! partitions, the hash partition belongs to it, dm-verity opens it, its blocks verify (`integrity` says which), it can
+//! be mounted, and it has an init. The first thing that does not hold is the reason kept for the slot. Which slot is
+//! tried, and what follows from a failure, is not here.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+use std::time::Duration;
+
+use mounts::dps::{self, Architecture};
+use mounts::manifest::{self, Manifest, ManifestError, PublicKey};
+use mounts::plan::{self, SYSROOT};
+use mounts::slot::Slot;
+use mounts::verity::{self, OnCorruption, SUPERBLOCK_SIZE, SuperblockError};
+
+use super::device_events::DeviceEvents;
+use super::disk::{OurDisk, Part};
+use super::integrity::{self, Damage};
+use super::mounting;
+use super::report::Report;
+use super::switch;
+
+/// Where the initramfs keeps the keys that may sign manifests.
+const KEYS: &str = "/etc/shark/keys";
+/// How long a device-mapper node may take to appear; it is made by the kernel's own thread.
+const NODE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A root that holds, mounted on [`SYSROOT`].
+#[derive(Debug)]
+pub(crate) struct Root {
+    /// What is booted.
+    pub(crate) manifest: Manifest,
+    /// Name of its device-mapper device.
+    pub(crate) dm_name: String,
+    /// Node of its device-mapper device.
+    pub(crate) dm_node: String,
+}
+
+/// Why a slot is not booted.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// A partition of it is not there, or there twice.
+    Partition(String),
+    /// A partition of it cannot be read.
+    Read { device: String, error: io::Error },
+    /// The initramfs has no usable key.
+    NoKeys,
+    /// Signature or manifest are not right.
+    Manifest {
+        device: String,
+        error: ManifestError,
+    },
+    /// It is for other machines.
+    Architecture(Architecture),
+    /// The image does not fit its partition.
+    TooSmall {
+        device: String,
+        bytes: u64,
+        needed: u64,
+    },
+    /// The hash partition is none, or belongs to another image.
+    Superblock {
+        device: String,
+        error: SuperblockError,
+    },
+    /// device-mapper did not open it.
+    DeviceMapper(kernel::Error),
+    /// Its device node did not appear.
+    NoNode(String),
+    /// A block does not verify.
+    Damaged(Damage),
+    /// device-mapper met a block that does not verify.
+    Corrupt,
+    /// It cannot be mounted.
+    Mount(String),
+    /// It has no init.
+    NoInit(String),
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Partition(what) => f.write_str(what),
+            Self::Read { device, error } => write!(f, "read {device}: {error}"),
+            Self::NoKeys => write!(
+                f,
+                "no key in {KEYS} of the initramfs to check its signature with"
+            ),
+            Self::Manifest { device, error } => write!(f, "signature: {device}: {error}"),
+            Self::Architecture(found) => write!(
+                f,
+                "it is for {found}, this machine is {}",
+                std::env::consts::ARCH
+            ),
+            Self::TooSmall {
+                device,
+                bytes,
+                needed,
+            } => {
+                write!(f, "{device} has {bytes} bytes, its manifest needs {needed}")
+            }
+            Self::Superblock { device, error } => write!(f, "{device}: {error}"),
+            Self::DeviceMapper(error) => write!(f, "dm-verity: {error}"),
+            Self::NoNode(node) => write!(
+                f,
+                "dm-verity: {node} did not appear within {} s",
+                NODE_PATIENCE.as_secs()
+            ),
+            Self::Damaged(damage) => write!(f, "root does not verify: {damage}"),
+            Self::Corrupt => write!(f, "root does not verify: dm-verity found a corrupted block"),
+            Self::Mount(error) => f.write_str(error),
+            Self::NoInit(error) => write!(f, "root has no init: {error}"),
+        }
+    }
+}
+
+/// The keys of the initramfs. A file that is no key is reported and passed over: the others still count.
+pub(crate) fn keys(report: &mut Report) -> Vec<PublicKey> {
+    let mut names: Vec<_> = match fs::read_dir(KEYS) {
+        Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
+        Err(error) => {
+            report.warn(format!("keys: read {KEYS}: {error}"));
+            return Vec::new();
+        }
+    };
+    names.retain(|path| path.extension().is_some_and(|extension| extension == "pub"));
+    names.sort();
+    let mut keys = Vec::new();
+    for path in names {
+        let read = fs::read_to_string(&path).map_err(|error| error.to_string());
+        match read.and_then(|text| PublicKey::parse(&text).map_err(|error| error.to_string())) {
+            Ok(key) => keys.push(key),
+            Err(error) => report.warn(format!("keys: {}: {error}", path.display())),
+        }
+    }
+    keys
+}
+
+/// Opens, checks and mounts the root of `slot`. After a refusal nothing of it is left mounted or open.
+pub(crate) fn open(
+    slot: Slot,
+    disk: &OurDisk,
+    keys: &[PublicKey],
+    on_corruption: OnCorruption,
+    devices: &mut DeviceEvents,
+    report: &mut Report,
+) -> Result<Root, Refused> {
+    let part = |name| disk.part(name).map_err(Refused::Partition);
+    let (data, hash) = (part(dps::root_name(slot))?, part(dps::verity_name(slot))?);
+    let manifest = signed_manifest(part(dps::signature_name(slot))?, keys)?;
+    fits(&manifest, data, hash)?;
+    note_uuids(slot, &manifest, data, hash, report);
+    devices.load(
+        &["dm_mod", "dm_verity", manifest.filesystem.as_str()],
+        report,
+    );
+
+    let dm_name = dps::root_name(slot).to_owned();
+    // While the root is checked a bad block must be an error here, where the other slot is still to be had, and not a
+    // panic or a restart into the same slot. What was asked for is put in place before the root is used.
+    let table = verity::target(&data.device, &hash.device, &manifest, OnCorruption::Eio);
+    let dm_node = create(&dm_name, &table).map_err(Refused::DeviceMapper)?;
+    let checked = wait_for_node(&dm_node, devices, report)
+        .and_then(|()| check_and_mount(&dm_name, &dm_node, &manifest, report))
+        .and_then(|()| {
+            if on_corruption == OnCorruption::Eio {
+                return Ok(());
+            }
+            let table = verity::target(&data.device, &hash.device, &manifest, on_corruption);
+            replace(&dm_name, &table).map_err(Refused::DeviceMapper)
+        });
+    match checked {
+        Ok(()) => Ok(Root {
+            manifest,
+            dm_name,
+            dm_node,
+        }),
+        Err(refused) => {
+            close(&dm_name, report);
+            Err(refused)
+        }
+    }
+}
+
+/// Takes an opened root apart again.
+fn close(dm_name: &str, report: &mut Report) {
+    // Not mounted is the usual case.
+    let _ = kernel::mount::unmount(SYSROOT);
+    if let Err(error) = kernel::dm::remove(dm_name) {
+        report.warn(format!("dm-verity: {error}"));
+    }
+}
+
+fn signed_manifest(part: &Part, keys: &[PublicKey]) -> Result<Manifest, Refused> {
+    if keys.is_empty() {
+        return Err(Refused::NoKeys);
+    }
+    let bytes = head(&part.device, manifest::READ_MAX)?;
+    let manifest = manifest::verify(&bytes, keys).map_err(|error| Refused::Manifest {
+        device: part.device.clone(),
+        error,
+    })?;
+    if Architecture::current() == Some(manifest.architecture) {
+        Ok(manifest)
+    } else {
+        Err(Refused::Architecture(manifest.architecture))
+    }
+}
+
+/// The image and its hashes fit their partitions, and the hash partition is the one that belongs to the image.
+fn fits(manifest: &Manifest, data: &Part, hash: &Part) -> Result<(), Refused> {
+    for (part, needed) in [(data, manifest.image_size), (hash, manifest.hash_size)] {
+        if part.bytes < needed {
+            return Err(Refused::TooSmall {
+                device: part.device.clone(),
+                bytes: part.bytes,
+                needed,
+            });
+        }
+    }
+    let superblock = head(&hash.device, SUPERBLOCK_SIZE)?;
+    verity::check_superblock(&superblock, manifest).map_err(|error| Refused::Superblock {
+        device: hash.device.clone(),
+        error,
+    })
+}
+
+/// The partitions' UUIDs repeat the root hash. A difference harms nothing, because the hash itself is checked, but it
+/// misleads every other tool that looks at the disk.
+fn note_uuids(slot: Slot, manifest: &Manifest, data: &Part, hash: &Part, report: &mut Report) {
+    let hash_value = &manifest.root_hash;
+    for (part, expected) in [
+        (data, dps::root_uuid(hash_value)),
+        (hash, dps::verity_uuid(hash_value)),
+    ] {
+        let expected = expected.to_string();
+        if part.uuid != expected {
+            report.warn(format!(
+                "slot {slot}: {} has UUID {}, but its root hash asks for {expected}",
+                part.device, part.uuid
+            ));
+        }
+    }
+}
+
+/// At most `length` bytes from the start of a device.
+fn head(device: &str, length: usize) -> Result<Vec<u8>, Refused> {
+    let mut bytes = Vec::with_capacity(length);
+    let read = File::open(device).and_then(|file| file.take(length as u64).read_to_end(&mut bytes));
+    match read {
+        Ok(_) => Ok(bytes),
+        Err(error) => Err(Refused::Read {
+            device: device.to_owned(),
+            error,
+        }),
+    }
+}
+
+fn wait_for_node(
+    node: &str,
+    devices: &mut DeviceEvents,
+    report: &mut Report,
+) -> Result<(), Refused> {
+    let there = |_: &mut Report| Path::new(node).exists().then_some(());
+    devices
+        .wait_for(NODE_PATIENCE, report, there)
+        .ok_or_else(|| Refused::NoNode(node.to_owned()))
+}
+
+fn check_and_mount(
+    dm_name: &str,
+    dm_node: &str,
+    manifest: &Manifest,
+    report: &mut Report,
+) -> Result<(), Refused> {
+    let share = integrity::share_of(manifest.image_size);
+    integrity::read_device(dm_node, share).map_err(Refused::Damaged)?;
+    report.step(&format!(
+        "root: {share} of {} bytes read and verified",
+        manifest.image_size
+    ));
+    mounting::perform(&plan::root(dm_node, manifest.filesystem).steps, report)
+        .map_err(Refused::Mount)?;
+    if share < manifest.image_size {
+        let bytes = integrity::read_essential(Path::new(SYSROOT)).map_err(Refused::Damaged)?;
+        report.step(&format!(
+            "root: {bytes} bytes of init and its service files read and verified"
+        ));
+    }
+    if is_corrupt(dm_name)? {
+        return Err(Refused::Corrupt);
+    }
+    switch::executable(Path::new(&format!("{SYSROOT}{}", switch::INIT))).map_err(Refused::NoInit)
+}
+
+/// Makes the read-only device of `table` and returns its node.
+fn create(name: &str, table: &verity::Target) -> Result<String, kernel::Error> {
+    let node = kernel::dm::create(name)?;
+    if let Err(error) = replace(name, table) {
+        // An inactive device would keep its name from the next try.
+        let _ = kernel::dm::remove(name);
+        return Err(error);
+    }
+    Ok(node)
+}
+
+/// Puts `table` in place of the device's table.
+fn replace(name: &str, table: &verity::Target) -> Result<(), kernel::Error> {
+    kernel::dm::load(name, table.sectors, table.target_type, &table.parameters)?;
+    kernel::dm::resume(name)
+}
+
+/// The status of dm-verity is `V` until a block fails, then `C`.
+fn is_corrupt(name: &str) -> Result<bool, Refused> {
+    let status = kernel::dm::status(name).map_err(Refused::DeviceMapper)?;
+    Ok(!status.starts_with('V'))
+}

@@ -1,0 +1,219 @@
+//! Block devices and device aliases as `/sys` shows them.
+//!
+//! Reading only, and below a given directory, so that tests can bring their own. What is a disk of ours is decided in
+//! `disk`, not here.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// How deep device directories are followed when aliases are gathered: deeper than any bus nests.
+const DEPTH_LIMIT: u32 = 16;
+/// The most aliases taken in one scan.
+const ALIAS_LIMIT: usize = 4096;
+
+/// A whole disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Disk {
+    /// The kernel's name, `vda`.
+    pub(crate) name: String,
+    /// Size in sectors of 512 bytes, whatever the disk's own are; 0 without a medium.
+    pub(crate) sectors: u64,
+}
+
+/// A partition as the kernel made it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KernelPartition {
+    /// The kernel's name, `vda2`.
+    pub(crate) name: String,
+    /// Its number in the partition table, from 1.
+    pub(crate) number: u32,
+    /// Where it starts on the disk, in sectors of 512 bytes.
+    pub(crate) start: u64,
+    /// Its length, in sectors of 512 bytes.
+    pub(crate) sectors: u64,
+}
+
+/// All disks below `sys` (`/sys`) that may carry a system, by name. Memory disks, loops, device-mapper, optical and
+/// floppy drives are not among them: asking a floppy drive takes seconds, and none of them carries our partitions.
+pub(crate) fn disks(sys: &Path) -> Vec<Disk> {
+    let mut disks: Vec<Disk> = names(&sys.join("block"))
+        .into_iter()
+        .filter(|name| {
+            !["ram", "loop", "dm-", "zram", "sr", "fd", "nbd", "md"]
+                .iter()
+                .any(|kind| is_kind(name, kind))
+        })
+        .map(|name| {
+            let sectors = number(&sys.join("block").join(&name).join("size")).unwrap_or(0);
+            Disk { name, sectors }
+        })
+        .collect();
+    disks.sort_by(|a, b| (a.name.len(), &a.name).cmp(&(b.name.len(), &b.name)));
+    disks
+}
+
+/// The partitions of `disk` that the kernel knows by now, by number.
+pub(crate) fn partitions(sys: &Path, disk: &str) -> Vec<KernelPartition> {
+    let directory = sys.join("block").join(disk);
+    let mut found: Vec<KernelPartition> = names(&directory)
+        .into_iter()
+        .filter_map(|name| {
+            let partition = directory.join(&name);
+            Some(KernelPartition {
+                number: u32::try_from(number(&partition.join("partition"))?).ok()?,
+                start: number(&partition.join("start"))?,
+                sectors: number(&partition.join("size"))?,
+                name,
+            })
+        })
+        .collect();
+    found.sort_by_key(|partition| partition.number);
+    found
+}
+
+/// Bytes of a logical block of `disk`; 512 where `/sys` does not say.
+pub(crate) fn logical_block_size(sys: &Path, disk: &str) -> u32 {
+    let size = number(
+        &sys.join("block")
+            .join(disk)
+            .join("queue/logical_block_size"),
+    );
+    size.and_then(|size| u32::try_from(size).ok())
+        .unwrap_or(512)
+}
+
+/// The aliases of all devices below `sys`, for the modules they ask for; each once.
+pub(crate) fn device_aliases(sys: &Path) -> Vec<String> {
+    let mut aliases = Vec::new();
+    gather(&sys.join("devices"), 0, &mut aliases);
+    aliases.sort_unstable();
+    aliases.dedup();
+    aliases
+}
+
+fn gather(directory: &Path, depth: u32, aliases: &mut Vec<String>) {
+    if depth > DEPTH_LIMIT || aliases.len() >= ALIAS_LIMIT {
+        return;
+    }
+    if let Ok(alias) = fs::read_to_string(directory.join("modalias")) {
+        let alias = alias.trim_end();
+        if !alias.is_empty() {
+            aliases.push(alias.to_owned());
+        }
+    }
+    let Ok(entries) = fs::read_dir(directory) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        // `file_type` does not follow links: /sys/devices is a tree with links back into itself.
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            gather(&entry.path(), depth + 1, aliases);
+        }
+    }
+}
+
+fn is_kind(name: &str, kind: &str) -> bool {
+    name.strip_prefix(kind)
+        .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(directory) else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect()
+}
+
+fn number(file: &PathBuf) -> Option<u64> {
+    fs::read_to_string(file).ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(root: &Path, file: &str, text: &str) {
+        let path = root.join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    #[test]
+    fn disks_in_order_without_those_that_cannot_carry_a_system() {
+        let sys = tempfile::tempdir().unwrap();
+        for name in [
+            "vdb", "vda", "vdaa", "loop0", "ram3", "dm-0", "sr0", "fd0", "nvme0n1",
+        ] {
+            put(sys.path(), &format!("block/{name}/size"), "2048\n");
+        }
+        let found: Vec<String> = disks(sys.path())
+            .into_iter()
+            .map(|disk| disk.name)
+            .collect();
+        assert_eq!(found, ["vda", "vdb", "vdaa", "nvme0n1"]);
+    }
+
+    #[test]
+    fn partitions_are_told_from_other_directories() {
+        let sys = tempfile::tempdir().unwrap();
+        put(sys.path(), "block/vda/size", "2048\n");
+        put(sys.path(), "block/vda/queue/rotational", "1\n");
+        for (name, number, start) in [("vda10", 10, 900), ("vda2", 2, 100)] {
+            put(
+                sys.path(),
+                &format!("block/vda/{name}/partition"),
+                &format!("{number}\n"),
+            );
+            put(
+                sys.path(),
+                &format!("block/vda/{name}/start"),
+                &format!("{start}\n"),
+            );
+            put(sys.path(), &format!("block/vda/{name}/size"), "64\n");
+        }
+        let found = partitions(sys.path(), "vda");
+        assert_eq!(
+            found.iter().map(|found| found.number).collect::<Vec<_>>(),
+            [2, 10]
+        );
+        assert_eq!(
+            found[0],
+            KernelPartition {
+                name: "vda2".into(),
+                number: 2,
+                start: 100,
+                sectors: 64
+            }
+        );
+        assert_eq!(partitions(sys.path(), "vdb"), []);
+    }
+
+    #[test]
+    fn aliases_once_each_and_without_following_links() {
+        let sys = tempfile::tempdir().unwrap();
+        put(
+            sys.path(),
+            "devices/pci0000:00/0000:00:03.0/modalias",
+            "pci:v00001AF4d00001001\n",
+        );
+        put(
+            sys.path(),
+            "devices/pci0000:00/0000:00:04.0/modalias",
+            "pci:v00001AF4d00001001\n",
+        );
+        put(
+            sys.path(),
+            "devices/pci0000:00/0000:00:04.0/virtio0/modalias",
+            "virtio:d00000002v00001AF4\n",
+        );
+        put(sys.path(), "devices/empty/modalias", "\n");
+        std::os::unix::fs::symlink("..", sys.path().join("devices/pci0000:00/loop")).unwrap();
+        assert_eq!(
+            device_aliases(sys.path()),
+            ["pci:v00001AF4d00001001", "virtio:d00000002v00001AF4"]
+        );
+    }
+}
