@@ -153,6 +153,9 @@ impl Supervisor {
                 if stalled {
                     self.stall(index, on);
                 }
+                // A reload may have made rivals of two that are both wanted: the one that starts
+                // stops the other, here as ever.
+                self.oust(index);
             }
         }
     }

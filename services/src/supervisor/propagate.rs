@@ -70,7 +70,7 @@ impl Supervisor {
     }
 
     /// What cannot run beside `index` is stopped.
-    fn oust(&mut self, index: u32) {
+    pub(super) fn oust(&mut self, index: u32) {
         for at in 0.. {
             let Some(rival) = self.topology.conflicts(index).get(at).copied() else {
                 break;

@@ -1,0 +1,278 @@
+//! Seeds become scripts: services, operations at points in time, and the kernel's seed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use fastrand::Rng;
+use services::definition::{
+    CgroupLimits, Definition, Kind, Program, Relations, Reload, Restart, RestartPolicy, Signal,
+    Stop,
+};
+use services::graph::Graph;
+use services::id::ServiceName;
+use services::status::ShutdownKind;
+
+/// What happens from outside.
+#[derive(Clone, Debug)]
+pub(crate) enum Operation {
+    Start(ServiceName),
+    Stop(ServiceName),
+    Restart(ServiceName),
+    Reload(ServiceName),
+    WaitBoot,
+    /// The client of the latest request goes away.
+    Forget,
+    /// Other service files: those of this seed.
+    Replace(Vec<Definition>),
+    Shutdown(ShutdownKind),
+    /// The main process dies.
+    Crash(ServiceName),
+    /// Main processes of all services die at once.
+    Storm,
+    /// Something told late, of a run that is no more.
+    Stale(ServiceName),
+    /// The service says something by sd_notify.
+    Say(ServiceName, u8),
+    /// The OOM killer.
+    OutOfMemory(ServiceName),
+}
+
+/// A whole run, replayable.
+#[derive(Clone, Debug)]
+pub(crate) struct Script {
+    pub(crate) kernel_seed: u64,
+    pub(crate) services: Vec<Definition>,
+    pub(crate) operations: Vec<(Duration, Operation)>,
+}
+
+pub(crate) fn name(index: u8) -> ServiceName {
+    ServiceName::new(&format!("s{index}")).unwrap()
+}
+
+fn program(rng: &mut Rng) -> Box<Program> {
+    Box::new(Program {
+        exec: vec!["/bin/true".into()],
+        reload: match rng.u8(0..3) {
+            0 => None,
+            1 => Some(Reload::Signal(Signal::Hup)),
+            _ => Some(Reload::Command(vec!["/bin/reload".into()])),
+        },
+        account: None,
+        environment: Vec::new(),
+        working_dir: PathBuf::from("/"),
+        umask: 0o22,
+        nice: 0,
+        oom_score_adj: 0,
+        runtime_dirs: Vec::new(),
+        state_dirs: Vec::new(),
+        tty: None,
+        cgroup: CgroupLimits::default(),
+        limits: Vec::new(),
+    })
+}
+
+fn definition(rng: &mut Rng, index: u8) -> Definition {
+    let kind = match rng.u8(0..10) {
+        0 => Kind::Target,
+        1..5 => Kind::Simple(program(rng)),
+        5..8 => Kind::Notify(program(rng)),
+        _ => Kind::Oneshot(program(rng)),
+    };
+    let mut relations = Relations::default();
+    for other in 0..index {
+        match rng.u8(0..12) {
+            0 | 1 => relations.requires.push(name(other)),
+            2 => relations.wants.push(name(other)),
+            3 => relations.after.push(name(other)),
+            _ => {}
+        }
+    }
+    if rng.u8(0..10) < 7 {
+        relations
+            .wanted_by
+            .push(ServiceName::new("default").unwrap());
+    }
+    let policy = match rng.u8(0..6) {
+        0 => RestartPolicy::Never,
+        1 => RestartPolicy::Always,
+        _ => RestartPolicy::OnFailure,
+    };
+    let milli = Duration::from_millis;
+    Definition {
+        name: name(index),
+        description: String::new(),
+        source: format!("s{index}.toml"),
+        kind,
+        relations,
+        restart: Restart {
+            policy,
+            delay: milli(rng.u64(1..500)),
+            max_delay: milli(rng.u64(500..9000)),
+            reset_after: milli(rng.u64(100..9000)),
+            max_failures: rng.bool().then(|| rng.u32(1..6)),
+        },
+        start_timeout: milli(rng.u64(500..9000)),
+        stop: Stop {
+            signal: Signal::Term,
+            timeout: milli(rng.u64(100..9000)),
+        },
+    }
+}
+
+/// Some services; with conflicts, where the graph allows them.
+fn services(rng: &mut Rng) -> Vec<Definition> {
+    let count = rng.u8(1..11);
+    let skipped = rng.u8(0..30);
+    let plain: Vec<Definition> = (0..count).map(|index| definition(rng, index)).collect();
+    let mut rivals = plain.clone();
+    if count > 1 && rng.u8(0..3) == 0 {
+        let (a, b) = (rng.u8(0..count), rng.u8(0..count));
+        rivals[usize::from(a)].relations.conflicts.push(name(b));
+        // Only one of the two is brought up at boot.
+        rivals[usize::from(b)].relations.wanted_by.clear();
+    }
+    let chosen = match Graph::from_definitions(rivals.clone()) {
+        Ok(_) => rivals,
+        Err(_) => plain,
+    };
+    if skipped < count {
+        return without(&chosen, &name(skipped));
+    }
+    chosen
+}
+
+fn without(services: &[Definition], gone: &ServiceName) -> Vec<Definition> {
+    let mut rest: Vec<Definition> = services.to_vec();
+    rest.retain(|service| service.name != *gone);
+    for service in &mut rest {
+        let relations = &mut service.relations;
+        for names in [
+            &mut relations.requires,
+            &mut relations.wants,
+            &mut relations.after,
+            &mut relations.before,
+            &mut relations.conflicts,
+        ] {
+            names.retain(|name| name != gone);
+        }
+    }
+    rest
+}
+
+fn operation(rng: &mut Rng, services: &[Definition]) -> Operation {
+    let who = name(rng.u8(0..11));
+    match rng.u8(0..40) {
+        0..6 => Operation::Start(who),
+        6..12 => Operation::Stop(who),
+        12..17 => Operation::Restart(who),
+        17..20 => Operation::Reload(who),
+        20 => Operation::WaitBoot,
+        21 => Operation::Forget,
+        22..25 => {
+            // Mostly the same services, some of them changed, gone or new.
+            let fresh = self::services(rng);
+            let mut mixed = services.to_vec();
+            for service in fresh {
+                if rng.bool() {
+                    mixed.retain(|old| old.name != service.name);
+                    mixed.push(service);
+                }
+            }
+            let mixed = if rng.bool() {
+                without(&mixed, &who)
+            } else {
+                mixed
+            };
+            Operation::Replace(mixed)
+        }
+        25..31 => Operation::Crash(who),
+        31 => Operation::Storm,
+        32..35 => Operation::Stale(who),
+        35..38 => Operation::Say(who, rng.u8(0..6)),
+        38 => Operation::OutOfMemory(who),
+        _ => Operation::Shutdown(ShutdownKind::Reboot),
+    }
+}
+
+impl Script {
+    pub(crate) fn generate(seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let services = services(&mut rng);
+        let mut at = Duration::ZERO;
+        let mut operations = Vec::new();
+        for _ in 0..rng.usize(0..60) {
+            // In bursts, and with long pauses.
+            at += Duration::from_micros(match rng.u8(0..4) {
+                0 => 0,
+                1 => rng.u64(0..2_000),
+                2 => rng.u64(0..500_000),
+                _ => rng.u64(0..5_000_000),
+            });
+            operations.push((at, operation(&mut rng, &services)));
+        }
+        Self {
+            kernel_seed: rng.u64(..),
+            services,
+            operations,
+        }
+    }
+
+    pub(crate) fn names(&self) -> Vec<ServiceName> {
+        self.services.iter().map(|s| s.name.clone()).collect()
+    }
+
+    /// The same run without one service.
+    pub(crate) fn without(&self, gone: &ServiceName) -> Self {
+        let mut script = self.clone();
+        script.services = without(&self.services, gone);
+        for (_, operation) in &mut script.operations {
+            if let Operation::Replace(services) = operation {
+                *services = without(services, gone);
+            }
+        }
+        script
+    }
+
+    pub(crate) fn describe_services(&self) -> String {
+        describe(&self.services)
+    }
+
+    pub(crate) fn describe_operations(&self) -> String {
+        let lines = self.operations.iter().map(|(at, operation)| {
+            let what = match operation {
+                Operation::Replace(services) => format!("Replace\n{}", describe(services)),
+                other => format!("{other:?}"),
+            };
+            format!("  {at:?} {what}")
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+}
+
+fn describe(services: &[Definition]) -> String {
+    let lines = services.iter().map(|service| {
+        let kind = match &service.kind {
+            Kind::Target => "target",
+            Kind::Simple(_) => "simple",
+            Kind::Notify(_) => "notify",
+            Kind::Oneshot(_) => "oneshot",
+        };
+        let r = &service.relations;
+        let list = |names: &[ServiceName]| {
+            let names: Vec<&str> = names.iter().map(ServiceName::as_str).collect();
+            names.join(" ")
+        };
+        format!(
+            "    {} {kind} requires[{}] wants[{}] after[{}] conflicts[{}] wanted-by[{}] {:?} stop {:?}",
+            service.name,
+            list(&r.requires),
+            list(&r.wants),
+            list(&r.after),
+            list(&r.conflicts),
+            list(&r.wanted_by),
+            service.restart,
+            service.stop.timeout,
+        )
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,293 @@
+//! The simulated kernel: what becomes of processes, with moods that hang on the run alone, so that
+//! leaving out an operation does not change the fate of all the others.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use fastrand::Rng;
+use services::definition::{Kind, Signal};
+use services::id::{RunId, ServiceName};
+use services::notify::Message;
+use services::supervisor::event::{Event, ExitStatus};
+use services::time::Time;
+
+/// A process tree.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) name: ServiceName,
+    /// `Spawned` has been told.
+    pub(crate) spawned: bool,
+    /// `Exited` has been told.
+    pub(crate) dead: bool,
+    /// `Emptied` has been told.
+    pub(crate) emptied: bool,
+    /// `Emptied` is on its way, at least.
+    gone: bool,
+    rng: Rng,
+}
+
+pub(crate) struct Kernel {
+    seed: u64,
+    /// All that are not over.
+    pub(crate) processes: BTreeMap<RunId, Process>,
+    /// Runs that are over, some of them, for late news.
+    pub(crate) old: Vec<RunId>,
+    events: BTreeMap<(Time, u64), Event>,
+    sequence: u64,
+    /// No more accidents: everything works from now on.
+    pub(crate) calm: bool,
+}
+
+impl Kernel {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            processes: BTreeMap::new(),
+            old: Vec::new(),
+            events: BTreeMap::new(),
+            sequence: 0,
+            calm: false,
+        }
+    }
+
+    fn at(&mut self, time: Time, event: Event) {
+        self.sequence += 1;
+        self.events.insert((time, self.sequence), event);
+    }
+
+    pub(crate) fn next(&self) -> Option<Time> {
+        self.events.keys().next().map(|(time, _)| *time)
+    }
+
+    /// The next event that is due; notes that it has been told.
+    pub(crate) fn take(&mut self, now: Time) -> Option<Event> {
+        loop {
+            let (at, sequence) = *self.events.keys().next()?;
+            if at > now {
+                return None;
+            }
+            let event = self.events.remove(&(at, sequence))?;
+            if self.note(&event, now) {
+                return Some(event);
+            }
+        }
+    }
+
+    /// Notes that `event` is told; false: it does not happen, as the process is dead already.
+    fn note(&mut self, event: &Event, now: Time) -> bool {
+        match event {
+            Event::Exited { run, .. } => {
+                if self.processes.get(run).is_none_or(|process| process.dead) {
+                    return false;
+                }
+                self.died(*run, now);
+                self.bury(*run);
+            }
+            Event::Emptied { run } => {
+                if let Some(process) = self.processes.get_mut(run) {
+                    process.emptied = true;
+                }
+                self.bury(*run);
+            }
+            Event::SpawnFailed { run, .. } => {
+                self.processes.remove(run);
+                self.old.push(*run);
+            }
+            Event::Spawned { run } => {
+                if let Some(process) = self.processes.get_mut(run) {
+                    process.spawned = true;
+                }
+            }
+            _ => {}
+        }
+        true
+    }
+
+    /// A run whose two ends have been told is over.
+    fn bury(&mut self, run: RunId) {
+        if self
+            .processes
+            .get(&run)
+            .is_some_and(|p| p.dead && p.emptied)
+        {
+            self.processes.remove(&run);
+            self.old.push(run);
+        }
+    }
+
+    pub(crate) fn spawn(&mut self, run: RunId, name: &ServiceName, kind: &Kind, now: Time) {
+        let tag = name.as_str().bytes().fold(u64::from(run.run), |sum, byte| {
+            sum.wrapping_mul(31).wrapping_add(u64::from(byte))
+        });
+        let mut rng = Rng::with_seed(self.seed ^ tag.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let asked = now + micros(&mut rng, 2_000);
+        if !self.calm && rng.u8(0..16) == 0 {
+            let cause = "exec /bin/true: No such file or directory (ENOENT)".into();
+            self.processes
+                .insert(run, Process::new(name.clone(), Rng::with_seed(0)));
+            self.at(asked, Event::SpawnFailed { run, cause });
+            return;
+        }
+        self.at(asked, Event::Spawned { run });
+        let calm = self.calm;
+        let end = match kind {
+            Kind::Target => None,
+            Kind::Simple(_) => (!calm && rng.u8(0..3) == 0).then(|| micros(&mut rng, 20_000_000)),
+            Kind::Notify(_) => {
+                if calm || rng.u8(0..6) > 0 {
+                    let late = if calm { 50_000 } else { 12_000_000 };
+                    let ready = asked + micros(&mut rng, late);
+                    self.at(ready, said(run, Message::Ready));
+                }
+                (!calm && rng.u8(0..3) == 0).then(|| micros(&mut rng, 20_000_000))
+            }
+            Kind::Oneshot(_) => {
+                let long = if calm { 50_000 } else { 9_000_000 };
+                Some(micros(&mut rng, long))
+            }
+        };
+        let good = calm || rng.u8(0..4) > 0;
+        let process = Process::new(name.clone(), rng);
+        self.processes.insert(run, process);
+        if let Some(after) = end {
+            let status = if good {
+                ExitStatus::Code(0)
+            } else {
+                ExitStatus::Code(3)
+            };
+            self.die_later(run, asked + after, status);
+        }
+    }
+
+    /// Plans the end of the main process; whichever end is planned last for an earlier time wins,
+    /// as a dead process does not die again.
+    fn die_later(&mut self, run: RunId, at: Time, status: ExitStatus) {
+        self.at(at, Event::Exited { run, status });
+    }
+
+    /// The main process died: the rest may end with it, or stay.
+    fn died(&mut self, run: RunId, now: Time) {
+        let calm = self.calm;
+        let Some(process) = self.processes.get_mut(&run) else {
+            return;
+        };
+        process.dead = true;
+        let leftovers = !calm && process.rng.u8(0..5) == 0;
+        if !leftovers && !process.gone {
+            process.gone = true;
+            let after = micros(&mut process.rng, 3_000);
+            self.at(now + after, Event::Emptied { run });
+        }
+    }
+
+    pub(crate) fn signal(&mut self, run: RunId, signal: Signal, now: Time) {
+        let calm = self.calm;
+        let Some(process) = self.processes.get_mut(&run) else {
+            return;
+        };
+        let ignored = !calm && process.rng.u8(0..5) == 0;
+        if process.dead || signal == Signal::Hup || ignored {
+            return;
+        }
+        let slow = if calm { 50_000 } else { 5_000_000 };
+        let at = now + micros(&mut process.rng, slow);
+        let status = if process.rng.bool() {
+            ExitStatus::Code(0)
+        } else {
+            ExitStatus::Signal {
+                number: 15,
+                core_dumped: false,
+            }
+        };
+        self.die_later(run, at, status);
+    }
+
+    pub(crate) fn kill_all(&mut self, run: RunId, now: Time) {
+        let Some(process) = self.processes.get_mut(&run) else {
+            return;
+        };
+        // Once in a while a process hangs in the kernel.
+        let hangs = !self.calm && process.rng.u8(0..60) == 0;
+        let wait = if hangs { 150_000_000 } else { 2_000 };
+        let killed = now + micros(&mut process.rng, wait);
+        let emptied = killed + micros(&mut process.rng, 2_000);
+        let first = process.rng.bool();
+        let dead = process.dead;
+        if !process.gone {
+            process.gone = true;
+            let at = if first { killed } else { emptied };
+            self.at(at, Event::Emptied { run });
+        }
+        if !dead {
+            let at = if first { emptied } else { killed };
+            let status = ExitStatus::Signal {
+                number: 9,
+                core_dumped: false,
+            };
+            self.die_later(run, at, status);
+        }
+    }
+
+    pub(crate) fn reload(&mut self, run: RunId, now: Time) {
+        let calm = self.calm;
+        let Some(process) = self.processes.get_mut(&run) else {
+            return;
+        };
+        let outcome = if process.rng.u8(0..4) == 0 {
+            Err("the reload command exited with status 1".into())
+        } else {
+            Ok(())
+        };
+        let never = !calm && process.rng.u8(0..5) == 0;
+        let at = now + micros(&mut process.rng, 12_000_000);
+        if !never {
+            self.at(at, Event::ReloadEnded { run, outcome });
+        }
+    }
+
+    /// Kills the main process of the present run of `name`, if it has one.
+    pub(crate) fn crash(&mut self, name: &ServiceName, now: Time) {
+        let found = self.processes.iter();
+        let run = found
+            .filter(|(_, p)| p.name == *name && p.spawned && !p.dead)
+            .map(|(run, _)| *run)
+            .next();
+        if let Some(run) = run {
+            let status = ExitStatus::Signal {
+                number: 11,
+                core_dumped: true,
+            };
+            self.die_later(run, now, status);
+        }
+    }
+
+    pub(crate) fn run_of(&self, name: &ServiceName) -> Option<RunId> {
+        let mut found = self.processes.iter().filter(|(_, p)| p.name == *name);
+        found.next().map(|(run, _)| *run)
+    }
+}
+
+impl Process {
+    fn new(name: ServiceName, rng: Rng) -> Self {
+        Self {
+            name,
+            spawned: false,
+            dead: false,
+            emptied: false,
+            gone: false,
+            rng,
+        }
+    }
+}
+
+pub(crate) fn said(run: RunId, message: Message) -> Event {
+    Event::Notified {
+        run,
+        message,
+        from_main: true,
+    }
+}
+
+fn micros(rng: &mut Rng, below: u64) -> Duration {
+    Duration::from_micros(rng.u64(0..below))
+}

@@ -1,0 +1,368 @@
+//! One run: the core, the kernel, the script and the books, on one virtual clock.
+
+use std::time::Duration;
+
+use services::graph::Graph;
+use services::id::{RunId, ServiceName};
+use services::notify::Message;
+use services::status::{ShutdownKind, StateName};
+use services::supervisor::event::{Action, Command, Event, ExitStatus, RequestId};
+use services::supervisor::{MAX_REQUESTS, Supervisor};
+use services::time::Time;
+
+use crate::check::Books;
+use crate::generate::{Operation, Script};
+use crate::kernel::{Kernel, said};
+
+/// An invariant that did not hold.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) invariant: String,
+    pub(crate) log: Vec<String>,
+}
+
+impl Failure {
+    /// Which invariant, without the particulars.
+    pub(crate) fn kind(&self) -> String {
+        let (kind, _) = self
+            .invariant
+            .split_once(':')
+            .unwrap_or((&self.invariant, ""));
+        kind.into()
+    }
+}
+
+pub(crate) struct World<'a> {
+    script: &'a Script,
+    core: Supervisor,
+    graph: Graph,
+    kernel: Kernel,
+    books: Books,
+    now: Time,
+    requests: u64,
+    /// Events told so far.
+    events: u32,
+    /// Whether to write a log: most seeds hold, and need none.
+    verbose: bool,
+    log: Vec<String>,
+}
+
+impl<'a> World<'a> {
+    pub(crate) fn new(script: &'a Script, verbose: bool) -> Self {
+        let graph = Graph::from_definitions(script.services.clone()).unwrap();
+        let mut world = Self {
+            script,
+            core: Supervisor::new(graph.clone()),
+            graph: graph.clone(),
+            kernel: Kernel::new(script.kernel_seed),
+            books: Books::default(),
+            now: Time::from_nanos(1_000_000_000),
+            requests: 0,
+            events: 0,
+            verbose,
+            log: Vec::new(),
+        };
+        world.adopt_graph(graph);
+        world
+    }
+
+    fn adopt_graph(&mut self, graph: Graph) {
+        for service in graph.services() {
+            let stop = service.stop.timeout;
+            self.books.longest_stop = self.books.longest_stop.max(stop);
+            let pause = service.restart.max_delay;
+            self.books.longest_pause = self.books.longest_pause.max(pause);
+        }
+        self.graph = graph;
+    }
+
+    pub(crate) fn run(mut self) -> Result<Vec<String>, Failure> {
+        match self.play() {
+            Ok(()) => Ok(self.log),
+            Err(invariant) => Err(Failure {
+                invariant,
+                log: self.log,
+            }),
+        }
+    }
+
+    fn play(&mut self) -> Result<(), String> {
+        let target = ServiceName::new("default").unwrap();
+        self.tell(Event::Boot { target })?;
+        let start = self.now;
+        for (at, operation) in self.script.operations.clone() {
+            self.until(start + at)?;
+            self.operate(operation)?;
+        }
+        // Calm: all accidents end, so everything must come to rest.
+        self.kernel.calm = true;
+        let rest = self.now + Duration::from_secs(400);
+        self.until(rest)?;
+        self.rested()?;
+        if self.books.shutdown_at.is_none() {
+            self.operate(Operation::Shutdown(ShutdownKind::Poweroff))?;
+        }
+        let bound = self.now + self.books.bound() + Duration::from_secs(60);
+        self.until(bound)?;
+        if self.books.finished.is_none() {
+            return Err("a shutdown ends: there was no Finish".into());
+        }
+        Ok(())
+    }
+
+    /// Lets time pass, with all that happens in it.
+    fn until(&mut self, end: Time) -> Result<(), String> {
+        loop {
+            let timer = self.core.poll_timeout().map(|(at, _)| at);
+            let next = match (self.kernel.next(), timer) {
+                (Some(a), Some(b)) => a.min(b),
+                (Some(a), None) | (None, Some(a)) => a,
+                (None, None) => Time::MAX,
+            };
+            if next > end {
+                self.now = end;
+                return Ok(());
+            }
+            self.now = self.now.max(next);
+            while let Some(event) = self.kernel.take(self.now) {
+                self.tell(event)?;
+            }
+            let due = self
+                .core
+                .poll_timeout()
+                .is_some_and(|(at, _)| at <= self.now);
+            if due {
+                self.tell(Event::Tick)?;
+                let stuck = self
+                    .core
+                    .poll_timeout()
+                    .is_some_and(|(at, _)| at <= self.now);
+                if stuck {
+                    return Err("a tick runs all that is due".into());
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, event: Event) -> Result<(), String> {
+        self.events += 1;
+        if self.events > 50_000 {
+            return Err("a run comes to an end".into());
+        }
+        if self.verbose {
+            let told = match &event {
+                Event::Replace { .. } => "Replace".to_owned(),
+                other => format!("{other:?}"),
+            };
+            self.log.push(format!("{:>10.3} > {told}", self.seconds()));
+        }
+        self.core.handle_event(event, self.now);
+        let mut count = 0;
+        while let Some(action) = self.core.poll_action() {
+            count += 1;
+            if self.verbose {
+                let told = self.describe(&action);
+                self.log
+                    .push(format!("{:>10.3}     {told}", self.seconds()));
+            }
+            self.books
+                .action(&action, &self.core, &self.graph, &self.kernel, self.now)?;
+            self.perform(action);
+        }
+        if count > 12 * (self.core.services().count() + 12) + MAX_REQUESTS {
+            return Err(format!("queues are bounded: {count} actions of one event"));
+        }
+        Ok(())
+    }
+
+    fn seconds(&self) -> f64 {
+        Duration::from_nanos(self.now.as_nanos()).as_secs_f64()
+    }
+
+    fn describe(&self, action: &Action) -> String {
+        let name = |id| self.core.name(id).unwrap_or("?");
+        let run = |run: &RunId| format!("{}/{}", name(run.service), run.run);
+        match action {
+            Action::Spawn { run: r } => format!("Spawn {}", run(r)),
+            Action::Signal { run: r, signal } => format!("Signal {} {signal:?}", run(r)),
+            Action::KillAll { run: r } => format!("KillAll {}", run(r)),
+            Action::SpawnReload { run: r } => format!("SpawnReload {}", run(r)),
+            Action::Adopt { run: r, pid } => format!("Adopt {} {pid}", run(r)),
+            Action::Release { service } => format!("Release {}", name(*service)),
+            Action::Announce { service, change } => format!("{} {change:?}", name(*service)),
+            Action::Complete { .. } | Action::BootSettled { .. } | Action::Finish { .. } => {
+                format!("{action:?}")
+            }
+        }
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Spawn { run } => {
+                if let Some(definition) = self.core.definition(run.service) {
+                    self.kernel
+                        .spawn(run, &definition.name, &definition.kind, self.now);
+                }
+            }
+            Action::Signal { run, signal } => self.kernel.signal(run, signal, self.now),
+            Action::KillAll { run } => self.kernel.kill_all(run, self.now),
+            Action::SpawnReload { run } => self.kernel.reload(run, self.now),
+            Action::Adopt { .. }
+            | Action::Release { .. }
+            | Action::Announce { .. }
+            | Action::Complete { .. }
+            | Action::BootSettled { .. }
+            | Action::Finish { .. } => {}
+        }
+    }
+
+    fn operate(&mut self, operation: Operation) -> Result<(), String> {
+        match operation {
+            Operation::Start(name) => self.ask(Command::Start(name)),
+            Operation::Stop(name) => self.ask(Command::Stop(name)),
+            Operation::Restart(name) => self.ask(Command::Restart(name)),
+            Operation::Reload(name) => self.ask(Command::Reload(name)),
+            Operation::WaitBoot => self.ask(Command::WaitBoot),
+            Operation::Forget => {
+                let request = RequestId(self.requests);
+                self.books.open.remove(&request);
+                self.tell(Event::Forget { request })
+            }
+            Operation::Replace(services) => self.replace(services),
+            Operation::Shutdown(kind) => {
+                self.books.meddle();
+                self.books.shutdown_at.get_or_insert(self.now);
+                self.tell(Event::Shutdown { kind })
+            }
+            Operation::Crash(name) => {
+                self.kernel.crash(&name, self.now);
+                Ok(())
+            }
+            Operation::Storm => {
+                let names = self.kernel.processes.values().map(|p| p.name.clone());
+                for name in names.collect::<Vec<_>>() {
+                    self.kernel.crash(&name, self.now);
+                }
+                Ok(())
+            }
+            Operation::Stale(name) => self.stale(&name),
+            Operation::Say(name, what) => self.say(&name, what),
+            Operation::OutOfMemory(name) => match self.kernel.run_of(&name) {
+                Some(run) => self.tell(Event::OutOfMemory { run }),
+                None => Ok(()),
+            },
+        }
+    }
+
+    fn ask(&mut self, command: Command) -> Result<(), String> {
+        if self.books.finished.is_some() {
+            return Ok(());
+        }
+        self.requests += 1;
+        self.books.meddle();
+        let request = RequestId(self.requests);
+        self.books.open.insert(request, Some(command.clone()));
+        self.tell(Event::Request { request, command })
+    }
+
+    fn replace(&mut self, services: Vec<services::definition::Definition>) -> Result<(), String> {
+        let Ok(graph) = Graph::from_definitions(services) else {
+            return Ok(());
+        };
+        if self.books.finished.is_some() {
+            return Ok(());
+        }
+        self.requests += 1;
+        self.books.meddle();
+        let request = RequestId(self.requests);
+        self.books.open.insert(request, None);
+        if self.books.shutdown_at.is_none() {
+            self.adopt_graph(graph.clone());
+            self.books.replaced = true;
+        }
+        let graph = Box::new(graph);
+        self.tell(Event::Replace { request, graph })
+    }
+
+    /// News of runs that are over, or never were.
+    fn stale(&mut self, name: &ServiceName) -> Result<(), String> {
+        let mut runs: Vec<RunId> = self.kernel.old.iter().rev().take(3).copied().collect();
+        if let Some(id) = self.core.lookup(name.as_str()) {
+            runs.push(RunId {
+                service: id,
+                run: 0,
+            });
+            let mut other = id;
+            other.generation += 1;
+            runs.push(RunId {
+                service: other,
+                run: 1,
+            });
+            other.index = 9999;
+            runs.push(RunId {
+                service: other,
+                run: 1,
+            });
+        }
+        for run in runs {
+            let status = ExitStatus::Code(0);
+            let cause = String::new();
+            self.tell(Event::Spawned { run })?;
+            self.tell(Event::Exited { run, status })?;
+            self.tell(Event::Emptied { run })?;
+            self.tell(Event::SpawnFailed { run, cause })?;
+            self.tell(said(run, Message::Ready))?;
+            self.tell(Event::ReloadEnded {
+                run,
+                outcome: Ok(()),
+            })?;
+        }
+        Ok(())
+    }
+
+    fn say(&mut self, name: &ServiceName, what: u8) -> Result<(), String> {
+        let Some(run) = self.kernel.run_of(name) else {
+            return Ok(());
+        };
+        let message = match what {
+            0 => Message::Ready,
+            1 => Message::Reloading,
+            2 => Message::Stopping,
+            3 => Message::Status("busy".into()),
+            4 => Message::MainPid(77),
+            _ => Message::Ignored(1),
+        };
+        self.tell(said(run, message))
+    }
+
+    /// After a long calm nothing is on its way any more.
+    fn rested(&self) -> Result<(), String> {
+        if self.books.finished.is_some() {
+            return Ok(());
+        }
+        let open = self.books.open.len();
+        if open > 0 {
+            return Err(format!("every request is answered: {open} are not"));
+        }
+        if self.books.settled == 0 && self.books.shutdown_at.is_none() {
+            return Err("the boot settles: it did not".into());
+        }
+        for id in self.core.services() {
+            let Some(status) = self.core.status(id) else {
+                return Err("every service has a status: one has none".into());
+            };
+            let told = format!("{} is {:?}, {:?}", status.name, status.state, status.reason);
+            match (status.state, status.wanted) {
+                (StateName::Up | StateName::Failed, true) | (StateName::Down, false) => {}
+                // A oneshot may be restarted for ever, when its policy is `always`.
+                (StateName::Backoff, true) => {}
+                _ => return Err(format!("everything comes to rest: {told}")),
+            }
+            let up = self.books.up.contains(status.name.as_str());
+            if up != (status.state == StateName::Up) {
+                return Err(format!("what was announced is so: {told}"));
+            }
+        }
+        Ok(())
+    }
+}
