@@ -54,4 +54,21 @@ impl Arch {
             Self::Aarch64 => 183,
         }
     }
+
+    /// Its name in partition types and manifests.
+    pub(crate) fn dps(self) -> mounts::dps::Architecture {
+        match self {
+            Self::X86_64 => mounts::dps::Architecture::X86_64,
+            Self::Aarch64 => mounts::dps::Architecture::Aarch64,
+        }
+    }
+}
+
+impl From<Arch> for machine::Arch {
+    fn from(arch: Arch) -> Self {
+        match arch {
+            Arch::X86_64 => Self::X86_64,
+            Arch::Aarch64 => Self::Aarch64,
+        }
+    }
 }

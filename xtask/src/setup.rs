@@ -97,14 +97,14 @@ pub(crate) fn run(args: &SetupArgs) -> Result<()> {
             install_line(&missing)
         );
     }
-    require(&needs)?;
+    need(&needs)?;
     command::step("every tool is here");
     Ok(())
 }
 
 /// Makes sure that the tools for all of `needs` are here: installs them when this is root, and
 /// otherwise stops with the command to type.
-pub(crate) fn require(needs: &[Need]) -> Result<()> {
+pub(crate) fn need(needs: &[Need]) -> Result<()> {
     let wanted = missing(needs);
     if wanted.is_empty() {
         return Ok(());

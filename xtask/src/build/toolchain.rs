@@ -133,10 +133,10 @@ fn add_target(arch: Arch) -> bool {
 
 fn distribution(arch: Arch) -> Result<Toolchain> {
     if arch == Arch::host() {
-        setup::require(&[Need::DistributionRust])?;
+        setup::need(&[Need::DistributionRust])?;
         return Ok(Toolchain::Distribution);
     }
-    setup::require(&[Need::CrossRust])?;
+    setup::need(&[Need::CrossRust])?;
     let venv = paths::cache().join("zig");
     if !venv.join("bin/cargo-zigbuild").is_file() {
         command::step("fetching zig from PyPI (about 80 MB, the first time)");

@@ -1,18 +1,322 @@
-//! `cargo xtask image`: a disk image, a kernel and an initramfs.
+//! `cargo xtask image`: from packages, programs and options to a disk, a kernel and an initramfs in
+//! a directory of their own. Here is the order of the steps and what each result depends on; each
+//! step has a module.
 
-use anyhow::Result;
+mod apt;
+mod check;
+mod disk;
+mod initrd;
+mod key;
+mod linux;
+mod options;
+mod root;
+mod slots;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
 use clap::Args;
+use machine::Image;
+use mounts::slot::Slot;
 
+use self::apt::{Apt, Package};
+use self::key::ImageKey;
+use self::linux::Linux;
+pub(crate) use self::options::ImageOptions;
 use crate::arch::Arch;
+use crate::build::{self, Programs};
+use crate::cache::{self, Hasher, Key};
+use crate::setup::{self, Need};
+use crate::{command, paths};
+
+/// How many finished images, and intermediate results of each kind, are kept for an architecture.
+const KEEP: usize = 8;
+
+/// What the project promises of the base image, compressed.
+const BASE_LIMIT: u64 = 50_000_000;
 
 /// Arguments of `cargo xtask image`.
 #[derive(Args)]
 pub(crate) struct ImageArgs {
-    /// Architecture of the image
-    #[arg(long, value_enum, default_value_t = Arch::host())]
-    arch: Arch,
+    #[command(flatten)]
+    options: ImageOptions,
 }
 
-pub(crate) fn run(_args: &ImageArgs) -> Result<()> {
+/// The command itself: makes the image and prints where it is.
+pub(crate) fn run(args: &ImageArgs) -> Result<()> {
+    let folder = make_folder(&args.options)?;
+    for path in cache::sorted_entries(&folder)? {
+        let size = fs::metadata(&path)?.len();
+        eprintln!(
+            "{size:>12}  {}",
+            path.file_name().unwrap_or_default().to_string_lossy()
+        );
+    }
+    println!("{}", folder.display());
     Ok(())
+}
+
+/// Makes the image and returns its parts. With nothing changed since last time, nothing is made.
+pub(crate) fn make(options: &ImageOptions) -> Result<Image> {
+    Image::load(&make_folder(options)?)
+}
+
+/// Makes the image and returns the folder with its parts and their index, `image.json`.
+pub(crate) fn make_folder(options: &ImageOptions) -> Result<PathBuf> {
+    setup::need(&[Need::Image])?;
+    let _lock = paths::lock()?;
+    let inputs = Inputs::gather(options)?;
+    let sealed = inputs.sealed_root()?;
+    let folder = inputs.folder(&sealed)?;
+    let output = paths::arch_output(options.arch);
+    cache::prune(&output, "image-", KEEP)?;
+    cache::prune(&paths::cache(), "root-", KEEP)?;
+    Ok(folder)
+}
+
+/// Everything an image is made of.
+struct Inputs<'a> {
+    options: &'a ImageOptions,
+    programs: Programs,
+    packages: Vec<(Package, PathBuf)>,
+    linux: Linux,
+    busybox: PathBuf,
+    host_busybox: PathBuf,
+    signer: ImageKey,
+}
+
+impl<'a> Inputs<'a> {
+    fn gather(options: &'a ImageOptions) -> Result<Self> {
+        let programs = build::programs(options.arch)?;
+        let apt = Apt::open(options.arch, options.update)?;
+        let extra = options.packages.iter().map(String::as_str);
+        let names: Vec<&str> = root::BASE_PACKAGES.iter().copied().chain(extra).collect();
+        let packages = apt.fetch(&names)?;
+        let linux = linux::prepare(&options.kernel, options.arch, &apt)?;
+        let busybox = busybox(&apt)?;
+        let host_busybox = if options.arch == Arch::host() {
+            busybox.clone()
+        } else {
+            self::busybox(&Apt::open(Arch::host(), false)?)?
+        };
+        let signer = ImageKey::open(options.key.as_deref())?;
+        Ok(Self {
+            options,
+            programs,
+            packages,
+            linux,
+            busybox,
+            host_busybox,
+            signer,
+        })
+    }
+
+    fn root_key(&self) -> Result<Key> {
+        let mut hasher = Hasher::new("root");
+        recipe(&mut hasher)?;
+        hasher
+            .text(self.options.arch.name())
+            .text(&self.options.version);
+        hasher.bytes(&self.linux.key.0);
+        hasher
+            .file(&self.programs.init)?
+            .file(&self.programs.sharkctl)?;
+        for (package, _) in &self.packages {
+            hasher.text(&package.id());
+        }
+        hasher.text("files");
+        for dir in &self.options.files {
+            hasher.tree(dir).context("--files")?;
+        }
+        hasher.text("services");
+        for dir in &self.options.services {
+            hasher.tree(dir).context("--services")?;
+        }
+        Ok(hasher.finish())
+    }
+
+    /// The sealed root, in a directory of its own.
+    fn sealed_root(&self) -> Result<Sealed> {
+        let key = self.root_key()?;
+        let dir = paths::cache().join(format!("root-{}", key.short()));
+        let debs: Vec<PathBuf> = self.packages.iter().map(|(_, file)| file.clone()).collect();
+        let what = format!(
+            "assembling the root from {} Debian packages (about 20 s)",
+            debs.len()
+        );
+        let dir = cache::directory(dir, &what, |fresh| {
+            let tree = fresh.join("tree");
+            paths::make_dir(&tree)?;
+            root::assemble(
+                &root::Parts {
+                    debs: &debs,
+                    programs: &self.programs,
+                    host_busybox: &self.host_busybox,
+                    modules: self.linux.modules.as_deref(),
+                    services: &self.options.services,
+                    files: &self.options.files,
+                    version: &self.options.version,
+                    native: self.options.arch == Arch::host(),
+                },
+                &tree,
+            )?;
+            check::services(&tree)?;
+            let image = fresh.join("root.erofs");
+            slots::seal(&tree, &image, key)?;
+            cache::remove(&tree)?;
+            self.report_size(&image)
+        })?;
+        Ok(Sealed {
+            image: dir.join("root.erofs"),
+            key,
+        })
+    }
+
+    fn report_size(&self, image: &Path) -> Result<()> {
+        let size = fs::metadata(image)?.len();
+        let mut zstd = command::new("zstd");
+        let compressed =
+            command::output(zstd.args(["-q", "-9", "-T0", "-c"]).arg(image))?.len() as u64;
+        command::step(&format!(
+            "the root has {size} bytes, {compressed} compressed"
+        ));
+        if self.options.packages.is_empty()
+            && self.options.files.is_empty()
+            && compressed > BASE_LIMIT
+        {
+            eprintln!("warning: that is more than the promised {BASE_LIMIT} bytes");
+        }
+        Ok(())
+    }
+
+    fn folder(&self, sealed: &Sealed) -> Result<PathBuf> {
+        let mut hasher = Hasher::new("image");
+        hasher.bytes(&sealed.key.0).bytes(&self.linux.key.0);
+        hasher.file(&self.programs.stage1)?.file(&self.busybox)?;
+        hasher
+            .text(&self.signer.name)
+            .text(&self.signer.public.to_text());
+        hasher.text(&format!(
+            "{} {:?} {}",
+            self.options.security_version, self.options.root_size, self.options.data_size
+        ));
+        let key = hasher.finish();
+        let output = paths::arch_output(self.options.arch);
+        let folder = output.join(format!("image-{}", key.short()));
+        let what = "writing hash trees, manifests, initramfs and disk (about 10 s)";
+        cache::directory(folder.clone(), what, |fresh| {
+            self.write(sealed, key, fresh, &folder)
+        })
+    }
+
+    /// Writes the parts into `dir`, which will be called `folder` when it is complete.
+    fn write(&self, sealed: &Sealed, key: Key, dir: &Path, folder: &Path) -> Result<()> {
+        let release = slots::Release {
+            version: self.options.version.clone(),
+            security_version: self.options.security_version,
+            architecture: self.options.arch.dps(),
+        };
+        let mut made = Vec::new();
+        for slot in Slot::ALL {
+            made.push(slots::make(
+                slot,
+                &sealed.image,
+                dir,
+                &release,
+                &self.signer,
+            )?);
+        }
+        let initrd = initrd::Parts {
+            stage1: &self.programs.stage1,
+            busybox: &self.busybox,
+            keys: &[(self.signer.name.clone(), self.signer.public.to_text())],
+            linux: &self.linux,
+        };
+        initrd::write(&initrd, &dir.join("initrd.img"))?;
+        copy(&self.linux.image, &dir.join("vmlinuz"))?;
+        fs::hard_link(&sealed.image, dir.join("root.erofs"))
+            .or_else(|_| fs::copy(&sealed.image, dir.join("root.erofs")).map(drop))
+            .context("cannot put the root beside the disk")?;
+        let disk = disk::Parts {
+            root: &sealed.image,
+            slots: &made,
+            security_version: self.options.security_version,
+            architecture: self.options.arch.dps(),
+            root_mib: match self.options.root_size {
+                Some(size) => size,
+                None => room_for(fs::metadata(&sealed.image)?.len()),
+            },
+            data_mib: self.options.data_size,
+            key,
+        };
+        disk::write(&disk, &dir.join("disk.img"))?;
+        for intermediate in ["esp.img", "state.img", "data.img"] {
+            fs::remove_file(dir.join(intermediate))
+                .with_context(|| format!("cannot remove {intermediate}"))?;
+        }
+        let index = Image {
+            arch: self.options.arch.into(),
+            disk: folder.join("disk.img"),
+            kernel: folder.join("vmlinuz"),
+            initrd: folder.join("initrd.img"),
+        };
+        let text = serde_json::to_string_pretty(&index)?;
+        fs::write(dir.join(machine::image::INDEX), text + "\n").context("cannot write the index")
+    }
+}
+
+/// A root as an image file.
+struct Sealed {
+    image: PathBuf,
+    key: Key,
+}
+
+/// MiB of a root partition that shall also take the next versions of a root with `bytes` bytes.
+fn room_for(bytes: u64) -> u64 {
+    let with_room = (bytes + bytes / 2).div_ceil(1 << 20);
+    with_room.next_multiple_of(64).max(256)
+}
+
+/// The code that makes images is an input of what it makes.
+fn recipe(hasher: &mut Hasher) -> Result<()> {
+    let workspace = paths::workspace();
+    hasher.tree(&root::overlay())?;
+    hasher.tree(&workspace.join("xtask/src/image"))?;
+    hasher.tree(&workspace.join("mounts/src"))?;
+    hasher.file(&workspace.join("initramfs/src/archive.rs"))?;
+    Ok(())
+}
+
+/// The static busybox of apt's architecture.
+fn busybox(apt: &Apt) -> Result<PathBuf> {
+    let packages = apt.fetch(&["busybox-static"])?;
+    let (package, file) = packages
+        .iter()
+        .find(|(package, _)| package.name == "busybox-static")
+        .context("apt resolved busybox-static to something else")?;
+    let mut hasher = Hasher::new("busybox");
+    hasher.text(&package.id());
+    let dir = paths::cache().join(format!("busybox-{}", hasher.finish().short()));
+    let dir = cache::directory(dir, "unpacking busybox", |fresh| {
+        apt::unpack(file, fresh, &["./usr/share"])
+    })?;
+    Ok(dir.join("bin/busybox"))
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::copy(from, to)
+        .map(drop)
+        .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_root_partition_has_room_for_a_larger_root() {
+        assert_eq!(room_for(1 << 20), 256);
+        assert_eq!(room_for(200 << 20), 320);
+    }
 }
