@@ -1,0 +1,248 @@
+//! Block devices: reading, durable writing past every cache, growing ext4. Not here: what the blocks
+//! hold (`mounts`).
+
+use std::io::IoSlice;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use rustix::fs::{FileType, Mode, OFlags, fstat, open};
+use rustix::io::{ReadWriteFlags, pwritev2, retry_on_intr};
+
+use crate::error::{At, Errno, Error, Result, last_errno};
+
+/// Unit of durable reads and writes, bytes; a multiple of every sector size in use.
+pub const BLOCK: usize = 4096;
+
+/// A block in memory, aligned as O_DIRECT asks.
+#[derive(Clone)]
+#[repr(C, align(4096))]
+#[allow(
+    missing_debug_implementations,
+    reason = "4096 bytes say nothing to a reader"
+)]
+pub struct Block(pub [u8; BLOCK]);
+
+impl Block {
+    /// A block of zeroes, on the heap.
+    #[must_use]
+    pub fn zeroed() -> Box<Self> {
+        Box::new(Self([0; BLOCK]))
+    }
+}
+
+/// A disk, a partition, or an image file.
+#[derive(Debug)]
+pub struct BlockDevice {
+    fd: OwnedFd,
+    path: String,
+}
+
+impl BlockDevice {
+    /// Opens `path` for reading, through the page cache.
+    ///
+    /// # Errors
+    /// open(2): ENOENT, ENXIO, ENOMEDIUM.
+    pub fn open(path: &str) -> Result<Self> {
+        Self::open_with(path, OFlags::RDONLY)
+    }
+
+    /// Opens `path` for [`BlockDevice::read_block`] and [`BlockDevice::write_block`], past the page
+    /// cache.
+    ///
+    /// # Errors
+    /// open(2): EINVAL on a filesystem without O_DIRECT, EROFS, EACCES.
+    pub fn open_direct(path: &str) -> Result<Self> {
+        Self::open_with(path, OFlags::RDWR | OFlags::DIRECT)
+    }
+
+    fn open_with(path: &str, flags: OFlags) -> Result<Self> {
+        let fd = open(
+            path,
+            flags | OFlags::CLOEXEC | OFlags::NOCTTY,
+            Mode::empty(),
+        );
+        Ok(Self {
+            fd: fd.at("open", path)?,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Its size, bytes (of an image file: its length).
+    ///
+    /// # Errors
+    /// ioctl BLKGETSIZE64; ENOTBLK when it is neither a device nor a file.
+    pub fn size(&self) -> Result<u64> {
+        /// `_IOR(0x12, 114, size_t)` of linux/fs.h.
+        const BLKGETSIZE64: libc::Ioctl = 0x8008_1272_u32 as libc::Ioctl;
+        let stat = fstat(&self.fd).at("fstat", &self.path)?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Ok(u64::try_from(stat.st_size).unwrap_or(0)),
+            FileType::BlockDevice => {
+                let mut size = 0_u64;
+                // SAFETY: the request writes one 64-bit number to a pointer that is good for it.
+                unsafe { ioctl(&self.fd, BLKGETSIZE64, (&raw mut size).cast()) }
+                    .at("ioctl", format_args!("BLKGETSIZE64 {}", self.path))?;
+                Ok(size)
+            }
+            _ => Err(Errno::NOTBLK).at("stat", &self.path),
+        }
+    }
+
+    /// Bytes of a logical sector: 512 or 4096; of an image file 512.
+    ///
+    /// # Errors
+    /// ioctl BLKSSZGET.
+    pub fn sector_size(&self) -> Result<u32> {
+        /// `_IO(0x12, 104)` of linux/fs.h.
+        const BLKSSZGET: libc::Ioctl = 0x1268;
+        let stat = fstat(&self.fd).at("fstat", &self.path)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::BlockDevice {
+            return Ok(512);
+        }
+        let mut size = 0_i32;
+        // SAFETY: the request writes one int to a pointer that is good for it.
+        unsafe { ioctl(&self.fd, BLKSSZGET, (&raw mut size).cast()) }
+            .at("ioctl", format_args!("BLKSSZGET {}", self.path))?;
+        Ok(u32::try_from(size).unwrap_or(512))
+    }
+
+    /// Fills `buffer` from `offset`.
+    ///
+    /// # Errors
+    /// EIO for a medium error or past the end; EINVAL on a direct device when offset, length or
+    /// address are not aligned.
+    pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        let object = || format!("{} at byte {offset}", self.path);
+        let mut done = 0_usize;
+        while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            let at = offset.saturating_add(u64::try_from(done).unwrap_or(u64::MAX));
+            match retry_on_intr(|| rustix::io::pread(&self.fd, &mut *rest, at)) {
+                Ok(0) => return Err(Error::new("read", object(), Errno::IO)),
+                Ok(count) => done = done.saturating_add(count),
+                Err(errno) => return Err(Error::new("read", object(), errno)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the block at `offset`, a multiple of [`BLOCK`].
+    ///
+    /// # Errors
+    /// As [`BlockDevice::read_at`].
+    pub fn read_block(&self, offset: u64, block: &mut Block) -> Result<()> {
+        self.read_at(offset, &mut block.0)
+    }
+
+    /// Writes the block at `offset`, a multiple of [`BLOCK`], waits until the medium holds it
+    /// (RWF_DSYNC: a flush or FUA write), and reads it back.
+    ///
+    /// # Errors
+    /// EIO for a medium error, a partial write, or when what is read back differs.
+    pub fn write_block(&self, offset: u64, block: &Block) -> Result<()> {
+        let object = || format!("{} at byte {offset}", self.path);
+        let written = retry_on_intr(|| {
+            pwritev2(
+                &self.fd,
+                &[IoSlice::new(&block.0)],
+                offset,
+                ReadWriteFlags::DSYNC,
+            )
+        });
+        match written {
+            Ok(BLOCK) => {}
+            Ok(_) => return Err(Error::new("write", object(), Errno::IO)),
+            Err(errno) => return Err(Error::new("write", object(), errno)),
+        }
+        let mut back = Block::zeroed();
+        self.read_block(offset, &mut back)?;
+        if back.0 == block.0 {
+            Ok(())
+        } else {
+            Err(Error::new("read back", object(), Errno::IO))
+        }
+    }
+}
+
+/// Grows the mounted ext4 filesystem at `mount_point` to `bytes` (rounded down to its blocks), as
+/// resize2fs does; one that is that large already stays.
+///
+/// # Errors
+/// ioctl EXT4_IOC_RESIZE_FS: ENOTTY when it is no ext4, EPERM without CAP_SYS_RESOURCE, EROFS,
+/// EINVAL when the device is smaller; EOPNOTSUPP for a filesystem without room for its descriptors.
+pub fn grow_ext4(mount_point: &str, bytes: u64) -> Result<()> {
+    /// `_IOW('f', 16, __u64)` of fs/ext4/ext4.h.
+    const EXT4_IOC_RESIZE_FS: libc::Ioctl = 0x4008_6610;
+    let dir = crate::files::open_dir(mount_point)?;
+    let fs = rustix::fs::statvfs(mount_point).at("statvfs", mount_point)?;
+    let blocks = bytes.checked_div(fs.f_frsize).unwrap_or(0);
+    let object = || format!("EXT4_IOC_RESIZE_FS {mount_point} to {blocks} blocks");
+    // SAFETY: the request reads one 64-bit number from a pointer that is good for it.
+    unsafe {
+        ioctl(
+            &dir,
+            EXT4_IOC_RESIZE_FS,
+            (&raw const blocks).cast_mut().cast(),
+        )
+    }
+    .map_err(|errno| Error::new("ioctl", object(), errno))
+}
+
+/// # Safety
+/// `argument` is what the request asks for.
+unsafe fn ioctl(
+    fd: impl AsFd,
+    request: libc::Ioctl,
+    argument: *mut libc::c_void,
+) -> rustix::io::Result<()> {
+    retry_on_intr(|| {
+        // SAFETY: the caller's promise.
+        match unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), request, argument) } {
+            -1 => Err(last_errno()),
+            _ => Ok(()),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_written_and_read_back() {
+        // The target directory is on a real filesystem, /tmp may be a tmpfs without O_DIRECT.
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR"))
+            .or_else(|_| tempfile::tempdir())
+            .unwrap();
+        let path = dir.path().join("image").to_str().unwrap().to_owned();
+        std::fs::write(&path, vec![7; 3 * BLOCK]).unwrap();
+        let device = match BlockDevice::open_direct(&path) {
+            Ok(device) => device,
+            Err(error) => return println!("SKIPPED: no O_DIRECT here: {error}"),
+        };
+        assert_eq!(device.size().unwrap(), 3 * 4096);
+        assert_eq!(device.sector_size().unwrap(), 512);
+        let mut block = Block::zeroed();
+        block.0[..5].copy_from_slice(b"shark");
+        device.write_block(4096, &block).unwrap();
+        let mut back = Block::zeroed();
+        device.read_block(4096, &mut back).unwrap();
+        assert!(back.0 == block.0);
+        device.read_block(8192, &mut back).unwrap();
+        assert!(back.0 == [7; BLOCK]);
+        let end = device.read_block(3 * 4096, &mut back).unwrap_err();
+        assert_eq!(end.errno, Errno::IO);
+        assert!(end.to_string().contains("at byte 12288"));
+        let mut few = [0; 5];
+        let reader = BlockDevice::open(&path).unwrap();
+        reader.read_at(4096, &mut few).unwrap();
+        assert_eq!(&few, b"shark");
+        let errno = reader.write_block(0, &block).unwrap_err().errno;
+        assert_eq!(errno, Errno::BADF);
+    }
+
+    #[test]
+    fn only_ext4_grows() {
+        let errno = grow_ext4("/proc", 1 << 30).unwrap_err().errno;
+        assert!([Errno::NOTTY, Errno::INVAL].contains(&errno), "{errno:?}");
+        assert!(BlockDevice::open("/dev/null").unwrap().size().is_err());
+    }
+}

@@ -1,0 +1,123 @@
+//! Clocks and the timer of the event loop. Not here: how a point in time is written for people.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::retry_on_intr;
+use rustix::time::{
+    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
+    timerfd_create, timerfd_settime,
+};
+
+use crate::error::{At, Errno, Result};
+
+/// Nanoseconds in a second.
+const SECOND: u64 = 1_000_000_000;
+
+/// Nanoseconds of CLOCK_BOOTTIME: since the start of the kernel, suspend counted.
+#[must_use]
+pub fn boottime() -> u64 {
+    let now = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    let nanos = u64::try_from(now.tv_nsec).unwrap_or(0);
+    seconds.saturating_mul(SECOND).saturating_add(nanos)
+}
+
+/// Seconds and nanoseconds of CLOCK_REALTIME since 1970, UTC. It may jump.
+#[must_use]
+pub fn realtime() -> (i64, u32) {
+    let now = clock_gettime(ClockId::Realtime);
+    (now.tv_sec, u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+/// A timerfd on CLOCK_BOOTTIME: readable once its deadline has passed, also after a suspend, which
+/// the timeout of epoll_wait(2) does not count.
+#[derive(Debug)]
+pub struct BootTimer {
+    fd: OwnedFd,
+}
+
+impl BootTimer {
+    /// A timer that is not armed.
+    ///
+    /// # Errors
+    /// timerfd_create(2): out of descriptors or memory.
+    pub fn new() -> Result<Self> {
+        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+        let fd = timerfd_create(TimerfdClockId::Boottime, flags).at("timerfd_create", "")?;
+        Ok(Self { fd })
+    }
+
+    /// Arms it for `deadline` (nanoseconds of CLOCK_BOOTTIME; one that has passed fires at once) or
+    /// disarms it.
+    ///
+    /// # Errors
+    /// timerfd_settime(2); none is known for valid arguments.
+    pub fn set(&self, deadline: Option<u64>) -> Result<()> {
+        let value = match deadline {
+            // Zero means "disarm" to the kernel.
+            Some(nanos) => timespec(nanos.max(1)),
+            None => timespec(0),
+        };
+        let spec = Itimerspec {
+            it_interval: timespec(0),
+            it_value: value,
+        };
+        timerfd_settime(&self.fd, TimerfdTimerFlags::ABSTIME, &spec)
+            .map(drop)
+            .at("timerfd_settime", "")
+    }
+
+    /// Takes notice of an expiry; whether there was one.
+    ///
+    /// # Errors
+    /// read(2) on the timer.
+    pub fn clear(&self) -> Result<bool> {
+        let mut count = [0_u8; 8];
+        match retry_on_intr(|| rustix::io::read(&self.fd, &mut count)) {
+            Ok(_) => Ok(true),
+            Err(Errno::AGAIN) => Ok(false),
+            Err(errno) => Err(errno).at("read", "timerfd"),
+        }
+    }
+}
+
+impl AsFd for BootTimer {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+fn timespec(nanos: u64) -> Timespec {
+    Timespec {
+        tv_sec: i64::try_from(nanos / SECOND).unwrap_or(i64::MAX),
+        tv_nsec: i64::try_from(nanos % SECOND).unwrap_or(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_timer_fires_at_its_deadline_and_not_before() {
+        let timer = BootTimer::new().unwrap();
+        assert!(!timer.clear().unwrap());
+        let deadline = boottime() + 20_000_000;
+        timer.set(Some(deadline)).unwrap();
+        assert!(!timer.clear().unwrap());
+        while !timer.clear().unwrap() {
+            assert!(boottime() < deadline + SECOND, "it never fired");
+        }
+        assert!(boottime() >= deadline);
+        timer.set(Some(1)).unwrap();
+        while !timer.clear().unwrap() {}
+        timer.set(Some(boottime() + SECOND)).unwrap();
+        timer.set(None).unwrap();
+        assert!(!timer.clear().unwrap());
+    }
+
+    #[test]
+    fn realtime_is_after_2020() {
+        assert!(realtime().0 > 1_577_836_800);
+    }
+}

@@ -1,0 +1,89 @@
+//! Taking notice of ended children: the one place that does. Not here: whose child it was (init).
+
+use std::mem::MaybeUninit;
+
+use rustix::io::retry_on_intr;
+
+use crate::error::{Errno, Error, Result, last_errno};
+
+/// A child that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reaped {
+    /// Its number, free from now on.
+    pub pid: u32,
+    /// How it ended.
+    pub end: End,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// exit(3) with this code.
+    Exited(u8),
+    /// Killed by a signal.
+    Killed {
+        /// Its number.
+        signal: u8,
+        /// Whether a core was dumped.
+        core_dumped: bool,
+    },
+}
+
+/// Reaps one ended child, if there is one. Call it until it gives `None`: SIGCHLD does not count.
+///
+/// As PID 1 that includes orphans nobody here ever started.
+///
+/// # Errors
+/// waitid(2), except ECHILD (no children at all), which is `None`.
+pub fn next() -> Result<Option<Reaped>> {
+    match reap(libc::P_ALL, 0, libc::WNOHANG) {
+        Ok(reaped) => Ok(reaped),
+        Err(Errno::CHILD) => Ok(None),
+        Err(errno) => Err(Error::new("waitid", "", errno)),
+    }
+}
+
+/// Waits until the child `pid` has ended, and reaps it. It blocks, so it is not for PID 1's loop:
+/// stage1 runs its few programs one after the other.
+///
+/// # Errors
+/// waitid(2): ECHILD when it is no child of ours.
+pub fn wait(pid: u32) -> Result<End> {
+    match reap(libc::P_PID, pid, 0) {
+        Ok(Some(reaped)) => Ok(reaped.end),
+        // Without WNOHANG there is always a child in the answer.
+        Ok(None) => Err(Error::new("waitid", pid, Errno::CHILD)),
+        Err(errno) => Err(Error::new("waitid", pid, errno)),
+    }
+}
+
+fn reap(
+    kind: libc::idtype_t,
+    id: libc::id_t,
+    options: libc::c_int,
+) -> rustix::io::Result<Option<Reaped>> {
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    retry_on_intr(|| {
+        // SAFETY: `info` is room for one siginfo_t and outlives the call.
+        match unsafe { libc::waitid(kind, id, info.as_mut_ptr(), libc::WEXITED | options) } {
+            0 => Ok(()),
+            _ => Err(last_errno()),
+        }
+    })?;
+    // SAFETY: all zeroes is a valid siginfo_t, and so is what waitid wrote over it.
+    let info = unsafe { info.assume_init() };
+    // SAFETY: for WEXITED the kernel fills the fields of SIGCHLD; with nothing to reap they are 0.
+    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+    let Some(pid) = u32::try_from(pid).ok().filter(|pid| *pid != 0) else {
+        return Ok(None);
+    };
+    let number = u8::try_from(status & 0xff).unwrap_or(u8::MAX);
+    let end = match info.si_code {
+        libc::CLD_EXITED => End::Exited(number),
+        code => End::Killed {
+            signal: number,
+            core_dumped: code == libc::CLD_DUMPED,
+        },
+    };
+    Ok(Some(Reaped { pid, end }))
+}

@@ -1,0 +1,287 @@
+//! Local sockets: the control listener, the notify socket, descriptor passing. Not here: what is
+//! said over them (`services::control`, `services::notify`).
+//!
+//! Everything is CLOEXEC and non-blocking. Sending never raises SIGPIPE.
+
+mod message;
+
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{Mode, chmod, unlink};
+use rustix::io::retry_on_intr;
+use rustix::net::{
+    AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect,
+    listen, send, socket_with, socketpair, sockopt,
+};
+
+use crate::error::{At, Errno, Error, Result, last_errno};
+pub use message::{MAX_FDS, Message, recv_with_fds, send_with_fds};
+
+const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
+
+/// Who is on the other side, as the kernel vouches for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// Process; 0 when it lives outside of our PID namespace.
+    pub pid: u32,
+    /// Its user.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+}
+
+/// A stream socket that others connect to.
+#[derive(Debug)]
+pub struct Listener {
+    fd: OwnedFd,
+}
+
+impl Listener {
+    /// Makes the socket `path` with the permissions `mode` and listens. A socket left by an earlier
+    /// run is removed first. Nobody can connect before the permissions are set.
+    ///
+    /// # Errors
+    /// ENAMETOOLONG past 107 bytes; bind(2), chmod(2), listen(2).
+    pub fn bind(path: &str, mode: u32) -> Result<Self> {
+        let fd = bound(path, SocketType::STREAM, mode)?;
+        listen(&fd, 64).at("listen", path)?;
+        Ok(Self { fd })
+    }
+
+    /// The next connection, non-blocking; `None` when there is none (or it is gone already).
+    ///
+    /// # Errors
+    /// accept4(2): EMFILE and ENFILE leave the connection queued, so the listener stays readable:
+    /// stop watching it until a descriptor is free.
+    pub fn accept(&self) -> Result<Option<OwnedFd>> {
+        match retry_on_intr(|| accept_with(&self.fd, FLAGS)) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(Errno::AGAIN | Errno::CONNABORTED) => Ok(None),
+            Err(errno) => Err(errno).at("accept", ""),
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Connects to the stream socket `path`; the connection is non-blocking.
+///
+/// # Errors
+/// connect(2): ENOENT, ECONNREFUSED (nobody listens), EACCES, EAGAIN (the queue is full).
+pub fn connect_stream(path: &str) -> Result<OwnedFd> {
+    let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None).at("socket", "")?;
+    let address = SocketAddrUnix::new(path).at("connect", path)?;
+    connect(&fd, &address).at("connect", path)?;
+    Ok(fd)
+}
+
+/// Who connected (SO_PEERCRED): the credentials at the time of connect(2).
+///
+/// # Errors
+/// getsockopt(2); none is known for a connected socket.
+pub fn peer(fd: impl AsFd) -> Result<Credentials> {
+    // Not rustix: its pid cannot be 0, which is what a peer of another PID namespace has.
+    let mut peer = MaybeUninit::<libc::ucred>::zeroed();
+    let mut size = libc::socklen_t::try_from(size_of::<libc::ucred>()).unwrap_or(0);
+    // SAFETY: `peer` has room for `size` bytes and both outlive the call.
+    let answer = unsafe {
+        libc::getsockopt(
+            fd.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            peer.as_mut_ptr().cast(),
+            &raw mut size,
+        )
+    };
+    if answer != 0 {
+        return Err(Error::new("getsockopt", "SO_PEERCRED", last_errno()));
+    }
+    // SAFETY: three integers, zeroed before and written by the kernel.
+    let peer = unsafe { peer.assume_init() };
+    Ok(credentials(peer))
+}
+
+fn credentials(from: libc::ucred) -> Credentials {
+    Credentials {
+        pid: u32::try_from(from.pid).unwrap_or(0),
+        uid: from.uid,
+        gid: from.gid,
+    }
+}
+
+/// Sends what there is room for on a stream; `None`: no room now.
+///
+/// # Errors
+/// send(2), except EAGAIN. EPIPE or ECONNRESET: the other side is gone.
+pub fn send_some(fd: impl AsFd, bytes: &[u8]) -> Result<Option<usize>> {
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    match retry_on_intr(|| send(&fd, bytes, flags)) {
+        Ok(count) => Ok(Some(count)),
+        Err(Errno::AGAIN) => Ok(None),
+        Err(errno) => Err(errno).at("send", ""),
+    }
+}
+
+/// Two connected sockets that keep message boundaries and tell the end (SOCK_SEQPACKET).
+///
+/// # Errors
+/// socketpair(2): out of descriptors.
+pub fn seqpacket_pair() -> Result<(OwnedFd, OwnedFd)> {
+    socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, FLAGS, None).at("socketpair", "")
+}
+
+/// One datagram of sd_notify(3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Datagram {
+    /// Bytes of it in the buffer.
+    pub length: usize,
+    /// It was longer than the buffer: its end is lost, so it had better not be believed.
+    pub truncated: bool,
+    /// Who sent it; the kernel fills it in, a sender without CAP_SYS_ADMIN cannot forge it.
+    pub sender: Credentials,
+}
+
+/// The socket that services report to.
+#[derive(Debug)]
+pub struct NotifySocket {
+    fd: OwnedFd,
+}
+
+impl NotifySocket {
+    /// Makes the datagram socket `path`, writable by everybody: who may say what is decided by the
+    /// credentials of each datagram.
+    ///
+    /// # Errors
+    /// As [`Listener::bind`].
+    pub fn bind(path: &str) -> Result<Self> {
+        let fd = bound(path, SocketType::DGRAM, 0o666)?;
+        sockopt::set_socket_passcred(&fd, true).at("setsockopt", "SO_PASSCRED")?;
+        Ok(Self { fd })
+    }
+
+    /// The next datagram, written to `buffer`; `None` when there is none. Descriptors sent along
+    /// are closed at once: nothing here stores them. A datagram without credentials is dropped.
+    ///
+    /// # Errors
+    /// recvmsg(2), except EAGAIN.
+    pub fn receive(&self, buffer: &mut [u8]) -> Result<Option<Datagram>> {
+        loop {
+            let Some(message) = message::receive(self.fd.as_fd(), buffer)? else {
+                return Ok(None);
+            };
+            if let Some(sender) = message.sender {
+                return Ok(Some(Datagram {
+                    length: message.length,
+                    truncated: message.truncated,
+                    sender,
+                }));
+            }
+        }
+    }
+}
+
+impl AsFd for NotifySocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+fn bound(path: &str, kind: SocketType, mode: u32) -> Result<OwnedFd> {
+    let address = SocketAddrUnix::new(path).at("bind", path)?;
+    let fd = socket_with(AddressFamily::UNIX, kind, FLAGS, None).at("socket", "")?;
+    match unlink(path) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(errno) => return Err(errno).at("unlink", path),
+    }
+    bind(&fd, &address).at("bind", path)?;
+    chmod(path, Mode::from_raw_mode(mode)).at("chmod", path)?;
+    Ok(fd)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipe::{self, Read};
+
+    fn path(dir: &tempfile::TempDir, name: &str) -> String {
+        dir.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_listener_knows_its_peers() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = path(&dir, "control");
+        drop(Listener::bind(&path, 0o600).unwrap());
+        let listener = Listener::bind(&path, 0o600).unwrap();
+        assert!(listener.accept().unwrap().is_none());
+        let client = connect_stream(&path).unwrap();
+        let server = listener.accept().unwrap().unwrap();
+        let who = peer(&server).unwrap();
+        assert_eq!(who.pid, std::process::id());
+        assert_eq!(who.uid, rustix::process::geteuid().as_raw());
+        assert_eq!(send_some(&server, b"hello").unwrap(), Some(5));
+        let mut buffer = [0; 16];
+        assert_eq!(pipe::read(&client, &mut buffer).unwrap(), Read::Data(5));
+        assert_eq!(pipe::read(&client, &mut buffer).unwrap(), Read::Later);
+        drop(client);
+        assert_eq!(send_some(&server, b"x").unwrap_err().errno, Errno::PIPE);
+        let long = format!("{path}{}", "x".repeat(120));
+        let errno = Listener::bind(&long, 0o600).unwrap_err().errno;
+        assert_eq!(errno, Errno::NAMETOOLONG);
+    }
+
+    #[test]
+    fn a_datagram_names_its_sender_and_its_descriptors_are_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = path(&dir, "notify");
+        let socket = NotifySocket::bind(&path).unwrap();
+        let mut buffer = [0; 16];
+        assert_eq!(socket.receive(&mut buffer).unwrap(), None);
+        let client = socket_with(AddressFamily::UNIX, SocketType::DGRAM, FLAGS, None).unwrap();
+        connect(&client, &SocketAddrUnix::new(path.as_str()).unwrap()).unwrap();
+        let (reader, writer) = pipe::pair().unwrap();
+        assert!(send_with_fds(&client, b"READY=1", &[writer.as_fd()]).unwrap());
+        drop(writer);
+        let got = socket.receive(&mut buffer).unwrap().unwrap();
+        assert_eq!(&buffer[..got.length], b"READY=1");
+        assert!(!got.truncated);
+        assert_eq!(got.sender.pid, std::process::id());
+        assert_eq!(got.sender.uid, rustix::process::geteuid().as_raw());
+        // The only other write end was in the datagram: the end of file tells that it was closed.
+        assert_eq!(pipe::read(&reader, &mut [0]).unwrap(), Read::End);
+        send_some(&client, &[b'x'; 17]).unwrap();
+        let got = socket.receive(&mut buffer).unwrap().unwrap();
+        assert!(got.truncated && got.length == 16);
+        assert_eq!(socket.receive(&mut buffer).unwrap(), None);
+    }
+
+    #[test]
+    fn descriptors_travel() {
+        let (left, right) = seqpacket_pair().unwrap();
+        let mut buffer = [0; 16];
+        assert!(recv_with_fds(&right, &mut buffer).unwrap().is_none());
+        let (reader, writer) = pipe::pair().unwrap();
+        assert!(send_with_fds(&left, b"name", &[reader.as_fd()]).unwrap());
+        drop(reader);
+        let message = recv_with_fds(&right, &mut buffer).unwrap().unwrap();
+        assert_eq!(&buffer[..message.length], b"name");
+        let [got] = message.fds.as_slice() else {
+            panic!("one descriptor was sent");
+        };
+        let flags = rustix::io::fcntl_getfd(got).unwrap();
+        assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
+        rustix::io::write(&writer, b"hi").unwrap();
+        assert_eq!(pipe::read(got, &mut buffer).unwrap(), Read::Data(2));
+        drop(left);
+        let end = recv_with_fds(&right, &mut buffer).unwrap().unwrap();
+        assert!(end.length == 0 && end.fds.is_empty());
+        let many = vec![writer.as_fd(); MAX_FDS + 1];
+        let errno = send_with_fds(&right, b"x", &many).unwrap_err().errno;
+        assert_eq!(errno, Errno::INVAL);
+    }
+}
