@@ -12,7 +12,7 @@ mod world;
 use generate::Script;
 use world::Failure;
 
-const SEEDS: u64 = 3000;
+const SEEDS: u64 = 2000;
 
 fn run(script: &Script, verbose: bool) -> Result<Vec<String>, Failure> {
     let outcome = std::panic::catch_unwind(|| world::World::new(script, verbose).run());
