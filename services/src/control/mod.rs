@@ -11,11 +11,16 @@ pub mod frame;
 pub mod introspect;
 pub mod reply;
 pub mod request;
+#[cfg(test)]
+mod tests;
 
 pub use boot::{BootInfo, BootMode, BootState, Timing};
 pub use frame::{Frames, MESSAGE_MAX, TooLong};
-pub use reply::{Changed, ControlError, Reply, decode_reply, encode_error, encode_reply};
-pub use request::{Call, Request, encode_call};
+pub use introspect::Info;
+pub use reply::{
+    Changed, ControlError, Reply, ReplyError, decode_reply, encode_error, encode_reply,
+};
+pub use request::{Call, Rejected, Request, encode_call};
 
 /// Name of the interface.
 pub const INTERFACE: &str = "io.shark.Init";

@@ -1,0 +1,281 @@
+//! The interface text and the types say the same, and replies survive the wire.
+
+use super::introspect::{description, info};
+use super::reply::{ERRORS, ReplyError};
+use super::request::METHODS;
+use super::*;
+use crate::diagnostic::{Diagnostic, Place};
+use crate::status::{ServiceStatus, ShutdownKind, StateName};
+
+/// The text without comments, on one line, with single spaces.
+fn bare() -> String {
+    let code = INTERFACE_TEXT
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or_default());
+    let words: Vec<&str> = code.flat_map(str::split_whitespace).collect();
+    words.join(" ")
+}
+
+/// What stands in the parentheses after `start`.
+fn members(start: &str) -> Vec<String> {
+    let text = bare();
+    let at = text.find(start).unwrap_or_else(|| panic!("no `{start}`"));
+    let rest = &text[at + start.len()..];
+    let inner = &rest[..rest.find(')').expect("a closing parenthesis")];
+    let members = inner.trim_start_matches([' ', '(']).split(',');
+    members
+        .map(|member| {
+            let name = member.split(':').next().unwrap_or_default();
+            name.trim().to_owned()
+        })
+        .filter(|name| !name.is_empty())
+        .collect()
+}
+
+/// The keys a value is written with.
+fn keys(value: &impl serde::Serialize) -> Vec<String> {
+    let value = serde_json::to_value(value).expect("types of the protocol can be written");
+    let object = value.as_object().expect("an object");
+    object.keys().cloned().collect()
+}
+
+fn check_members(start: &str, value: &impl serde::Serialize) {
+    let (mut text, mut rust) = (members(start), keys(value));
+    text.sort();
+    rust.sort();
+    assert_eq!(text, rust, "{start}");
+}
+
+fn check_words(start: &str, words: &[serde_json::Value]) {
+    let rust: Vec<&str> = words.iter().filter_map(|word| word.as_str()).collect();
+    assert_eq!(members(start), rust, "{start}");
+}
+
+fn word(value: impl serde::Serialize) -> serde_json::Value {
+    serde_json::to_value(value).expect("a word")
+}
+
+fn status() -> ServiceStatus {
+    ServiceStatus {
+        name: "web".into(),
+        description: "Web".into(),
+        kind: "simple".into(),
+        state: StateName::Up,
+        wanted: true,
+        reason: Some("because".into()),
+        status_text: Some("serving".into()),
+        pid: Some(7),
+        restarts: 0,
+        since_us: 1,
+        started_us: Some(1),
+        ready_us: Some(1),
+        memory_bytes: Some(4096),
+        tasks: Some(2),
+        source: "web.toml".into(),
+    }
+}
+
+fn boot() -> BootInfo {
+    BootInfo {
+        mode: BootMode::Disk,
+        slot: Some("a".into()),
+        why: "priority".into(),
+        version: Some("1".into()),
+        root_hash: Some("00".into()),
+        kernel: "6.1".into(),
+        target: "default".into(),
+        state: BootState::Ready,
+        failed: vec!["net".into()],
+        timings: vec![Timing {
+            name: "ready".into(),
+            us: 9,
+        }],
+        missing: vec!["watchdog: no device".into()],
+    }
+}
+
+fn diagnostic() -> Diagnostic {
+    Diagnostic::new(&Place::whole("a.toml"), "wrong")
+        .key("exec")
+        .expected("a path")
+        .hint("exec")
+}
+
+#[test]
+fn the_text_has_every_type_as_it_is_written() {
+    check_members("type ServiceStatus", &status());
+    check_members("type BootInfo", &boot());
+    check_members("type Timing", &boot().timings[0]);
+    check_members("type Diagnostic", &diagnostic());
+    check_members("method ReloadAll() ->", &Changed::default());
+    use StateName::{Backoff, Down, Failed, Starting, Stopping, Up, Waiting};
+    let states = [Down, Waiting, Starting, Up, Stopping, Backoff, Failed];
+    check_words("type State", &states.map(word));
+    let kinds = [
+        ShutdownKind::Poweroff,
+        ShutdownKind::Reboot,
+        ShutdownKind::Halt,
+    ];
+    check_words("type ShutdownKind", &kinds.map(word));
+    let modes = [
+        BootMode::Disk,
+        BootMode::Initramfs,
+        BootMode::Direct,
+        BootMode::Container,
+    ];
+    check_words("type BootMode", &modes.map(word));
+    let states = [BootState::Starting, BootState::Ready, BootState::Degraded];
+    check_words("type BootState", &states.map(word));
+}
+
+#[test]
+fn the_text_has_every_method_and_error_and_no_other() {
+    let text = bare();
+    for method in METHODS {
+        assert!(text.contains(&format!("method {method}(")), "{method}");
+        let call = format!(r#"{{"method":"{INTERFACE}.{method}"}}"#);
+        let unknown = ControlError::MethodNotFound {
+            method: format!("{INTERFACE}.{method}"),
+        };
+        if let Err(request::Rejected::Answered { error, .. }) = Request::parse(call.as_bytes()) {
+            assert_ne!(error, unknown);
+        }
+    }
+    assert_eq!(text.matches("method ").count(), METHODS.len());
+    for error in ERRORS {
+        assert!(text.contains(&format!("error {error} (")), "{error}");
+    }
+    assert_eq!(text.matches("error ").count(), ERRORS.len());
+}
+
+fn every_error() -> Vec<ControlError> {
+    let text = || "x".to_owned();
+    vec![
+        ControlError::NoSuchService { name: text() },
+        ControlError::Failed {
+            name: text(),
+            reason: text(),
+        },
+        ControlError::Refused { reason: text() },
+        ControlError::Superseded {},
+        ControlError::PermissionDenied {},
+        ControlError::InvalidServices {
+            diagnostics: vec![diagnostic()],
+        },
+        ControlError::MethodNotFound { method: text() },
+        ControlError::InvalidParameter { parameter: text() },
+        ControlError::InterfaceNotFound { interface: text() },
+        ControlError::MethodNotImplemented { method: text() },
+    ]
+}
+
+#[test]
+fn every_error_survives_the_wire_under_its_own_name() {
+    for error in every_error() {
+        let mut message = encode_error(&error);
+        assert_eq!(message.pop(), Some(0));
+        let value: serde_json::Value = serde_json::from_slice(&message).unwrap();
+        assert_eq!(value["error"], error.full_name().as_str());
+        if let Some(name) = error.full_name().strip_prefix("io.shark.Init.") {
+            assert!(ERRORS.contains(&name) && error.is_ours());
+            let (mut text, parameters) = (members(&format!("error {name}")), &value["parameters"]);
+            text.sort();
+            assert_eq!(text, keys(parameters), "{name}");
+        }
+        let back = decode_reply(&Request::List, &message);
+        assert_eq!(back, Err(ReplyError::Control(error)));
+    }
+}
+
+#[test]
+fn every_reply_survives_the_wire() {
+    let name = || "web".to_owned();
+    let done = Reply::Done {};
+    let interface = INTERFACE.to_owned();
+    let pairs = [
+        (
+            Request::List,
+            Reply::Services {
+                services: vec![status()],
+            },
+        ),
+        (
+            Request::Status { name: name() },
+            Reply::Service {
+                service: Box::new(status()),
+            },
+        ),
+        (Request::Start { name: name() }, done.clone()),
+        (Request::Stop { name: name() }, done.clone()),
+        (Request::Restart { name: name() }, done.clone()),
+        (Request::ReloadService { name: name() }, done.clone()),
+        (
+            Request::ReloadAll,
+            Reply::Changed(Changed {
+                added: vec![name()],
+                ..Changed::default()
+            }),
+        ),
+        (
+            Request::Boot,
+            Reply::Boot {
+                boot: Box::new(boot()),
+            },
+        ),
+        (
+            Request::WaitBoot,
+            Reply::BootFailed {
+                failed: vec![name()],
+            },
+        ),
+        (
+            Request::Shutdown {
+                kind: ShutdownKind::Halt,
+            },
+            done,
+        ),
+        (Request::GetInfo, info()),
+        (
+            Request::GetInterfaceDescription {
+                interface: interface.clone(),
+            },
+            description(&interface).unwrap(),
+        ),
+    ];
+    for (request, reply) in pairs {
+        let mut message = encode_reply(&reply);
+        assert_eq!(message.pop(), Some(0));
+        assert_eq!(decode_reply(&request, &message), Ok(reply));
+    }
+}
+
+#[test]
+fn what_is_no_reply_is_told() {
+    for message in [
+        "",
+        "[]",
+        "{}",
+        r#"{"parameters":{"services":3}}"#,
+        r#"{"error":"x.Y"}"#,
+    ] {
+        let read = decode_reply(&Request::List, message.as_bytes());
+        assert!(matches!(read, Err(ReplyError::Malformed(_))), "{message}");
+    }
+}
+
+#[test]
+fn introspection() {
+    let Reply::Info(info) = info() else {
+        panic!("GetInfo is answered with information");
+    };
+    assert_eq!(info.interfaces, [SERVICE_INTERFACE, INTERFACE]);
+    for interface in &info.interfaces {
+        let Ok(Reply::Description { description }) = description(interface) else {
+            panic!("{interface} is described");
+        };
+        assert!(description.contains(&format!("interface {interface}\n")));
+    }
+    let unknown = description("io.other.X");
+    let interface = "io.other.X".to_owned();
+    assert_eq!(unknown, Err(ControlError::InterfaceNotFound { interface }));
+}
