@@ -16,6 +16,7 @@ pub mod dm;
 pub mod epoll;
 pub mod error;
 pub mod files;
+pub mod inherited;
 pub mod inotify;
 pub mod kmsg;
 pub mod memfd;

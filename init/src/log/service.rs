@@ -55,7 +55,7 @@ pub fn run() -> ExitCode {
 }
 
 fn serve() -> Result<(), Error> {
-    let control = kernel::process::inherited_fd(CONTROL_FD)?;
+    let control = kernel::inherited::duplicate(CONTROL_FD)?;
     let signals = SignalFd::new(&[Signal::TERM])?;
     let mut logger = Logger::new(Paths::from_environment().log_dir(), control)?;
     logger.poller.add(&signals, SIGNALS, Readiness::READ)?;

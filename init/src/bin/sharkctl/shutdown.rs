@@ -20,7 +20,7 @@ pub(crate) fn shutdown(
     options: Shutdown,
 ) -> Result<(), Failure> {
     if options.force {
-        return at_once(kind);
+        return Err(at_once(kind));
     }
     match ask(context.patience(), screen, Request::Shutdown { kind })? {
         Reply::Done {} if screen.json => screen.print_json(&json!({ "shutdown": kind })),
@@ -33,6 +33,20 @@ pub(crate) fn shutdown(
     }
 }
 
-fn at_once(_kind: ShutdownKind) -> Result<(), Failure> {
-    Err(Failure::Failed(String::new()))
+/// Ends the machine's run without init. Returns only when the kernel refuses.
+fn at_once(kind: ShutdownKind) -> Failure {
+    use kernel::reboot::{Kind, reboot, sync};
+
+    let kind = match kind {
+        ShutdownKind::Poweroff => Kind::PowerOff,
+        ShutdownKind::Reboot => Kind::Restart,
+        ShutdownKind::Halt => Kind::Halt,
+    };
+    sync();
+    let error = reboot(kind);
+    if error.errno == kernel::Errno::PERM {
+        Failure::Permission(format!("{error}; try as root"))
+    } else {
+        Failure::Failed(error.to_string())
+    }
 }
