@@ -14,11 +14,17 @@ use crate::verity::RootHash;
 
 /// EFI system partition.
 pub const ESP: Guid = guid!("c12a7328-f81f-11d2-ba4b-00a0c93ec93b");
-/// Variable data, mounted on /var: our data partition.
+/// Variable data, mounted on /var: our data partition. (The specification wants its UUID derived from
+/// the machine id before it mounts one unasked; an image has no machine yet, so we go by the name.)
 pub const VAR: Guid = guid!("4d21b016-b534-45c2-a9fb-5c16e091fd2d");
 /// Our state partition with the boot record. The specification has nothing like it; the GUID is our
 /// own, so that no other system takes the partition for a filesystem.
 pub const SHARK_STATE: Guid = guid!("d424dfde-46f2-4df8-96c3-d900e68b05ed");
+
+/// Attribute bit 60: mount read-only. For roots and hash partitions.
+pub const ATTRIBUTE_READ_ONLY: u64 = 1 << 60;
+/// Attribute bit 59: grow the filesystem to its partition. For data.
+pub const ATTRIBUTE_GROW: u64 = 1 << 59;
 
 /// Name of the EFI system partition.
 pub const ESP_NAME: &str = "shark-esp";

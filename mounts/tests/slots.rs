@@ -1,4 +1,6 @@
 //! Boot records, regions and the choice of a slot, as their callers use them.
+// The whole file is a test; clippy takes only what is marked `#[test]` for one.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use mounts::slot::Slot;
 use mounts::slot::decide::{PassedOver, Why, decide, passed_over};
@@ -25,7 +27,7 @@ fn resealed(mut bytes: [u8; RECORD_SIZE], offset: usize, value: u8) -> [u8; RECO
     bytes
 }
 
-fn valid(record: Record) -> RecordState {
+fn valid(record: &Record) -> RecordState {
     let mut region = vec![0; REGION_SIZE];
     region[..RECORD_SIZE].copy_from_slice(&record.encode());
     newest([Ok(&region), Ok(&vec![0xff; REGION_SIZE])])
@@ -244,7 +246,7 @@ fn choices_and_their_reasons() {
     let check = |change: &dyn Fn(&mut Record), force, expect: &[&str]| {
         let mut record = image();
         change(&mut record);
-        assert_eq!(say(&valid(record), force), expect);
+        assert_eq!(say(&valid(&record), force), expect);
     };
     check(
         &|_| {},
@@ -328,7 +330,7 @@ fn when_nothing_may_boot_the_record_says_why() {
     record.committed = None;
     record.slot_mut(Slot::A).tries_left = 0;
     record.slot_mut(Slot::B).priority = 0;
-    let state = valid(record);
+    let state = valid(&record);
     assert_eq!(say(&state, None), Vec::<String>::new());
     assert_eq!(
         passed_over(&state),
@@ -344,7 +346,7 @@ fn an_image_with_one_slot_never_offers_the_empty_one() {
     let record = Record::for_image(None, Some((RootHash::new([1; 32]), 1)));
     assert_eq!(record.committed, Some(Slot::B));
     assert_eq!(
-        say(&valid(record), None),
+        say(&valid(&record), None),
         ["slot b: highest priority 1, committed"]
     );
 }
@@ -438,7 +440,7 @@ proptest! {
 
     #[test]
     fn a_decision_names_each_slot_once(record in record(), force in slot()) {
-        let state = valid(record);
+        let state = valid(&record);
         let candidates = decide(&state, force);
         prop_assert!(candidates.len() <= 2);
         prop_assert!(candidates.len() < 2 || candidates[0].0 != candidates[1].0);

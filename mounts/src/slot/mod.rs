@@ -7,6 +7,8 @@ pub mod decide;
 pub mod record;
 pub mod region;
 
+mod record_error;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
