@@ -48,11 +48,11 @@ impl<'a> Reading<'_, 'a> {
     /// All keys of one table; `prefix` is its name, empty for the top of the file.
     fn table(&mut self, prefix: &str, table: &DeTable<'a>) {
         for (name, item) in table {
-            let here = |key: &&Key| key.split() == (prefix, name.get_ref().as_ref());
-            if let Some(key) = KEYS.iter().find(here) {
+            let word = name.get_ref().as_ref();
+            if let Some(key) = KEYS.iter().find(|key| key.is(prefix, word)) {
                 self.key(key, name, item);
-            } else if prefix.is_empty() && tables().contains(name.get_ref().as_ref()) {
-                self.sub_table(name.get_ref(), item);
+            } else if prefix.is_empty() && KEYS.iter().any(|key| key.is_in(word)) {
+                self.sub_table(word, item);
             } else {
                 self.unknown(prefix, name);
             }

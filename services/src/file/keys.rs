@@ -28,6 +28,21 @@ impl Key {
     pub(super) fn split(&self) -> (&'static str, &'static str) {
         self.name.split_once('.').unwrap_or(("", self.name))
     }
+
+    /// Whether it is the key `name` of `table`. Asked for every key of every file.
+    pub(super) fn is(&self, table: &str, name: &str) -> bool {
+        if table.is_empty() {
+            return self.name == name && !name.contains('.');
+        }
+        let rest = self.name.strip_prefix(table);
+        rest.and_then(|rest| rest.strip_prefix('.')) == Some(name)
+    }
+
+    /// Whether it lies in `table`.
+    pub(super) fn is_in(&self, table: &str) -> bool {
+        let rest = self.name.strip_prefix(table);
+        rest.is_some_and(|rest| rest.starts_with('.'))
+    }
 }
 
 /// Every type.

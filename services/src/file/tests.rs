@@ -43,6 +43,10 @@ const COMMAND: &str =
 fn unknown_keys_have_a_hint() {
     check("", &[MISSING]);
     check(
+        "exec = '/a'\n'stop.timeout' = '1s'\n",
+        &["/v/a.toml:2:1: key `stop.timeout`: is not a key of a service file"],
+    );
+    check(
         "exce = \"/bin/a\"\n",
         &[
             "/v/a.toml:1:1: key `exce`: is not a key of a service file; did you mean `exec`?",
@@ -361,22 +365,11 @@ nproc = "unlimited"
 stack = "8M"
 "#;
 
-#[test]
-fn every_key_arrives() {
-    let files = [
-        ("/v/a.toml", EVERYTHING),
-        ("/v/b.toml", "exec = '/b'"),
-        ("/v/c.toml", "type = 'target'"),
-        ("/v/d.toml", "exec = '/d'\nwanted-by = []"),
-        ("/v/e.toml", "exec = '/e'"),
-        ("/v/f.toml", "exec = '/f'"),
-        ("/v/g.toml", "exec = '/g'"),
-    ];
-    let a = service(&files);
-    let seconds = crate::time::Duration::from_secs;
+/// What [`EVERYTHING`] says of the program.
+fn every_key_of_a_program() -> Program {
     let text = |text: &str| text.to_owned();
     let limit = |resource, limit| ResourceLimit { resource, limit };
-    let expect = Program {
+    Program {
         exec: vec![text("/bin/a"), text("b c")],
         reload: Some(Reload::Command(vec![text("/bin/kill"), text("-HUP")])),
         account: Some(Account {
@@ -407,8 +400,23 @@ fn every_key_arrives() {
             limit(Resource::Nproc, None),
             limit(Resource::Stack, Some(8 << 20)),
         ],
-    };
-    assert_eq!(a.kind, Kind::Notify(Box::new(expect)));
+    }
+}
+
+#[test]
+fn every_key_arrives() {
+    let files = [
+        ("/v/a.toml", EVERYTHING),
+        ("/v/b.toml", "exec = '/b'"),
+        ("/v/c.toml", "type = 'target'"),
+        ("/v/d.toml", "exec = '/d'\nwanted-by = []"),
+        ("/v/e.toml", "exec = '/e'"),
+        ("/v/f.toml", "exec = '/f'"),
+        ("/v/g.toml", "exec = '/g'"),
+    ];
+    let a = service(&files);
+    let seconds = crate::time::Duration::from_secs;
+    assert_eq!(a.kind, Kind::Notify(Box::new(every_key_of_a_program())));
     let restart = Restart {
         policy: RestartPolicy::Always,
         delay: seconds(1),
