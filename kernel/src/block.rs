@@ -72,6 +72,10 @@ impl BlockDevice {
     /// ioctl BLKGETSIZE64; ENOTBLK when it is neither a device nor a file.
     pub fn size(&self) -> Result<u64> {
         /// `_IOR(0x12, 114, size_t)` of linux/fs.h.
+        #[allow(
+            clippy::cast_possible_wrap,
+            reason = "an int in musl, where the bits count"
+        )]
         const BLKGETSIZE64: libc::Ioctl = 0x8008_1272_u32 as libc::Ioctl;
         let stat = fstat(&self.fd).at("fstat", &self.path)?;
         match FileType::from_raw_mode(stat.st_mode) {

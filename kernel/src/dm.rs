@@ -22,6 +22,13 @@ const NAME_LEN: usize = 128;
 const UUID_LEN: usize = 129;
 const CONTROL: &str = "/dev/mapper/control";
 
+/// `_IOWR(0xfd, 0, struct dm_ioctl)`; the command goes into the lowest byte.
+#[allow(
+    clippy::cast_possible_wrap,
+    reason = "an int in musl, where the bits count"
+)]
+const OPCODE: libc::Ioctl = 0xc138_fd00_u32 as libc::Ioctl;
+
 const READONLY: u32 = 1;
 const STATUS_TABLE: u32 = 1 << 4;
 const BUFFER_FULL: u32 = 1 << 8;
@@ -126,7 +133,7 @@ impl Control {
     /// # Errors
     /// ioctl DM_VERSION.
     pub fn version(&self) -> Result<(u32, u32, u32)> {
-        let answer = self.call(Command::Version, Request::new("", ""))?;
+        let answer = self.call(Command::Version, &Request::new("", ""))?;
         Ok((answer.word(0), answer.word(4), answer.word(8)))
     }
 
@@ -136,7 +143,7 @@ impl Control {
     /// EBUSY when name or uuid are taken; EINVAL when they are too long.
     pub fn create(&self, name: &str, uuid: &str) -> Result<Device> {
         let request = Request::new(name, uuid);
-        let answer = self.call(Command::Create, request)?;
+        let answer = self.call(Command::Create, &request)?;
         Ok(Device {
             name: name.to_owned(),
             minor: answer.minor(),
@@ -154,7 +161,7 @@ impl Control {
         for target in table {
             request.push(target).at("DM_TABLE_LOAD", name)?;
         }
-        self.call(Command::TableLoad, request).map(drop)
+        self.call(Command::TableLoad, &request).map(drop)
     }
 
     /// Makes the loaded table active.
@@ -163,7 +170,7 @@ impl Control {
     /// ENXIO for no such device; EINVAL when nothing was loaded.
     pub fn resume(&self, name: &str) -> Result<()> {
         // Suspend without the suspend flag is resume.
-        self.call(Command::Suspend, Request::new(name, ""))
+        self.call(Command::Suspend, &Request::new(name, ""))
             .map(drop)
     }
 
@@ -174,7 +181,7 @@ impl Control {
     pub fn remove(&self, name: &str, deferred: bool) -> Result<()> {
         let mut request = Request::new(name, "");
         request.flags = if deferred { DEFERRED_REMOVE } else { 0 };
-        self.call(Command::Remove, request).map(drop)
+        self.call(Command::Remove, &request).map(drop)
     }
 
     /// What each target of the device tells of itself.
@@ -182,7 +189,7 @@ impl Control {
     /// # Errors
     /// ENXIO for no such device; E2BIG past 16 KiB.
     pub fn status(&self, name: &str) -> Result<Vec<Target>> {
-        let answer = self.call(Command::TableStatus, Request::new(name, ""))?;
+        let answer = self.call(Command::TableStatus, &Request::new(name, ""))?;
         Ok(answer.targets())
     }
 
@@ -193,7 +200,7 @@ impl Control {
     pub fn table(&self, name: &str) -> Result<Vec<Target>> {
         let mut request = Request::new(name, "");
         request.flags = STATUS_TABLE;
-        Ok(self.call(Command::TableStatus, request)?.targets())
+        Ok(self.call(Command::TableStatus, &request)?.targets())
     }
 
     /// All mapped devices.
@@ -201,18 +208,17 @@ impl Control {
     /// # Errors
     /// ioctl; E2BIG past 16 KiB of names.
     pub fn devices(&self) -> Result<Vec<Device>> {
-        let answer = self.call(Command::ListDevices, Request::new("", ""))?;
+        let answer = self.call(Command::ListDevices, &Request::new("", ""))?;
         Ok(answer.names())
     }
 
-    fn call(&self, command: Command, request: Request) -> Result<Answer> {
-        let object = request.name.clone();
-        let mut buffer = request.encode().at(command.name(), &object)?;
-        // `_IOWR(0xfd, command, struct dm_ioctl)`.
-        let opcode = 0xc138_fd00_u32 | u32::from(command.number());
+    fn call(&self, command: Command, request: &Request) -> Result<Answer> {
+        let object = &request.name;
+        let mut buffer = request.encode().at(command.name(), object)?;
+        let opcode = OPCODE | libc::Ioctl::from(command.number());
         let raw = self.fd.as_fd().as_raw_fd();
         // SAFETY: the buffer has the size its header names, and a header of the kernel's layout.
-        let answer = unsafe { libc::ioctl(raw, opcode as libc::Ioctl, buffer.0.as_mut_ptr()) };
+        let answer = unsafe { libc::ioctl(raw, opcode, buffer.0.as_mut_ptr()) };
         if answer < 0 {
             return Err(Error::new(command.name(), object, last_errno()));
         }

@@ -108,7 +108,7 @@ pub fn pivot_root(new_root: &str, put_old: &str) -> Result<()> {
 pub fn switch_root(new_root: &str) -> Result<Option<Error>> {
     let old = files::open_dir("/")?;
     let new = files::open_dir(new_root)?;
-    let kind = i64::from(fstatfs(&old).at("statfs", "/")?.f_type);
+    let kind = fstatfs(&old).at("statfs", "/")?.f_type;
     let old_device = fstat(&old).at("fstat", "/")?.st_dev;
     let new_device = fstat(&new).at("fstat", new_root)?.st_dev;
     if (kind != RAMFS_MAGIC && kind != TMPFS_MAGIC) || old_device == new_device {
@@ -143,7 +143,7 @@ pub fn space(path: &str) -> Result<Space> {
     let fs = rustix::fs::statfs(path).at("statfs", path)?;
     let vfs = rustix::fs::statvfs(path).at("statvfs", path)?;
     Ok(Space {
-        magic: i64::from(fs.f_type),
+        magic: fs.f_type,
         size: vfs.f_blocks.saturating_mul(vfs.f_frsize),
         available: vfs.f_bavail.saturating_mul(vfs.f_frsize),
         read_only: vfs.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY),

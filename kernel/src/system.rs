@@ -47,6 +47,29 @@ pub fn set_sysctl(name: &str, value: &str) -> Result<()> {
     files::write_value(&path, value)
 }
 
+/// Raises the limit of this process's descriptors to `wanted`, as far as it may; what it is then.
+///
+/// # Errors
+/// setrlimit(2): EPERM past the hard limit, which is tried only with the right to raise it.
+pub fn raise_descriptor_limit(wanted: u64) -> Result<u64> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let present = getrlimit(Resource::Nofile);
+    let both = Rlimit {
+        current: Some(wanted),
+        maximum: Some(wanted.max(present.maximum.unwrap_or(wanted))),
+    };
+    if setrlimit(Resource::Nofile, both).is_ok() {
+        return Ok(wanted);
+    }
+    let most = present.maximum.map_or(wanted, |hard| hard.min(wanted));
+    let within = Rlimit {
+        current: Some(most),
+        maximum: present.maximum,
+    };
+    setrlimit(Resource::Nofile, within).at("setrlimit", "RLIMIT_NOFILE")?;
+    Ok(most)
+}
+
 /// Ends this process at once, without unwinding and without running anything at exit.
 pub fn exit(code: u8) -> ! {
     // SAFETY: does not return; nothing of this process is used afterwards.

@@ -403,4 +403,38 @@ mod tests {
         assert_eq!(flat_keyed(text, "kill"), None);
         assert_eq!(flat_keyed("populated x", "populated"), None);
     }
+
+    /// What old kernels need, tried on whatever kernel is here.
+    #[test]
+    fn kills_one_by_one_too() {
+        let hierarchy = detect().unwrap();
+        let Some(root) = hierarchy.root() else {
+            return println!("SKIPPED: no cgroup v2 here");
+        };
+        let path = format!("{root}/shark-test-{}-one-by-one", std::process::id());
+        let cgroup = match Cgroup::create(&path) {
+            Ok(cgroup) => cgroup,
+            Err(error) => return println!("SKIPPED: cannot make a cgroup: {error}"),
+        };
+        let below = Cgroup::create(&format!("{path}/below")).unwrap();
+        let mut spawner = crate::spawn::Spawner::new().unwrap();
+        let plan = crate::spawn::Plan::new(&["/bin/sleep", "600"]).unwrap();
+        let children = [&cgroup, &below, &below].map(|cgroup| {
+            let wiring = crate::spawn::Wiring {
+                cgroup: Some(cgroup.as_fd()),
+                ..crate::spawn::Wiring::NULL
+            };
+            spawner.spawn(&plan, &wiring).unwrap()
+        });
+        assert_eq!(below.processes().unwrap().len(), 2);
+        cgroup.kill_one_by_one().unwrap();
+        for child in children {
+            let end = crate::reap::wait(child.pid).unwrap();
+            assert!(matches!(end, crate::reap::End::Killed { signal: 9, .. }));
+        }
+        assert!(!cgroup.populated().unwrap());
+        drop(below);
+        cgroup.remove().unwrap();
+        assert!(!files::exists(&path));
+    }
 }

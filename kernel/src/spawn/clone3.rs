@@ -55,7 +55,7 @@ pub(super) unsafe fn clone3(
             "call r13",
             "ud2",
             "2:",
-            inlateout("rax") libc::SYS_clone3 as isize => result,
+            inlateout("rax") libc::SYS_clone3 => result,
             in("rdi") core::ptr::from_ref(args),
             in("rsi") size_of::<CloneArgs>(),
             in("r12") argument,
@@ -103,7 +103,7 @@ pub(super) unsafe fn syscall(number: libc::c_long, arguments: [usize; 6]) -> Res
     unsafe {
         asm!(
             "syscall",
-            inlateout("rax") number as isize => result,
+            inlateout("rax") number => result,
             in("rdi") a,
             in("rsi") b,
             in("rdx") c,

@@ -251,11 +251,11 @@ mod tests {
 
     #[test]
     fn resources_have_the_kernels_numbers() {
-        let number = |resource: Resource| u32::try_from(resource.number()).unwrap();
-        assert_eq!(number(Resource::Stack), libc::RLIMIT_STACK as u32);
-        assert_eq!(number(Resource::Core), libc::RLIMIT_CORE as u32);
-        assert_eq!(number(Resource::Nproc), libc::RLIMIT_NPROC as u32);
-        assert_eq!(number(Resource::Nofile), libc::RLIMIT_NOFILE as u32);
-        assert_eq!(number(Resource::Memlock), libc::RLIMIT_MEMLOCK as u32);
+        let number = |resource: Resource| i64::try_from(resource.number()).unwrap();
+        assert_eq!(number(Resource::Stack), i64::from(libc::RLIMIT_STACK));
+        assert_eq!(number(Resource::Core), i64::from(libc::RLIMIT_CORE));
+        assert_eq!(number(Resource::Nproc), i64::from(libc::RLIMIT_NPROC));
+        assert_eq!(number(Resource::Nofile), i64::from(libc::RLIMIT_NOFILE));
+        assert_eq!(number(Resource::Memlock), i64::from(libc::RLIMIT_MEMLOCK));
     }
 }

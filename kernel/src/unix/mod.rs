@@ -106,6 +106,35 @@ pub fn peer(fd: impl AsFd) -> Result<Credentials> {
     Ok(credentials(peer))
 }
 
+/// Most supplementary groups of a peer that are looked at.
+const PEER_GROUPS: usize = 256;
+
+/// Supplementary groups of who connected (SO_PEERGROUPS, since Linux 4.13), as they were at the time
+/// of connect(2).
+///
+/// # Errors
+/// getsockopt(2): ERANGE for somebody in more than 256 groups.
+pub fn peer_groups(fd: impl AsFd) -> Result<Vec<u32>> {
+    let mut groups = [0_u32; PEER_GROUPS];
+    let mut size = libc::socklen_t::try_from(size_of_val(&groups)).unwrap_or(0);
+    // SAFETY: `groups` has room for `size` bytes, any bytes are valid in it, and both outlive the
+    // call.
+    let answer = unsafe {
+        libc::getsockopt(
+            fd.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERGROUPS,
+            groups.as_mut_ptr().cast(),
+            &raw mut size,
+        )
+    };
+    if answer != 0 {
+        return Err(Error::new("getsockopt", "SO_PEERGROUPS", last_errno()));
+    }
+    let count = usize::try_from(size).unwrap_or(0) / size_of::<u32>();
+    Ok(groups.into_iter().take(count).collect())
+}
+
 fn credentials(from: libc::ucred) -> Credentials {
     Credentials {
         pid: u32::try_from(from.pid).unwrap_or(0),
@@ -224,6 +253,9 @@ mod tests {
         let who = peer(&server).unwrap();
         assert_eq!(who.pid, std::process::id());
         assert_eq!(who.uid, rustix::process::geteuid().as_raw());
+        let own = rustix::process::getgroups().unwrap();
+        let own: Vec<u32> = own.into_iter().map(rustix::process::Gid::as_raw).collect();
+        assert_eq!(peer_groups(&server).unwrap(), own);
         assert_eq!(send_some(&server, b"hello").unwrap(), Some(5));
         let mut buffer = [0; 16];
         assert_eq!(pipe::read(&client, &mut buffer).unwrap(), Read::Data(5));
