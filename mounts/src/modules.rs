@@ -88,6 +88,9 @@ pub struct LoadOrder {
     pub builtin: Vec<String>,
     /// Names, and paths that a module depends on, that are neither built in nor in modules.dep.
     pub missing: Vec<String>,
+    /// Those of `paths` that are there only for a soft dependency: when loading one fails (an
+    /// accelerated cipher on a processor without the instructions), the boot goes on.
+    pub optional: Vec<String>,
 }
 
 /// The name of a module from its path, or from a name in either spelling: `virtio-blk`,
@@ -146,8 +149,17 @@ impl ModuleIndex {
     /// what it needs. Soft dependencies are taken along where the index has them.
     #[must_use]
     pub fn load_order(&self, names: &[&str]) -> LoadOrder {
+        let mut order = self.walk(names, true);
+        let hard: BTreeSet<String> = self.walk(names, false).paths.into_iter().collect();
+        let soft = order.paths.iter().filter(|path| !hard.contains(*path));
+        order.optional = soft.cloned().collect();
+        order
+    }
+
+    fn walk(&self, names: &[&str], follow_soft: bool) -> LoadOrder {
         let mut walk = Walk {
             index: self,
+            follow_soft,
             seen: BTreeSet::new(),
             order: LoadOrder::default(),
         };
@@ -167,6 +179,18 @@ impl ModuleIndex {
             }
         }
         found
+    }
+
+    /// Soft dependencies name modules or aliases ("crc32c" for whatever implements it).
+    fn resolve_all<'a>(&'a self, names: &'a [String]) -> Vec<&'a str> {
+        let resolve = |name: &'a String| {
+            if self.knows(name) {
+                vec![name.as_str()]
+            } else {
+                self.resolve_alias(name)
+            }
+        };
+        names.iter().flat_map(resolve).collect()
     }
 
     /// A modules.dep for only these files, so that a small image can carry its own index. Files that
@@ -192,6 +216,7 @@ impl ModuleIndex {
 
 struct Walk<'a> {
     index: &'a ModuleIndex,
+    follow_soft: bool,
     seen: BTreeSet<String>,
     order: LoadOrder,
 }
@@ -200,7 +225,7 @@ struct Walk<'a> {
 struct Open<'a> {
     path: &'a str,
     todo: Vec<(&'a str, bool)>,
-    post: &'a [String],
+    post: Vec<&'a str>,
 }
 
 impl<'a> Walk<'a> {
@@ -221,7 +246,7 @@ impl<'a> Walk<'a> {
                 stack.extend(opened);
             } else if let Some(done) = stack.pop() {
                 self.order.paths.push(done.path.to_owned());
-                after.extend(done.post.iter().rev().map(String::as_str));
+                after.extend(done.post.into_iter().rev());
             }
         }
     }
@@ -243,9 +268,11 @@ impl<'a> Walk<'a> {
             return None;
         };
         self.seen.insert(name.to_owned());
-        let soft = index.soft.get(name);
-        let pre = soft.map_or(&[][..], |soft| soft.pre.as_slice());
-        let pre = pre.iter().map(|name| (name.as_str(), false));
+        let (pre, post) = match index.soft.get(name).filter(|_| self.follow_soft) {
+            Some(soft) => (index.resolve_all(&soft.pre), index.resolve_all(&soft.post)),
+            None => (Vec::new(), Vec::new()),
+        };
+        let pre = pre.into_iter().map(|name| (name, false));
         let needs = module.needs.iter().map(|path| (path.as_str(), true));
         // Taken from the end: soft dependencies first, then the hard ones from the last of the line
         // to the first, as depmod orders them.
@@ -253,7 +280,7 @@ impl<'a> Walk<'a> {
         Some(Open {
             path: &module.path,
             todo,
-            post: soft.map_or(&[], |soft| soft.post.as_slice()),
+            post,
         })
     }
 }
@@ -303,13 +330,8 @@ fn parse_softdep(text: &str) -> Result<BTreeMap<String, Soft>, IndexError> {
                 ("post:", list) => *list = Some(true),
                 (name, Some(false)) => entry.pre.push(name.to_owned()),
                 (name, Some(true)) => entry.post.push(name.to_owned()),
-                (_, None) => {
-                    return Err(IndexError::Line {
-                        file: "modules.softdep",
-                        line: number,
-                        expected: "softdep module pre: name ... post: name ...",
-                    });
-                }
+                // Some modules of real kernels name no side ("softdep cifs gcm"); kmod ignores that too.
+                (_, None) => {}
             }
         }
     }

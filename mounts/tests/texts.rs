@@ -5,7 +5,7 @@
 
 use mounts::cmdline::Cmdline;
 use mounts::manifest::Filesystem;
-use mounts::modules::{IndexFiles, ModuleIndex, module_name};
+use mounts::modules::{IndexFiles, LoadOrder, ModuleIndex, module_name};
 use mounts::plan::{
     Data, Flags, MountStep, SYSROOT, Step, early, late, move_below, over_root, root,
 };
@@ -151,8 +151,8 @@ fn index() -> ModuleIndex {
     ModuleIndex::parse(IndexFiles {
         dep: DEP,
         builtin: "kernel/fs/ext4/ext4.ko\nkernel/lib/crc-t10dif.ko\n",
-        softdep: "# comment\nsoftdep dm_mod pre: crc32c-intel nowhere post: loop_a\n",
-        alias: "# comment\nalias virtio:d00000002v* virtio_blk\nalias pci:v*d00001[0-9]sv? nvme\nalias fs-erofs erofs\n",
+        softdep: "# comment\nsoftdep cifs gcm\nsoftdep dm_mod pre: crc32c nowhere post: loop_a\n",
+        alias: "# comment\nalias virtio:d00000002v* virtio_blk\nalias pci:v*d00001[0-9]sv? nvme\nalias fs-erofs erofs\nalias crc32c crc32c_intel\n",
     })
     .unwrap()
 }
@@ -180,7 +180,18 @@ fn modules_come_after_what_they_need_and_once() {
     );
     assert_eq!(builtin, ["ext4", "crc_t10dif"]);
     assert_eq!(missing, Vec::<String>::new());
-    let paths = index().load_order(&["dm_verity"]).paths;
+    let LoadOrder {
+        paths, optional, ..
+    } = index().load_order(&["dm_verity"]);
+    let optional: Vec<String> = optional.iter().map(|path| module_name(path)).collect();
+    assert_eq!(optional, ["crc32c_intel", "loop_b", "loop_a"]);
+    // What is asked for by name is not optional, even if something wants it softly as well.
+    let order = index().load_order(&["dm_mod", "crc32c_intel"]);
+    assert!(
+        !order
+            .optional
+            .contains(&"kernel/crypto/crc32c-intel.ko".to_owned())
+    );
     assert!(paths.contains(&"kernel/drivers/md/dm-verity.ko.xz".to_owned()));
 }
 
@@ -272,7 +283,7 @@ fn broken_indices_name_the_line() {
     );
     check(
         IndexFiles {
-            softdep: "softdep a b",
+            softdep: "softdep",
             ..none
         },
         "modules.softdep:1: expected",
