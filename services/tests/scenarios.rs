@@ -3,6 +3,12 @@
 //!
 //! `SHARK_UPDATE=1 cargo test -p services --test scenarios` writes what follows into the files; read
 //! the difference before you commit it.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so"
+)]
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -44,6 +50,10 @@ fn graphs(text: &str) -> BTreeMap<String, Graph> {
     graphs
 }
 
+fn name(text: &str) -> ServiceName {
+    ServiceName::new(text).expect("a service name")
+}
+
 struct Player {
     graphs: BTreeMap<String, Graph>,
     core: Supervisor,
@@ -76,7 +86,6 @@ impl Player {
         let now = Time::default() + at;
         let (verb, rest) = command.split_once(' ').unwrap_or((command, ""));
         let (who, what) = rest.split_once(' ').unwrap_or((rest, ""));
-        let name = || ServiceName::new(who).expect("a service name");
         match verb {
             "status" => return self.status(who),
             "timeout" => return self.timeout(),
@@ -88,8 +97,21 @@ impl Player {
             }
             _ => {}
         }
-        let events = match verb {
-            "boot" => vec![Event::Boot { target: name() }],
+        let mut out = String::new();
+        for event in self.events(verb, who, what) {
+            self.core.handle_event(event, now);
+            while let Some(action) = self.core.poll_action() {
+                let told = self.describe(&action);
+                writeln!(out, "    {told}").expect("strings take all");
+            }
+        }
+        out
+    }
+
+    /// What a line tells the core; kernel and services here, clients in [`Self::asked`].
+    fn events(&mut self, verb: &str, who: &str, what: &str) -> Vec<Event> {
+        match verb {
+            "boot" => vec![Event::Boot { target: name(who) }],
             "tick" => vec![Event::Tick],
             "spawned" => vec![Event::Spawned { run: self.run(who) }],
             "spawn-failed" => vec![Event::SpawnFailed {
@@ -119,38 +141,35 @@ impl Player {
                     Err(what.into())
                 },
             }],
-            "start" => vec![self.ask(Command::Start(name()))],
-            "stop" => vec![self.ask(Command::Stop(name()))],
-            "restart" => vec![self.ask(Command::Restart(name()))],
-            "reload" => vec![self.ask(Command::Reload(name()))],
-            "wait-boot" => vec![self.ask(Command::WaitBoot)],
-            "forget" => vec![Event::Forget {
+            _ => vec![self.asked(verb, who)],
+        }
+    }
+
+    fn asked(&mut self, verb: &str, who: &str) -> Event {
+        match verb {
+            "start" => self.ask(Command::Start(name(who))),
+            "stop" => self.ask(Command::Stop(name(who))),
+            "restart" => self.ask(Command::Restart(name(who))),
+            "reload" => self.ask(Command::Reload(name(who))),
+            "wait-boot" => self.ask(Command::WaitBoot),
+            "forget" => Event::Forget {
                 request: RequestId(who.parse().expect("a number")),
-            }],
+            },
             "replace" => {
                 let graph = self.graphs.get(who).expect("a set of services").clone();
                 let request = self.request();
                 let graph = Box::new(graph);
-                vec![Event::Replace { request, graph }]
+                Event::Replace { request, graph }
             }
-            "shutdown" => vec![Event::Shutdown {
+            "shutdown" => Event::Shutdown {
                 kind: match who {
                     "poweroff" => ShutdownKind::Poweroff,
                     "reboot" => ShutdownKind::Reboot,
                     _ => ShutdownKind::Halt,
                 },
-            }],
-            _ => panic!("{line}: no such event"),
-        };
-        let mut out = String::new();
-        for event in events {
-            self.core.handle_event(event, now);
-            while let Some(action) = self.core.poll_action() {
-                let told = self.describe(&action);
-                writeln!(out, "    {told}").expect("strings take all");
-            }
+            },
+            _ => panic!("{verb}: no such event"),
         }
-        out
     }
 
     fn ask(&mut self, command: Command) -> Event {

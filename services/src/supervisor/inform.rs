@@ -10,21 +10,6 @@ use super::event::ExitStatus;
 use super::service::{Desired, Reloading, Service, State};
 
 impl Supervisor {
-    pub(super) fn retry(&mut self, index: u32) {
-        if let Some(service) = self.table.get_mut(index) {
-            service.restarts = service.restarts.saturating_add(1);
-        }
-        self.want_required(index);
-        self.enter(
-            index,
-            State::Waiting {
-                on: index,
-                cursor: 0,
-            },
-        );
-        self.mark(index);
-    }
-
     pub(super) fn describe(&self, id: ServiceId) -> Option<ServiceStatus> {
         let (index, service) = self.table.by_id(id)?;
         let definition = service.definition()?;

@@ -232,6 +232,22 @@ impl Supervisor {
         }
     }
 
+    /// The pause is over.
+    pub(super) fn retry(&mut self, index: u32) {
+        if let Some(service) = self.table.get_mut(index) {
+            service.restarts = service.restarts.saturating_add(1);
+        }
+        self.want_required(index);
+        self.enter(
+            index,
+            State::Waiting {
+                on: index,
+                cursor: 0,
+            },
+        );
+        self.mark(index);
+    }
+
     /// It is ready.
     pub(super) fn up(&mut self, index: u32, run: Option<Run>) {
         let now = self.now;

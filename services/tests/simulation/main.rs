@@ -3,6 +3,12 @@
 //! action. A failing seed is shrunk and told with its log.
 //!
 //! `SHARK_SEED=N` runs one seed and prints its log; `SHARK_SEEDS=N` runs so many.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so"
+)]
 
 mod check;
 mod generate;

@@ -167,7 +167,7 @@ impl<'a> World<'a> {
             }
             self.books
                 .action(&action, &self.core, &self.graph, &self.kernel, self.now)?;
-            self.perform(action);
+            self.perform(&action);
         }
         if count > 12 * (self.core.services().count() + 12) + MAX_REQUESTS {
             return Err(format!("queues are bounded: {count} actions of one event"));
@@ -196,17 +196,17 @@ impl<'a> World<'a> {
         }
     }
 
-    fn perform(&mut self, action: Action) {
+    fn perform(&mut self, action: &Action) {
         match action {
             Action::Spawn { run } => {
                 if let Some(definition) = self.core.definition(run.service) {
                     self.kernel
-                        .spawn(run, &definition.name, &definition.kind, self.now);
+                        .spawn(*run, &definition.name, &definition.kind, self.now);
                 }
             }
-            Action::Signal { run, signal } => self.kernel.signal(run, signal, self.now),
-            Action::KillAll { run } => self.kernel.kill_all(run, self.now),
-            Action::SpawnReload { run } => self.kernel.reload(run, self.now),
+            Action::Signal { run, signal } => self.kernel.signal(*run, *signal, self.now),
+            Action::KillAll { run } => self.kernel.kill_all(*run, self.now),
+            Action::SpawnReload { run } => self.kernel.reload(*run, self.now),
             Action::Adopt { .. }
             | Action::Release { .. }
             | Action::Announce { .. }
