@@ -1,2 +1,11 @@
-//! TEMP
+//! PID 1 of Shark OS on the real root, and its children: the shell around the pure core in
+//! `services`. Not here: any decision about a service, and any unsafe code (`kernel`).
 #![forbid(unsafe_code)]
+
+pub mod arguments;
+pub mod ending;
+pub mod load;
+pub mod log;
+mod mounting;
+pub mod paths;
+pub mod pid1;

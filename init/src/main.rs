@@ -1,2 +1,36 @@
-//! TEMP
-fn main() {}
+//! The program `init`: PID 1, and under other names of its first argument its children. Not here:
+//! any of these parts.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use init::arguments::{self, Mode};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args_os()
+        .skip(1)
+        .map(|argument| argument.to_string_lossy().into_owned())
+        .collect();
+    match arguments::mode(std::process::id(), &arguments) {
+        Mode::Supervise => init::pid1::run(),
+        Mode::Load => init::load::run(),
+        Mode::Log => init::log::run(),
+        Mode::Final(kind) => init::ending::last::run(kind),
+        Mode::Sync => {
+            kernel::reboot::sync();
+            ExitCode::SUCCESS
+        }
+        Mode::Help => {
+            print!("{}", arguments::HELP);
+            ExitCode::SUCCESS
+        }
+        Mode::Version => {
+            println!("Shark init {}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+        Mode::Misused(why) => {
+            eprintln!("init: {why}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Which of its parts this run of `init` is, told by the first argument. Not here: what the parts do.
+
+use services::status::ShutdownKind;
+
+/// The parts of the one binary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// PID 1: supervise.
+    Supervise,
+    /// The loader child: read service files, check them, hand the graph over.
+    Load,
+    /// The logger child: keep what the services write.
+    Log,
+    /// The last stage of a shutdown, run as PID 1 from a tmpfs.
+    Final(ShutdownKind),
+    /// A child of the last stage: write everything to the disks, then end.
+    Sync,
+    /// Print how it is called.
+    Help,
+    /// Print the version.
+    Version,
+    /// Called in a way that means nothing; the text says what is wrong.
+    Misused(&'static str),
+}
+
+/// What `init --help` prints.
+pub const HELP: &str = "\
+Usage: init
+
+Shark init, the first process of a machine, a container or a PID namespace. The
+kernel starts it as PID 1; arguments are then ignored. To talk to a running one,
+use sharkctl(1).
+
+  init --help       print this
+  init --version    print the version
+
+Environment:
+  SHARK_SERVICE_PATH  directories of service files, lowest layer first, with `:`
+                      between them
+  SHARK_RUNTIME_DIR   where the sockets and logs are (default /run/shark)
+
+To try it in a namespace of its own:
+
+  unshare --user --map-root-user --mount --pid --fork --mount-proc init
+";
+
+/// Chooses the part from the process id and the arguments after the program's name.
+///
+/// As PID 1 only `final KIND` is heeded: the kernel passes words of its command line on, and none of
+/// them may keep a machine from booting.
+#[must_use]
+pub fn mode(pid: u32, arguments: &[String]) -> Mode {
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match (pid, words.as_slice()) {
+        (1, ["final", kind]) => shutdown_kind(kind).map_or(Mode::Supervise, Mode::Final),
+        (1, _) => Mode::Supervise,
+        (_, ["load"]) => Mode::Load,
+        (_, ["log"]) => Mode::Log,
+        (_, ["sync"]) => Mode::Sync,
+        (_, ["--help" | "-h"]) => Mode::Help,
+        (_, ["--version" | "-V"]) => Mode::Version,
+        (_, ["final", ..]) => Mode::Misused("`init final` is run by PID 1 itself, at the end"),
+        (_, []) => Mode::Misused(
+            "this is not process 1, so there is nothing to supervise; \
+             use sharkctl to talk to the running init, or see init --help",
+        ),
+        (_, _) => Mode::Misused("unknown argument; see init --help"),
+    }
+}
+
+/// The word for `kind` on the command line of the last stage.
+#[must_use]
+pub const fn shutdown_word(kind: ShutdownKind) -> &'static str {
+    match kind {
+        ShutdownKind::Poweroff => "poweroff",
+        ShutdownKind::Reboot => "reboot",
+        ShutdownKind::Halt => "halt",
+    }
+}
+
+fn shutdown_kind(word: &str) -> Option<ShutdownKind> {
+    [
+        ShutdownKind::Poweroff,
+        ShutdownKind::Reboot,
+        ShutdownKind::Halt,
+    ]
+    .into_iter()
+    .find(|kind| shutdown_word(*kind) == word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(pid: u32, line: &str, expect: Mode) {
+        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        assert_eq!(mode(pid, &words), expect, "pid {pid}, arguments {line:?}");
+    }
+
+    #[test]
+    fn pid_1_supervises_whatever_the_kernel_passes_on() {
+        check(1, "", Mode::Supervise);
+        check(1, "splash nosuchthing", Mode::Supervise);
+        check(1, "--help", Mode::Supervise);
+        check(1, "load", Mode::Supervise);
+        check(1, "final", Mode::Supervise);
+        check(1, "final curtain", Mode::Supervise);
+    }
+
+    #[test]
+    fn the_last_stage_is_told_where_to_go() {
+        check(1, "final poweroff", Mode::Final(ShutdownKind::Poweroff));
+        check(1, "final reboot", Mode::Final(ShutdownKind::Reboot));
+        check(1, "final halt", Mode::Final(ShutdownKind::Halt));
+    }
+
+    #[test]
+    fn children_and_people_name_their_part() {
+        check(7, "load", Mode::Load);
+        check(7, "log", Mode::Log);
+        check(7, "sync", Mode::Sync);
+        check(7, "--help", Mode::Help);
+        check(7, "--version", Mode::Version);
+        for line in ["", "final reboot", "reboot", "load log"] {
+            let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+            assert!(
+                matches!(mode(7, &words), Mode::Misused(_)),
+                "arguments {line:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! The last stage, `init final KIND`, as PID 1: everything to the disks, every filesystem unmounted,
+//! every device-mapper device removed, then reboot(2). Not here: how we came off the root filesystem
+//! (`retreat`).
+//!
+//! Nothing is unmounted lazily: what looks unmounted and is not would lose data at the power switch.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use kernel::mount::{MountFlags, UnmountFlags};
+use kernel::reboot::Kind;
+use kernel::signals::Signal;
+use mounts::unmount::{MountEntry, parse_mountinfo, plan};
+use services::status::ShutdownKind;
+
+use super::say_now;
+use crate::pid1::say::{Level, Say};
+
+/// How long the disks may take to get everything; a dead one must not keep the machine up.
+const SYNC_PATIENCE: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(10);
+/// Each pass unmounts at least one, or is the last; this bounds a kernel that lies.
+const PASSES: usize = 64;
+/// What the last stage itself needs.
+const KEEP: [&str; 3] = ["/proc", "/sys", "/dev"];
+const MOUNTINFO_MAX: usize = 16 << 20;
+
+/// Ends the machine. Returns only where reboot(2) failed.
+pub fn run(kind: ShutdownKind) -> ExitCode {
+    let mut say = Say::open(true, true);
+    sync(&mut say);
+    let left = unmount_all(&mut say);
+    for entry in &left {
+        make_read_only(entry, &mut say);
+    }
+    remove_devices(&mut say);
+    if !left.is_empty() {
+        // What was made read-only is clean; what could not be gets its last chance.
+        sync(&mut say);
+    }
+    let line = format!("{} now", crate::arguments::shutdown_word(kind));
+    say_now(&mut say, Level::Notice, &line);
+    let failed = kernel::reboot::reboot(match kind {
+        ShutdownKind::Poweroff => Kind::PowerOff,
+        ShutdownKind::Reboot => Kind::Restart,
+        ShutdownKind::Halt => Kind::Halt,
+    });
+    say_now(&mut say, Level::Emergency, &failed.to_string());
+    ExitCode::FAILURE
+}
+
+/// Runs sync(2) in a child, and goes on without it when it takes too long.
+fn sync(say: &mut Say) {
+    let child = match crate::pid1::start_sync() {
+        Ok(child) => child,
+        Err(error) => return say_now(say, Level::Error, &format!("sync: {error}")),
+    };
+    let start = Instant::now();
+    loop {
+        while let Ok(Some(reaped)) = kernel::reap::next() {
+            if reaped.pid == child.pid {
+                return;
+            }
+        }
+        if start.elapsed() >= SYNC_PATIENCE {
+            let _sent = kernel::pidfd::send_signal(&child.pidfd, Signal::KILL);
+            let line = format!("sync takes more than {} s", SYNC_PATIENCE.as_secs());
+            return say_now(say, Level::Error, &line);
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// Unmounts until there is no progress; what is left then.
+fn unmount_all(say: &mut Say) -> Vec<MountEntry> {
+    let mut left = Vec::new();
+    for _ in 0..PASSES {
+        let text = kernel::files::read("/proc/self/mountinfo", MOUNTINFO_MAX).unwrap_or_default();
+        let (entries, _broken) = parse_mountinfo(&text);
+        let mut progress = false;
+        left.clear();
+        let mut errors = Vec::new();
+        for entry in plan(&entries, &KEEP).unmount {
+            let path = String::from_utf8_lossy(&entry.target).into_owned();
+            if path == "/" {
+                // The refuge, or a root we could not leave: nothing to unmount it from.
+                if entry.fstype != "tmpfs" && entry.fstype != "rootfs" {
+                    left.push(entry);
+                }
+                continue;
+            }
+            match kernel::mount::unmount(&path, UnmountFlags::empty()) {
+                Ok(()) => progress = true,
+                Err(error) => {
+                    errors.push(error.to_string());
+                    left.push(entry);
+                }
+            }
+        }
+        if !progress {
+            for error in errors {
+                say_now(say, Level::Warning, &error);
+            }
+            break;
+        }
+    }
+    left
+}
+
+/// The last that can be done for a filesystem that is still in use: nothing is written to it any
+/// more, and it is clean.
+fn make_read_only(entry: &MountEntry, say: &mut Say) {
+    let path = String::from_utf8_lossy(&entry.target).into_owned();
+    if entry.is_read_only() {
+        return;
+    }
+    let line = match kernel::mount::remount(&path, MountFlags::RDONLY, "") {
+        Ok(()) => format!("still mounted, now read-only: {path} ({})", entry.fstype),
+        Err(error) => format!("still mounted and writable: {error}"),
+    };
+    say_now(say, Level::Warning, &line);
+}
+
+/// Removes device-mapper devices until there is no progress: one may stand on another.
+fn remove_devices(say: &mut Say) {
+    // No device-mapper in this kernel, or no node for it: then there are no devices either.
+    let Ok(control) = kernel::dm::Control::open() else {
+        return;
+    };
+    for _ in 0..PASSES {
+        let devices = control.devices().unwrap_or_default();
+        let mut progress = false;
+        let mut errors = Vec::new();
+        for device in &devices {
+            match control.remove(&device.name, false) {
+                Ok(()) => progress = true,
+                Err(error) => errors.push(error.to_string()),
+            }
+        }
+        if !progress {
+            for error in errors {
+                say_now(say, Level::Warning, &error);
+            }
+            return;
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The loader child, `init load`: reads the service files, checks them as one graph, looks accounts
+//! up and hands the result to PID 1 in a memfd. Not here: the checks (`services::file`), and what
+//! PID 1 does with the result (`pid1::loader`).
+//!
+//! It is a process of its own because everything in it may block (a directory on a network file
+//! system) or grow (a thousand files), and PID 1 does neither.
+
+pub mod handoff;
+pub mod read;
+
+use std::fs;
+use std::io::Write;
+use std::process::ExitCode;
+
+use services::definition::{Definition, Kind};
+use services::diagnostic::Diagnostic;
+use services::graph::Graph;
+use services::users::Accounts;
+
+use crate::paths::Paths;
+use handoff::{Handoff, Meta};
+
+/// The descriptor under which PID 1 passes the memfd, by its name in /proc.
+const RESULT: &str = "/proc/self/fd/3";
+/// Names of services that are not to run, with commas between them.
+pub const MASK_VARIABLE: &str = "SHARK_MASK";
+/// Largest /etc/passwd and /etc/group that is read.
+const ACCOUNTS_MAX: u64 = 4 << 20;
+/// The group whose members may change things through the control socket.
+const CONTROL_GROUP: &str = "shark";
+
+/// Reads, checks, writes the result; the status says only whether PID 1 has something to read.
+#[must_use]
+pub fn run() -> ExitCode {
+    let masks = std::env::var(MASK_VARIABLE).unwrap_or_default();
+    let masks: Vec<&str> = masks.split(',').collect();
+    let bytes = handoff::encode(&load(&Paths::from_environment().service_path, &masks));
+    match write(&bytes) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("init load: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Writes the result, and seals it: PID 1 reads nothing that may still change.
+fn write(bytes: &[u8]) -> Result<(), String> {
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .open(RESULT)
+        .map_err(|error| format!("open {RESULT}: {error}"))?;
+    file.write_all(bytes)
+        .map_err(|error| format!("write the result to {RESULT}: {error}"))?;
+    kernel::memfd::seal(&file).map_err(|error| error.to_string())
+}
+
+/// Loads the directories `path`, lowest layer first; the services `masks` are there, so that those
+/// who need them start, but run nothing.
+#[must_use]
+pub fn load(path: &[String], masks: &[&str]) -> Handoff {
+    let (sources, unreadable) = read::sources(path);
+    let (accounts, mut diagnostics) = accounts();
+    diagnostics.extend(unreadable);
+    let loaded = services::file::load(&sources, Some(&accounts));
+    let broken = !diagnostics.is_empty();
+    diagnostics.extend(loaded.diagnostics);
+    // A file that could not be read may be the one that matters: half a set is no set.
+    let graph = loaded
+        .graph
+        .filter(|_| !broken)
+        .and_then(|graph| mask(graph, masks, &mut diagnostics))
+        .and_then(|graph| match graph.to_bytes() {
+            Ok(bytes) => Some(bytes),
+            Err(error) => {
+                diagnostics.push(read::whole_file(&path.join(":"), error.to_string()));
+                None
+            }
+        });
+    Handoff {
+        meta: Meta {
+            diagnostics,
+            control_group: accounts.group(CONTROL_GROUP),
+        },
+        graph,
+    }
+}
+
+/// The graph with the masked services emptied.
+fn mask(graph: Graph, masks: &[&str], diagnostics: &mut Vec<Diagnostic>) -> Option<Graph> {
+    let masked = |definition: &Definition| masks.contains(&definition.name.as_str());
+    if !graph.services().iter().any(masked) {
+        return Some(graph);
+    }
+    let mut definitions = graph.into_services();
+    for definition in definitions.iter_mut().filter(|it| masked(it)) {
+        definition.kind = Kind::Target;
+        definition.description = format!("(masked) {}", definition.description);
+    }
+    match Graph::from_definitions(definitions) {
+        Ok(graph) => Some(graph),
+        Err(more) => {
+            diagnostics.extend(more);
+            None
+        }
+    }
+}
+
+/// The account database. A machine without one has only numbers and root.
+fn accounts() -> (Accounts, Vec<Diagnostic>) {
+    let mut diagnostics = Vec::new();
+    let mut text = |path: &str| match read::bounded(path.as_ref(), ACCOUNTS_MAX) {
+        Ok(text) => text,
+        Err(read::Unreadable::Absent) => String::new(),
+        Err(read::Unreadable::Broken(message)) => {
+            diagnostics.push(read::whole_file(path, message));
+            String::new()
+        }
+    };
+    let accounts = Accounts::parse(&text("/etc/passwd"), &text("/etc/group"));
+    (accounts, diagnostics)
+}

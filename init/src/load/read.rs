@@ -1,0 +1,218 @@
+//! Reads directories of service files into sources, in layer order and within bounds. Not here: what
+//! the files mean (`services::file`).
+
+use std::fs;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use services::diagnostic::{Diagnostic, Place};
+use services::file::Source;
+
+/// Largest service file, bytes.
+const FILE_MAX: u64 = 1 << 20;
+/// Most bytes of all files together: what bounds the memory of the loader.
+const TOTAL_MAX: u64 = 64 << 20;
+/// Most files of all layers together: each of the graph's services and a few drop-ins for it.
+const FILES_MAX: usize = 65_536;
+
+/// Why a file's text is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unreadable {
+    /// There is no such file.
+    Absent,
+    /// There is one, and this is wrong with it.
+    Broken(String),
+}
+
+/// Reads every `NAME.toml` and `NAME.toml.d/*.toml` of `directories` (lowest layer first), sorted by
+/// path inside a layer. A directory that does not exist is an empty layer.
+#[must_use]
+pub fn sources(directories: &[String]) -> (Vec<Source>, Vec<Diagnostic>) {
+    let mut found = Found::default();
+    for (layer, directory) in directories.iter().enumerate() {
+        let layer = u8::try_from(layer).unwrap_or(u8::MAX);
+        for path in found.entries(Path::new(directory)) {
+            let name = path.file_name().and_then(|name| name.to_str());
+            match name {
+                Some(name) if name.ends_with(".toml") => found.file(&path, layer),
+                Some(name) if name.ends_with(".toml.d") => {
+                    for drop_in in found.entries(&path) {
+                        if drop_in.extension().is_some_and(|text| text == "toml") {
+                            found.file(&drop_in, layer);
+                        }
+                    }
+                }
+                // Editors' backups, READMEs, package managers' leftovers.
+                Some(_) | None => {}
+            }
+        }
+    }
+    (found.sources, found.diagnostics)
+}
+
+/// The text of `path`, at most `limit` bytes of it.
+///
+/// # Errors
+/// Absent, or broken with the reason: not readable, too long, not UTF-8.
+pub fn bounded(path: &Path, limit: u64) -> Result<String, Unreadable> {
+    let broken = |error: std::io::Error| match error.kind() {
+        ErrorKind::NotFound => Unreadable::Absent,
+        _ => Unreadable::Broken(format!("cannot be read: {error}")),
+    };
+    let kind = fs::metadata(path).map_err(broken)?;
+    if !kind.is_file() {
+        return Err(Unreadable::Broken("is not a regular file".to_owned()));
+    }
+    let mut bytes = Vec::new();
+    fs::File::open(path)
+        .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
+        .map_err(broken)?;
+    if bytes.len() as u64 > limit {
+        return Err(Unreadable::Broken(format!(
+            "has more than {limit} bytes, which is the most that is read"
+        )));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        Unreadable::Broken(format!(
+            "is not UTF-8: byte {} is out of place",
+            error.utf8_error().valid_up_to()
+        ))
+    })
+}
+
+/// A diagnostic about a file as a whole.
+#[must_use]
+pub fn whole_file(path: &str, message: String) -> Diagnostic {
+    Diagnostic::new(&Place::whole(path), message)
+}
+
+#[derive(Default)]
+struct Found {
+    total: u64,
+    sources: Vec<Source>,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl Found {
+    /// Entries of a directory, sorted; none where it does not exist.
+    fn entries(&mut self, directory: &Path) -> Vec<PathBuf> {
+        let listed = fs::read_dir(directory).and_then(|entries| {
+            entries
+                .map(|entry| entry.map(|entry| entry.path()))
+                .collect()
+        });
+        let mut paths: Vec<PathBuf> = match listed {
+            Ok(paths) => paths,
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            Err(error) => {
+                let message = format!("the directory cannot be read: {error}");
+                self.refuse(directory, message);
+                Vec::new()
+            }
+        };
+        paths.sort();
+        paths
+    }
+
+    fn file(&mut self, path: &Path, layer: u8) {
+        if self.sources.len() >= FILES_MAX {
+            if self.sources.len() == FILES_MAX && self.diagnostics.is_empty() {
+                let message = format!("is one too many: at most {FILES_MAX} files are read");
+                self.refuse(path, message);
+            }
+            return;
+        }
+        match bounded(path, FILE_MAX.min(TOTAL_MAX.saturating_sub(self.total))) {
+            Ok(text) => {
+                self.total += text.len() as u64;
+                self.sources.push(Source {
+                    path: path.display().to_string(),
+                    layer,
+                    text,
+                });
+            }
+            Err(Unreadable::Absent) => {
+                // Listed and absent: a symbolic link to nowhere, or removed a moment ago.
+                self.refuse(path, "leads to no file".to_owned());
+            }
+            Err(Unreadable::Broken(message)) => self.refuse(path, message),
+        }
+    }
+
+    fn refuse(&mut self, path: &Path, message: String) {
+        self.diagnostics
+            .push(whole_file(&path.display().to_string(), message));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        dir
+    }
+
+    #[test]
+    fn layers_are_read_in_order_and_only_toml_counts() {
+        let dir = tree(&[
+            ("low/b.toml", "1"),
+            ("low/a.toml", "2"),
+            ("low/a.toml~", "x"),
+            ("low/README", "x"),
+            ("high/a.toml.d/20-x.toml", "4"),
+            ("high/a.toml.d/10-x.toml", "3"),
+            ("high/a.toml.d/notes", "x"),
+        ]);
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        let (sources, diagnostics) = sources(&[path("low"), path("absent"), path("high")]);
+        let got: Vec<(u8, &str, &str)> = sources
+            .iter()
+            .map(|source| {
+                let name = source.path.rsplit('/').next().unwrap();
+                (source.layer, name, source.text.as_str())
+            })
+            .collect();
+        let expect = [
+            (0, "a.toml", "2"),
+            (0, "b.toml", "1"),
+            (2, "10-x.toml", "3"),
+            (2, "20-x.toml", "4"),
+        ];
+        assert_eq!(got, expect);
+        assert_eq!(diagnostics, []);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_said() {
+        let dir = tree(&[("ok.toml", ""), ("bad.toml", "")]);
+        fs::write(dir.path().join("bad.toml"), b"exec = \"\xff\"").unwrap();
+        fs::write(dir.path().join("long.toml"), vec![b'#'; (1 << 20) + 1]).unwrap();
+        std::os::unix::fs::symlink("nowhere", dir.path().join("link.toml")).unwrap();
+        fs::create_dir(dir.path().join("dir.toml")).unwrap();
+        let (sources, diagnostics) = sources(&[dir.path().display().to_string()]);
+        assert_eq!(sources.len(), 1);
+        let said: Vec<String> = diagnostics
+            .iter()
+            .map(|d| {
+                let name = d.file.rsplit('/').next().unwrap();
+                format!("{name}: {}", d.message)
+            })
+            .collect();
+        assert_eq!(
+            said,
+            [
+                "bad.toml: is not UTF-8: byte 8 is out of place",
+                "dir.toml: is not a regular file",
+                "link.toml: leads to no file",
+                "long.toml: has more than 1048576 bytes, which is the most that is read",
+            ]
+        );
+    }
+}

@@ -1,0 +1,86 @@
+//! What is known about this boot: how the machine came up, when, and what it lacks. Not here: the
+//! answers on the control socket that tell it.
+
+use services::control::{BootInfo, BootMode, BootState, Timing};
+use services::graph::DEFAULT_TARGET;
+use services::time::Time;
+
+/// The facts of the boot, as they become known.
+#[derive(Debug)]
+pub(super) struct Boot {
+    /// As clients are told.
+    pub(super) info: BootInfo,
+    degraded: bool,
+}
+
+impl Boot {
+    /// A boot that has only just begun.
+    pub(super) fn new(mode: BootMode, why: &str) -> Self {
+        Self {
+            info: BootInfo {
+                mode,
+                slot: None,
+                why: why.to_owned(),
+                version: None,
+                root_hash: None,
+                kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease")
+                    .map(|text| text.trim().to_owned())
+                    .unwrap_or_default(),
+                target: DEFAULT_TARGET.to_owned(),
+                state: BootState::Starting,
+                failed: Vec::new(),
+                timings: Vec::new(),
+                missing: Vec::new(),
+            },
+            degraded: false,
+        }
+    }
+
+    /// Notes that a step has been reached.
+    pub(super) fn mark(&mut self, name: &str, now: Time) {
+        self.info.timings.push(Timing {
+            name: name.to_owned(),
+            us: now.as_nanos() / 1000,
+        });
+    }
+
+    /// Notes what this machine lacks.
+    pub(super) fn lacks(&mut self, what: String) {
+        self.info.missing.push(what);
+    }
+
+    /// Notes something that keeps this boot from being a good one.
+    pub(super) fn degrade(&mut self, what: String) {
+        self.degraded = true;
+        self.lacks(what);
+    }
+
+    /// The boot target has settled, but for the services `failed`.
+    pub(super) fn settled(&mut self, now: Time, failed: Vec<String>) {
+        let good = failed.is_empty() && !self.degraded;
+        self.info.state = if good {
+            BootState::Ready
+        } else {
+            BootState::Degraded
+        };
+        self.info.failed = failed;
+        self.mark(if good { "ready" } else { "settled" }, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_boot_without_its_own_services_is_never_ready() {
+        let mut boot = Boot::new(BootMode::Direct, "");
+        boot.degrade("services: refused".to_owned());
+        boot.settled(Time::from_nanos(5_000_000), Vec::new());
+        assert_eq!(boot.info.state, BootState::Degraded);
+        let mut boot = Boot::new(BootMode::Direct, "");
+        boot.settled(Time::from_nanos(5_000_000), Vec::new());
+        assert_eq!(boot.info.state, BootState::Ready);
+        assert_eq!(boot.info.timings.last().map(|it| it.us), Some(5_000));
+    }
+}

@@ -1,0 +1,225 @@
+//! The one reaper, and what follows from the end of a process. Not here: what a service does about
+//! it (the core).
+
+use services::id::{RunId, ServiceId};
+use services::notify::Message;
+use services::supervisor::event::{Event, ExitStatus};
+
+use super::Init;
+use super::say::Level;
+use super::sender;
+use super::table::Owner;
+
+/// Most processes reaped in one turn.
+const BOUND: usize = 256;
+const KILLED: u8 = 9;
+
+impl Init {
+    /// Reaps what has ended, then tells it, after whatever the dead had still to say.
+    pub(super) fn reap(&mut self) {
+        self.unreaped = false;
+        let mut ends = Vec::new();
+        loop {
+            match kernel::reap::next() {
+                Ok(Some(reaped)) => ends.push((reaped.pid, exit_status(reaped.end))),
+                Ok(None) => break,
+                Err(error) => {
+                    self.say(Level::Error, &error.to_string());
+                    break;
+                }
+            }
+            if ends.len() >= BOUND {
+                self.unreaped = true;
+                break;
+            }
+        }
+        // What they sent before they ended is in the socket by now.
+        self.take_notifications();
+        for (pid, status) in ends {
+            self.ended(pid, status);
+        }
+    }
+
+    fn ended(&mut self, pid: u32, status: ExitStatus) {
+        match self.table.disown(pid) {
+            Some(Owner::Main(run)) => self.main_ended(run, status),
+            Some(Owner::Reload(run)) => self.reload_ended(run, status),
+            Some(Owner::Loader) => self.loader_ended(status),
+            Some(Owner::Logger) => self.logger_ended(status),
+            // A grandchild that outlived its parent: reaped, and nobody asks.
+            None => {}
+        }
+    }
+
+    fn main_ended(&mut self, run: RunId, status: ExitStatus) {
+        self.tell_out_of_memory(run, status);
+        if let Some(live) = self.table.live(run) {
+            live.ended = true;
+        }
+        self.tell(Event::Exited { run, status });
+        if self.cgroups.is_none() {
+            self.kill_rest_of_group(run);
+        }
+        self.check_emptied(run.service);
+    }
+
+    /// Without cgroups a run is its process group, and its leader's end is the end of all.
+    fn kill_rest_of_group(&mut self, run: RunId) {
+        let Some(pid) = self.table.live(run).map(|live| live.pid) else {
+            return;
+        };
+        if let Err(error) = kernel::pidfd::signal_group(pid, kernel::signals::Signal::KILL) {
+            self.say(Level::Warning, &error.to_string());
+        }
+    }
+
+    fn tell_out_of_memory(&mut self, run: RunId, status: ExitStatus) {
+        let ExitStatus::Signal { number: KILLED, .. } = status else {
+            return;
+        };
+        let (Some(cgroups), Some(place)) = (&self.cgroups, self.table.get(run.service)) else {
+            return;
+        };
+        let kills = cgroups.oom_kills(&place.name);
+        if kills > place.oom_kills {
+            place.oom_kills = kills;
+            self.tell(Event::OutOfMemory { run });
+        }
+    }
+
+    fn reload_ended(&mut self, run: RunId, status: ExitStatus) {
+        if let Some(live) = self.table.live(run) {
+            live.reload = None;
+        }
+        let outcome = match status {
+            ExitStatus::Code(0) => Ok(()),
+            ExitStatus::Code(code) => Err(format!("the reload command ended with status {code}")),
+            ExitStatus::Signal { number, .. } => {
+                Err(format!("the reload command was killed by signal {number}"))
+            }
+        };
+        self.tell(Event::ReloadEnded { run, outcome });
+    }
+
+    /// Tells the core that a run has emptied, when it has.
+    pub(super) fn check_emptied(&mut self, service: ServiceId) {
+        let Some(place) = self.table.get(service) else {
+            return;
+        };
+        if place.live.is_none() {
+            return;
+        }
+        let populated = self
+            .cgroups
+            .as_ref()
+            .and_then(|cgroups| cgroups.populated(&place.name))
+            .unwrap_or(false);
+        if populated {
+            return;
+        }
+        self.end_adopted(service);
+        if let Some(run) = self.table.emptied(service) {
+            self.tell(Event::Emptied { run });
+        }
+    }
+
+    /// A main process that the service itself named may have been another's child: then its parent
+    /// has reaped it, and that it is gone is all that can be told.
+    fn end_adopted(&mut self, service: ServiceId) {
+        let Some(live) = self
+            .table
+            .get(service)
+            .and_then(|place| place.live.as_mut())
+            .filter(|live| live.adopted && !live.ended)
+        else {
+            return;
+        };
+        live.ended = true;
+        let (run, pid) = (live.run, live.pid);
+        self.table.disown(pid);
+        let status = ExitStatus::Code(0);
+        self.tell(Event::Exited { run, status });
+    }
+
+    /// Looks at the cgroups that the kernel says have changed.
+    pub(super) fn take_changes_of_cgroups(&mut self) {
+        let mut changed: Vec<ServiceId> = Vec::new();
+        let mut lost = false;
+        let table = &self.table;
+        let drained = self.watches.drain(|change| match change.watch {
+            Some(watch) => changed.extend(table.service_of_watch(watch.0)),
+            None => lost = true,
+        });
+        if let Err(error) = drained {
+            self.say(Level::Error, &error.to_string());
+        }
+        if lost {
+            changed = self.table.places().map(|place| place.service).collect();
+        }
+        for service in changed {
+            self.check_emptied(service);
+        }
+    }
+
+    /// The run whose process `pid` is, and whether it is the main one: what PID 1 knows itself, or
+    /// else what the kernel says of that process.
+    pub(super) fn run_of_sender(&mut self, pid: u32) -> Option<(RunId, bool)> {
+        match self.table.owner(pid) {
+            Some(Owner::Main(run)) => return Some((run, true)),
+            Some(Owner::Reload(run)) => return Some((run, false)),
+            Some(Owner::Loader | Owner::Logger) => return None,
+            None => {}
+        }
+        if self.cgroups.is_some() {
+            let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+            let name = sender::service_of_cgroup(&text)?;
+            let service = self.supervisor.as_ref()?.lookup(name.as_str())?;
+            let live = self.table.get(service)?.live.as_ref()?;
+            return Some((live.run, false));
+        }
+        let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let session = sender::session_of_stat(&text)?;
+        match self.table.owner(session)? {
+            Owner::Main(run) => Some((run, false)),
+            Owner::Reload(_) | Owner::Loader | Owner::Logger => None,
+        }
+    }
+
+    /// Takes one assignment of a service's datagram.
+    pub(super) fn notified(&mut self, run: RunId, message: Message, from_main: bool) {
+        self.tell(Event::Notified {
+            run,
+            message,
+            from_main,
+        });
+    }
+
+    /// Takes the process that a service names for its main one, if it is one of the service's.
+    pub(super) fn adopt(&mut self, run: RunId, pid: u32) {
+        match self.run_of_sender(pid) {
+            Some((found, false)) if found == run => {}
+            // It is the main process already, or somebody else's.
+            Some(_) | None => return,
+        }
+        match kernel::pidfd::open(pid) {
+            Ok(pidfd) => {
+                self.table.adopt(run, pid, pidfd);
+            }
+            Err(error) => self.say(Level::Warning, &error.to_string()),
+        }
+    }
+}
+
+/// The kernel's word for an end, in the core's.
+pub(super) fn exit_status(end: kernel::reap::End) -> ExitStatus {
+    match end {
+        kernel::reap::End::Exited(code) => ExitStatus::Code(code),
+        kernel::reap::End::Killed {
+            signal,
+            core_dumped,
+        } => ExitStatus::Signal {
+            number: signal,
+            core_dumped,
+        },
+    }
+}

@@ -1,0 +1,344 @@
+//! The loader child as PID 1 sees it: started, waited for with a deadline, its result checked and
+//! taken over, at boot with ever more modest attempts. Not here: what the child does (`load`).
+
+use std::os::fd::OwnedFd;
+
+use services::control::{BootMode, Changed, ControlError};
+use services::diagnostic::Diagnostic;
+use services::file::Source;
+use services::graph::Graph;
+use services::id::ServiceName;
+use services::supervisor::Supervisor;
+use services::supervisor::event::{Event, ExitStatus, RequestId};
+use services::time::{Duration, Time};
+
+use super::Init;
+use super::plan;
+use super::say::Level;
+use super::table::Owner;
+use crate::load::handoff;
+
+/// The loader may take so long; a directory on a dead network file system is no reason to wait.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Longest result that is read.
+const RESULT_MAX: usize = 64 << 20;
+/// So many diagnostics go to the kernel's log; all of them go to whoever asked.
+const DIAGNOSTICS_SAID: usize = 20;
+
+/// For whom the loader runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// The boot, with all layers.
+    BootWhole,
+    /// The boot, with what the vendor shipped, since the whole was refused.
+    BootVendor,
+    /// Somebody asked for the files to be read again.
+    Reload(RequestId),
+}
+
+/// A loader at work.
+#[derive(Debug)]
+struct Working {
+    purpose: Purpose,
+    pidfd: OwnedFd,
+    result: OwnedFd,
+    deadline: Time,
+    overdue: bool,
+}
+
+/// What PID 1 knows of its loader.
+#[derive(Debug, Default)]
+pub(super) struct Loader {
+    working: Option<Working>,
+    /// What the reload in hand changes, until it is answered.
+    changes: Option<(RequestId, Changed)>,
+}
+
+impl Loader {
+    /// When the loader is given up.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.working
+            .as_ref()
+            .filter(|working| !working.overdue)
+            .map(|working| working.deadline)
+    }
+}
+
+impl Init {
+    /// Starts reading the service files for the first time.
+    pub(super) fn load_for_boot(&mut self) {
+        if self.rescue {
+            let why = "services: shark.rescue on the kernel command line: started a shell only";
+            self.boot.degrade(why.to_owned());
+            self.boot_rescue();
+        } else {
+            self.load(Purpose::BootWhole);
+        }
+    }
+
+    /// Reads the service files again for `request`.
+    pub(super) fn reload_all(&mut self, request: RequestId) {
+        if self.loader.working.is_some() {
+            let reason = "a reload is at work already".to_owned();
+            self.fail(request, ControlError::Refused { reason });
+        } else {
+            self.load(Purpose::Reload(request));
+        }
+    }
+
+    /// SIGHUP: the same, and nobody waits for the answer.
+    pub(super) fn reload_by_signal(&mut self) {
+        if self.supervisor.is_some() {
+            self.say(Level::Notice, "SIGHUP: reading the service files again");
+            let id = self
+                .clients
+                .owe(None, services::control::Request::ReloadAll);
+            self.reload_all(id);
+        }
+    }
+
+    fn load(&mut self, purpose: Purpose) {
+        let path = match purpose {
+            Purpose::BootWhole | Purpose::Reload(_) => self.paths.service_path_text(),
+            Purpose::BootVendor => self.paths.vendor_only(),
+        };
+        let output = self.say.own_descriptor();
+        let masks = self.masks.join(",");
+        let started = plan::start_loader(&mut self.spawner, &path, &masks, &self.paths, output);
+        match started {
+            Ok((child, result)) => {
+                self.table.own(child.pid, Owner::Loader);
+                self.loader.working = Some(Working {
+                    purpose,
+                    pidfd: child.pidfd,
+                    result,
+                    deadline: self.now + PATIENCE,
+                    overdue: false,
+                });
+            }
+            Err(cause) => self.not_loaded(purpose, cause, Vec::new()),
+        }
+    }
+
+    /// The loader takes too long: its end, which follows, is its answer.
+    pub(super) fn loader_overdue(&mut self) {
+        let Some(working) = &mut self.loader.working else {
+            return;
+        };
+        working.overdue = true;
+        if let Err(error) =
+            kernel::pidfd::send_signal(&working.pidfd, kernel::signals::Signal::KILL)
+        {
+            self.say(Level::Error, &error.to_string());
+        }
+    }
+
+    /// The loader has ended: takes its result.
+    pub(super) fn loader_ended(&mut self, status: ExitStatus) {
+        let Some(working) = self.loader.working.take() else {
+            return;
+        };
+        let purpose = working.purpose;
+        if working.overdue {
+            let cause = format!("the loader took more than {} s", PATIENCE.as_secs());
+            return self.not_loaded(purpose, cause, Vec::new());
+        }
+        match status {
+            ExitStatus::Code(0) => {}
+            ExitStatus::Code(code) => {
+                let cause = format!("the loader ended with status {code}");
+                return self.not_loaded(purpose, cause, Vec::new());
+            }
+            ExitStatus::Signal { number, .. } => {
+                let cause = format!("the loader was killed by signal {number}");
+                return self.not_loaded(purpose, cause, Vec::new());
+            }
+        }
+        match read_result(&working.result) {
+            Ok(Loaded::Graph(graph, control_group)) => {
+                self.control_group = control_group;
+                self.loaded(purpose, graph);
+            }
+            Ok(Loaded::Refused(diagnostics)) => {
+                let cause = "the service files have mistakes".to_owned();
+                self.not_loaded(purpose, cause, diagnostics);
+            }
+            Err(cause) => self.not_loaded(purpose, cause, Vec::new()),
+        }
+    }
+
+    fn loaded(&mut self, purpose: Purpose, graph: Box<Graph>) {
+        match purpose {
+            Purpose::BootWhole | Purpose::BootVendor if self.is_idle_machine(&graph) => {
+                let why = "services: there is none: started a rescue shell";
+                self.boot.degrade(why.to_owned());
+                self.boot_rescue();
+            }
+            Purpose::BootWhole | Purpose::BootVendor => self.boot(*graph),
+            Purpose::Reload(request) => self.swap(request, graph),
+        }
+    }
+
+    /// A machine without any service would be up and out of reach; a namespace is not.
+    fn is_idle_machine(&self, graph: &Graph) -> bool {
+        let runs_something = graph
+            .services()
+            .iter()
+            .any(|definition| definition.kind.program().is_some());
+        match self.boot.info.mode {
+            BootMode::Container => false,
+            BootMode::Disk | BootMode::Initramfs | BootMode::Direct => !runs_something,
+        }
+    }
+
+    /// Takes a new graph over, and remembers what it changes for the answer.
+    fn swap(&mut self, request: RequestId, graph: Box<Graph>) {
+        let Some(supervisor) = &self.supervisor else {
+            return;
+        };
+        let differences = supervisor.differences(&graph);
+        let changed = Changed {
+            added: differences.added,
+            changed: differences.changed,
+            removed: differences.removed,
+        };
+        let line = format!(
+            "service files read again: {} added, {} changed, {} removed",
+            changed.added.len(),
+            changed.changed.len(),
+            changed.removed.len(),
+        );
+        self.loader.changes = Some((request, changed));
+        self.tell(Event::Replace { request, graph });
+        self.say(Level::Notice, &line);
+    }
+
+    /// What the reload `request` has changed, for its answer.
+    pub(super) fn take_changes(&mut self, request: RequestId) -> Changed {
+        match self.loader.changes.take_if(|(id, _)| *id == request) {
+            Some((_, changes)) => changes,
+            None => Changed::default(),
+        }
+    }
+
+    fn not_loaded(&mut self, purpose: Purpose, cause: String, diagnostics: Vec<Diagnostic>) {
+        self.say(Level::Error, &format!("service files: {cause}"));
+        for diagnostic in diagnostics.iter().take(DIAGNOSTICS_SAID) {
+            self.say(Level::Error, &diagnostic.to_string());
+        }
+        let left_out = diagnostics.len().saturating_sub(DIAGNOSTICS_SAID);
+        if left_out > 0 {
+            self.say(Level::Error, &format!("and {left_out} more mistakes"));
+        }
+        match purpose {
+            Purpose::BootWhole => {
+                self.boot.degrade(format!(
+                    "services: {cause}: started with what the vendor shipped only"
+                ));
+                self.load(Purpose::BootVendor);
+            }
+            Purpose::BootVendor => {
+                self.boot.degrade(format!(
+                    "services: {cause}, with the vendor's alone too: started a rescue shell"
+                ));
+                self.boot_rescue();
+            }
+            Purpose::Reload(request) if diagnostics.is_empty() => {
+                self.fail(
+                    request,
+                    ControlError::Failed {
+                        name: "reload".to_owned(),
+                        reason: cause,
+                    },
+                );
+            }
+            Purpose::Reload(request) => {
+                self.fail(request, ControlError::InvalidServices { diagnostics });
+            }
+        }
+    }
+
+    /// Boots the one service that needs no file.
+    fn boot_rescue(&mut self) {
+        let loaded = services::file::load(&[rescue_source()], None);
+        match loaded.graph {
+            Some(graph) => self.boot(graph),
+            None => self.say(Level::Emergency, "the built-in rescue service is broken"),
+        }
+    }
+
+    fn boot(&mut self, graph: Graph) {
+        let wanted = self.boot.info.target.clone();
+        if graph.index_of(&wanted).is_none() {
+            self.boot.degrade(format!(
+                "target {wanted}: there is no such target: booted `default`"
+            ));
+            self.boot.info.target = services::graph::DEFAULT_TARGET.to_owned();
+        }
+        self.boot.mark("graph loaded", self.now);
+        let line = format!("{} services", graph.services().len());
+        self.say(Level::Notice, &line);
+        self.supervisor = Some(Supervisor::new(graph));
+        if let Ok(target) = ServiceName::new(&self.boot.info.target) {
+            self.tell(Event::Boot { target });
+        }
+        // Whoever called before there was a graph is answered now.
+        self.resumed = self.clients.numbers();
+    }
+}
+
+/// What a loader that ended well has left.
+enum Loaded {
+    Graph(Box<Graph>, Option<u32>),
+    Refused(Vec<Diagnostic>),
+}
+
+fn read_result(result: &OwnedFd) -> Result<Loaded, String> {
+    // Sealed, it cannot change while it is being checked.
+    let bytes = kernel::memfd::read_sealed(result, RESULT_MAX).map_err(|e| e.to_string())?;
+    let (meta, graph) = handoff::decode(&bytes)?;
+    match graph {
+        Some(graph) => Graph::from_bytes(graph)
+            .map(|graph| Loaded::Graph(Box::new(graph), meta.control_group))
+            .map_err(|error| error.to_string()),
+        None => Ok(Loaded::Refused(meta.diagnostics)),
+    }
+}
+
+/// The service of last resort: a shell on the console, whatever shell there is.
+fn rescue_source() -> Source {
+    const SHELLS: [(&str, &str); 4] = [
+        ("/bin/sh", ""),
+        ("/usr/bin/sh", ""),
+        ("/bin/busybox", r#", "sh""#),
+        ("/usr/bin/busybox", r#", "sh""#),
+    ];
+    let (shell, word) = SHELLS
+        .into_iter()
+        .find(|(path, _)| std::path::Path::new(path).exists())
+        .unwrap_or(("/bin/sh", ""));
+    Source {
+        path: "(built in)/rescue.toml".to_owned(),
+        layer: 0,
+        text: format!(
+            "description = \"A shell, since no service files could be read\"\n\
+             exec = [\"{shell}\"{word}]\n\
+             tty = \"/dev/console\"\n\
+             restart.policy = \"always\"\n"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rescue_service_passes_the_checks_of_any_other() {
+        let loaded = services::file::load(&[rescue_source()], None);
+        assert_eq!(loaded.diagnostics, []);
+        let graph = loaded.graph.unwrap();
+        assert!(graph.index_of("rescue").is_some());
+        assert!(graph.index_of(services::graph::DEFAULT_TARGET).is_some());
+    }
+}

@@ -1,0 +1,213 @@
+//! The logger child as PID 1 sees it: kept alive, and given the read end of every pipe. Not here:
+//! what it does with them (`log`).
+//!
+//! PID 1 keeps both ends of each pipe. A logger that dies costs nothing but time: what the services
+//! write meanwhile waits in the pipes, and the next logger gets all of them again.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+
+use kernel::epoll::Readiness;
+use services::id::ServiceId;
+use services::supervisor::event::ExitStatus;
+use services::time::{Duration, Time};
+
+use super::Init;
+use super::plan;
+use super::say::Level;
+use super::table::{LogPipe, Owner};
+use super::turn::LOGGER;
+
+/// Name of the log of PID 1's own lines.
+const OWN_LOG: &str = "init";
+/// Pause before the first restart; it doubles with each failure in a row.
+const PAUSE_FIRST: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// Alive for so long, its next end counts as the first.
+const STEADY: Duration = Duration::from_secs(10);
+
+/// What PID 1 knows of its logger.
+#[derive(Debug, Default)]
+pub(super) struct Logger {
+    state: State,
+    failures: u32,
+    own: Option<LogPipe>,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    /// To be started at this time.
+    #[default]
+    Fresh,
+    Down {
+        restart_at: Time,
+    },
+    Running {
+        socket: OwnedFd,
+        since: Time,
+        watched_for_room: bool,
+    },
+    /// The machine is going down: it ends when it has emptied the pipes, and stays ended.
+    Dismissed,
+}
+
+impl Logger {
+    /// When it is to be started again.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        match &self.state {
+            State::Down { restart_at } => Some(*restart_at),
+            State::Fresh | State::Running { .. } | State::Dismissed => None,
+        }
+    }
+}
+
+impl Init {
+    /// Makes the pipe for PID 1's own lines, and starts the logger.
+    pub(super) fn open_own_log(&mut self) {
+        let made = pipe().and_then(|log| {
+            kernel::pipe::set_nonblocking(&log.write, true).map_err(|error| error.to_string())?;
+            let write = log.write.try_clone().map_err(|error| error.to_string())?;
+            Ok((log, write))
+        });
+        match made {
+            Ok((log, write)) => {
+                self.logger.own = Some(log);
+                self.say.attach(File::from(write));
+            }
+            Err(error) => self.say(Level::Error, &format!("log of init: {error}")),
+        }
+        self.start_logger();
+    }
+
+    /// Makes the log pipe of a service, if it has none, and hands it to the logger.
+    pub(super) fn open_log(&mut self, service: ServiceId) -> Result<(), String> {
+        match self.table.get(service) {
+            Some(place) if place.log.is_none() => place.log = Some(pipe()?),
+            Some(_) | None => return Ok(()),
+        }
+        self.hand_pipes();
+        Ok(())
+    }
+
+    /// Starts the logger.
+    pub(super) fn start_logger(&mut self) {
+        let output = self.say.descriptor();
+        match plan::start_logger(&mut self.spawner, &self.paths, output) {
+            Ok((child, socket)) => {
+                self.table.own(child.pid, Owner::Logger);
+                if let Err(error) = self.poller.add(&socket, LOGGER, Readiness::NONE) {
+                    self.say(Level::Error, &error.to_string());
+                }
+                self.logger.state = State::Running {
+                    socket,
+                    since: self.now,
+                    watched_for_room: false,
+                };
+                for place in self.table.places() {
+                    if let Some(log) = &mut place.log {
+                        log.handed = false;
+                    }
+                }
+                if let Some(own) = &mut self.logger.own {
+                    own.handed = false;
+                }
+                self.hand_pipes();
+            }
+            Err(error) => {
+                self.say(Level::Error, &format!("logger: {error}"));
+                self.pause_logger();
+            }
+        }
+    }
+
+    /// The logger has ended: another one follows, after a pause that grows.
+    pub(super) fn logger_ended(&mut self, status: ExitStatus) {
+        match &self.logger.state {
+            State::Dismissed => return,
+            State::Running { since, .. } if self.now.since(*since) >= STEADY => {
+                self.logger.failures = 0;
+            }
+            State::Fresh | State::Down { .. } | State::Running { .. } => {}
+        }
+        self.say(
+            Level::Warning,
+            &format!("logger ended ({status:?}): starting another"),
+        );
+        self.pause_logger();
+    }
+
+    fn pause_logger(&mut self) {
+        let doubled = PAUSE_FIRST.saturating_mul(1 << self.logger.failures.min(10));
+        self.logger.failures = self.logger.failures.saturating_add(1);
+        self.logger.state = State::Down {
+            restart_at: self.now + doubled.min(PAUSE_MAX),
+        };
+    }
+
+    /// The logger's socket has room again, or is closed; a closed one is followed by its end.
+    pub(super) fn logger_ready(&mut self) {
+        self.hand_pipes();
+    }
+
+    /// Hands over the pipes that the present logger has not got, as long as its socket takes them.
+    fn hand_pipes(&mut self) {
+        let State::Running {
+            socket,
+            watched_for_room,
+            ..
+        } = &mut self.logger.state
+        else {
+            return;
+        };
+        let mut full = false;
+        let mut failure = None;
+        let own = self.logger.own.iter_mut().map(|log| (OWN_LOG, log));
+        let services = self
+            .table
+            .places()
+            .filter_map(|place| place.log.as_mut().map(|log| (&*place.name, log)));
+        for (name, log) in own.chain(services).filter(|(_, log)| !log.handed) {
+            match kernel::unix::send_with_fds(&*socket, name.as_bytes(), &[log.read.as_fd()]) {
+                Ok(true) => log.handed = true,
+                Ok(false) => {
+                    full = true;
+                    break;
+                }
+                Err(error) => {
+                    // A logger that is just dying; its successor gets everything.
+                    failure = Some(error);
+                    break;
+                }
+            }
+        }
+        if full != *watched_for_room {
+            *watched_for_room = full;
+            let interest = if full {
+                Readiness::WRITE
+            } else {
+                Readiness::NONE
+            };
+            if let Err(error) = self.poller.modify(&*socket, LOGGER, interest) {
+                failure = Some(error);
+            }
+        }
+        if let Some(error) = failure {
+            let _removed = self.poller.remove(&*socket);
+            self.say(Level::Warning, &format!("logger: {error}"));
+        }
+    }
+
+    /// Lets the logger empty the pipes and end.
+    pub(super) fn dismiss_logger(&mut self) {
+        self.logger.state = State::Dismissed;
+    }
+}
+
+fn pipe() -> Result<LogPipe, String> {
+    let (read, write) = kernel::pipe::pair().map_err(|error| error.to_string())?;
+    Ok(LogPipe {
+        read,
+        write,
+        handed: false,
+    })
+}

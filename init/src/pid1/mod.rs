@@ -1,0 +1,212 @@
+//! PID 1: one loop that turns what the kernel tells into events of the core, and actions of the core
+//! into system calls. Not here: what is to happen (`services::supervisor`), reading service files
+//! (`load`), keeping logs (`log`), and what comes after the last service (`ending`).
+//!
+//! Nothing here blocks, everything is bounded, and there is one reaper.
+
+mod boot;
+mod cgroups;
+mod clients;
+mod connection;
+mod emergency;
+mod exits;
+mod loader;
+mod logger;
+mod perform;
+mod plan;
+mod rate;
+mod requests;
+pub mod say;
+mod sender;
+mod setup;
+mod signals;
+mod table;
+mod turn;
+
+use std::process::ExitCode;
+
+use kernel::clock::BootTimer;
+use kernel::epoll::{Events, Poller, Readiness};
+use kernel::inotify::Inotify;
+use kernel::signals::{Signal, SignalFd};
+use kernel::spawn::Spawner;
+use kernel::unix::{Listener, NotifySocket};
+use services::control::BootMode;
+use services::status::ShutdownKind;
+use services::supervisor::Supervisor;
+use services::time::Time;
+
+use crate::paths::Paths;
+use boot::Boot;
+use cgroups::Cgroups;
+use clients::Clients;
+use loader::Loader;
+use logger::Logger;
+use say::{Level, Say};
+use signals::Signals;
+use table::Table;
+
+/// Everything PID 1 has.
+struct Init {
+    now: Time,
+    paths: Paths,
+    say: Say,
+    boot: Boot,
+    // Sources of the loop.
+    poller: Poller,
+    events: Events,
+    timer: BootTimer,
+    signal_source: SignalFd,
+    watches: Inotify,
+    notify_socket: NotifySocket,
+    listener: Listener,
+    ready: turn::Ready,
+    // What it knows.
+    spawner: Spawner,
+    masks: Vec<String>,
+    rescue: bool,
+    supervisor: Option<Supervisor>,
+    table: Table,
+    cgroups: Option<Cgroups>,
+    clients: Clients,
+    control_group: Option<u32>,
+    signals: Signals,
+    loader: Loader,
+    logger: Logger,
+    // What is left for the next turn.
+    more_actions: bool,
+    unreaped: bool,
+    resumed: Vec<u32>,
+    finished: Option<ShutdownKind>,
+}
+
+impl Init {
+    /// Says a line to people.
+    fn say(&mut self, level: Level, text: &str) {
+        self.say.line(self.now, level, text);
+    }
+}
+
+/// How the supervision ended.
+pub struct Finished {
+    /// Where to go.
+    pub kind: ShutdownKind,
+    /// Whether there is a machine to switch off, or only a namespace to leave.
+    pub mode: BootMode,
+    /// Tells people what goes on.
+    pub say: Say,
+}
+
+pub(crate) use plan::start_sync;
+
+/// Is PID 1, until the end.
+#[must_use]
+pub fn run() -> ExitCode {
+    match supervise() {
+        Ok(finished) => crate::ending::run(finished),
+        Err((mode, error)) => emergency::die(mode, &format!("init cannot begin: {error}")),
+    }
+}
+
+/// Supervises until the last service is down. Without its sources, PID 1 can do nothing but say so.
+fn supervise() -> Result<Finished, (BootMode, kernel::Error)> {
+    let started = Time::from_nanos(kernel::clock::boottime());
+    let mut prepared = setup::prepare(started);
+    emergency::install(prepared.boot.info.mode);
+    for line in std::mem::take(&mut prepared.notes) {
+        prepared.say.line(started, Level::Warning, &line);
+    }
+    let mode = prepared.boot.info.mode;
+    let mut init = open(prepared, started).map_err(|error| (mode, error))?;
+    let line = format!(
+        "Shark init {} as PID 1 ({:?})",
+        env!("CARGO_PKG_VERSION"),
+        init.boot.info.mode
+    );
+    init.say(Level::Notice, &line);
+    for lacking in init.boot.info.missing.clone() {
+        init.say(Level::Warning, &format!("missing: {lacking}"));
+    }
+    init.open_own_log();
+    init.load_for_boot();
+    loop {
+        init.turn();
+        if let Some(kind) = init.finished {
+            return Ok(init.finish(kind));
+        }
+    }
+}
+
+impl Init {
+    /// Lets go of everything the services and the logger could wait for.
+    fn finish(mut self, kind: ShutdownKind) -> Finished {
+        self.say(Level::Notice, "all services are down");
+        for number in self.clients.numbers() {
+            self.clients.dismiss(number);
+        }
+        self.dismiss_logger();
+        self.table.retain(|_| false);
+        Finished {
+            kind,
+            mode: self.boot.info.mode,
+            say: self.say,
+        }
+    }
+}
+
+/// Opens the sources of the loop.
+fn open(prepared: setup::Prepared, now: Time) -> kernel::Result<Init> {
+    let setup::Prepared {
+        paths,
+        say,
+        boot,
+        cgroups,
+        masks,
+        rescue,
+        notes: _,
+    } = prepared;
+    let received: Vec<Signal> = signals::RECEIVED
+        .into_iter()
+        .filter_map(Signal::from_number)
+        .collect();
+    let control = paths.control_socket().display().to_string();
+    let notify = paths.notify_socket().display().to_string();
+    let init = Init {
+        now,
+        say,
+        boot,
+        poller: Poller::new()?,
+        events: Events::new(),
+        timer: BootTimer::new()?,
+        signal_source: SignalFd::new(&received)?,
+        watches: Inotify::new()?,
+        notify_socket: NotifySocket::bind(&notify)?,
+        // Whoever can connect may ask; who may change something is checked with each request.
+        listener: Listener::bind(&control, 0o666)?,
+        ready: turn::Ready::default(),
+        spawner: Spawner::new()?,
+        masks,
+        rescue,
+        supervisor: None,
+        table: Table::default(),
+        cgroups,
+        clients: Clients::default(),
+        control_group: None,
+        signals: Signals::default(),
+        loader: Loader::default(),
+        logger: Logger::default(),
+        more_actions: false,
+        // A child may have ended before the signal was blocked.
+        unreaped: true,
+        resumed: Vec::new(),
+        finished: None,
+        paths,
+    };
+    let poller = &init.poller;
+    poller.add(&init.signal_source, turn::SIGNALS, Readiness::READ)?;
+    poller.add(&init.timer, turn::TIMER, Readiness::READ)?;
+    poller.add(&init.watches, turn::WATCHES, Readiness::READ)?;
+    poller.add(&init.notify_socket, turn::NOTIFY, Readiness::READ)?;
+    poller.add(&init.listener, turn::LISTENER, Readiness::READ)?;
+    Ok(init)
+}

@@ -1,0 +1,277 @@
+//! Performs what the core asks for and tells it the outcome. Not here: any decision, and how a
+//! program's surroundings are put together (`plan`).
+
+use std::os::fd::AsFd;
+
+use services::definition::{Definition, Program, Reload};
+use services::id::{RunId, ServiceId};
+use services::status::ShutdownKind;
+use services::supervisor::event::{Action, Change, Event};
+
+use super::Init;
+use super::plan::{self, Surroundings};
+use super::say::Level;
+use super::table::Owner;
+
+/// Most actions of one turn: starting a thousand services must not keep signals waiting.
+const ACTIONS_MAX: usize = 64;
+
+impl Init {
+    /// Tells the core something. Before there is a core, nothing can have happened to a service.
+    pub(super) fn tell(&mut self, event: Event) {
+        if let Some(supervisor) = &mut self.supervisor {
+            supervisor.handle_event(event, self.now);
+        }
+    }
+
+    /// Performs what the core asks for, up to a bound.
+    pub(super) fn perform_actions(&mut self) {
+        self.more_actions = false;
+        for _ in 0..ACTIONS_MAX {
+            let action = self.supervisor.as_mut().and_then(|core| core.poll_action());
+            match action {
+                Some(action) => self.perform(action),
+                None => return,
+            }
+        }
+        self.more_actions = true;
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Spawn { run } => self.spawn(run),
+            Action::Signal { run, signal } => self.signal(run, signal),
+            Action::Adopt { run, pid } => self.adopt(run, pid),
+            Action::KillAll { run } => self.kill_all(run),
+            Action::SpawnReload { run } => self.spawn_reload(run),
+            Action::Release { service } => self.release(service),
+            Action::Announce { service, change } => self.announce(service, &change),
+            Action::Complete { request, outcome } => self.complete(request, outcome),
+            Action::BootSettled { failed } => self.boot_settled(&failed),
+            Action::Finish { kind } => self.finished = Some(kind),
+        }
+    }
+
+    /// Asks for an orderly end; without a core there is nothing to put in order.
+    pub(super) fn shut_down(&mut self, kind: ShutdownKind) {
+        let line = format!("shutdown: {}", crate::arguments::shutdown_word(kind));
+        self.say(Level::Notice, &line);
+        if self.supervisor.is_some() {
+            self.tell(Event::Shutdown { kind });
+        } else {
+            self.finished = Some(kind);
+        }
+    }
+
+    fn spawn(&mut self, run: RunId) {
+        match self.try_spawn(run) {
+            Ok(()) => self.tell(Event::Spawned { run }),
+            Err(cause) => self.tell(Event::SpawnFailed { run, cause }),
+        }
+    }
+
+    fn try_spawn(&mut self, run: RunId) -> Result<(), String> {
+        let definition = self.definition(run.service)?;
+        let program = definition
+            .kind
+            .program()
+            .ok_or("a target has no program to start")?;
+        let child = self.execute(run.service, &definition, program, &program.exec)?;
+        if let Some(place) = self.table.get(run.service) {
+            place.runtime_dirs.clone_from(&program.runtime_dirs);
+        }
+        self.table.started(run, child.pid, child.pidfd);
+        Ok(())
+    }
+
+    fn definition(&self, service: ServiceId) -> Result<Definition, String> {
+        self.supervisor
+            .as_ref()
+            .and_then(|supervisor| supervisor.definition(service))
+            .ok_or_else(|| "the service is no more".to_owned())
+    }
+
+    /// Starts `command` in the surroundings of the service.
+    fn execute(
+        &mut self,
+        service: ServiceId,
+        definition: &Definition,
+        program: &Program,
+        command: &[String],
+    ) -> Result<kernel::spawn::Child, String> {
+        let name = definition.name.as_str();
+        self.table.place(service, name);
+        self.open_log(service)?;
+        let cgroup = self.prepare_cgroup(service, name, program)?;
+        let notify_socket = self.paths.notify_socket();
+        let log = self.table.get(service).and_then(|place| place.log.as_ref());
+        let surroundings = Surroundings {
+            cgroup: cgroup.as_ref().map(AsFd::as_fd),
+            output: log.map(|log| log.write.as_fd()),
+            notify_socket: plan::hears_notify(&definition.kind).then_some(notify_socket.as_path()),
+            runtime_dir: self.paths.moved_runtime_dir(),
+        };
+        plan::start(&mut self.spawner, program, command, &surroundings)
+    }
+
+    fn prepare_cgroup(
+        &mut self,
+        service: ServiceId,
+        name: &str,
+        program: &Program,
+    ) -> Result<Option<std::fs::File>, String> {
+        let Some(cgroups) = &self.cgroups else {
+            return Ok(None);
+        };
+        let owner = program.account.as_ref().and_then(|it| it.ids.as_ref());
+        let (directory, unset) = cgroups.prepare(name, &program.cgroup, owner)?;
+        let events = cgroups.events_path(name);
+        let oom_kills = cgroups.oom_kills(name);
+        if let Some(place) = self.table.get(service) {
+            place.oom_kills = oom_kills;
+            if place.watch.is_none() {
+                let watch = self
+                    .watches
+                    .watch(
+                        &events.display().to_string(),
+                        kernel::inotify::WatchFlags::MODIFY,
+                    )
+                    .map_err(|error| error.to_string())?;
+                self.table.watched(service, watch.0);
+            }
+        }
+        for cause in unset {
+            self.say(Level::Warning, &format!("{name}: {cause}"));
+        }
+        Ok(Some(directory))
+    }
+
+    fn signal(&mut self, run: RunId, signal: services::definition::Signal) {
+        let Some(live) = self.table.live(run).filter(|live| !live.ended) else {
+            return;
+        };
+        if let Err(error) = kernel::pidfd::send_signal(&live.pidfd, plan::signal_number(signal)) {
+            self.say(Level::Warning, &error.to_string());
+        }
+    }
+
+    /// Kills all that belongs to a run: its cgroup, or else its process group.
+    fn kill_all(&mut self, run: RunId) {
+        let Some(place) = self.table.get(run.service) else {
+            return;
+        };
+        let name = place.name.clone();
+        let Some(live) = place.live.as_ref().filter(|live| live.run == run) else {
+            return;
+        };
+        let pid = live.pid;
+        let ended = live.ended;
+        let killed = match &self.cgroups {
+            Some(cgroups) => cgroups.kill(&name),
+            // The group outlives its leader, and so does the number, for as long as it has members.
+            None => kernel::pidfd::signal_group(pid, kernel::signals::Signal::KILL)
+                .map(drop)
+                .map_err(|error| error.to_string()),
+        };
+        if let Err(error) = killed {
+            self.say(Level::Error, &format!("{name}: {error}"));
+        }
+        if ended {
+            self.check_emptied(run.service);
+        }
+    }
+
+    fn spawn_reload(&mut self, run: RunId) {
+        if let Err(cause) = self.try_spawn_reload(run) {
+            self.tell(Event::ReloadEnded {
+                run,
+                outcome: Err(cause),
+            });
+        }
+    }
+
+    fn try_spawn_reload(&mut self, run: RunId) -> Result<(), String> {
+        let definition = self.definition(run.service)?;
+        let program = definition.kind.program().ok_or("a target has no program")?;
+        let Some(Reload::Command(command)) = &program.reload else {
+            return Err("the service has no reload command".to_owned());
+        };
+        // Beside a main process that owns the terminal, the command has none.
+        let beside = Program {
+            tty: None,
+            ..program.clone()
+        };
+        let child = self.execute(run.service, &definition, &beside, command)?;
+        self.table.own(child.pid, Owner::Reload(run));
+        if let Some(live) = self.table.live(run) {
+            live.reload = Some(child.pid);
+        }
+        Ok(())
+    }
+
+    /// Gives back what a service that is down and stays down has.
+    fn release(&mut self, service: ServiceId) {
+        let Some(place) = self.table.get(service) else {
+            return;
+        };
+        let name = place.name.clone();
+        let directories = std::mem::take(&mut place.runtime_dirs);
+        self.table.unwatched(service);
+        for directory in directories {
+            let path = plan::runtime_dir(&directory);
+            if let Err(error) = kernel::files::remove_tree(&path.display().to_string()) {
+                self.say(Level::Warning, &format!("{name}: {error}"));
+            }
+        }
+        if let Some(Err(error)) = self.cgroups.as_ref().map(|cgroups| cgroups.remove(&name)) {
+            self.say(Level::Warning, &format!("{name}: {error}"));
+        }
+    }
+
+    /// The name of a service that may be no more.
+    fn name(&mut self, service: ServiceId) -> String {
+        let core = self.supervisor.as_ref();
+        match core.and_then(|core| core.name(service)) {
+            Some(name) => name.to_owned(),
+            None => self.table.get(service).map_or_else(
+                || "a removed service".to_owned(),
+                |place| place.name.to_string(),
+            ),
+        }
+    }
+
+    fn announce(&mut self, service: ServiceId, change: &Change) {
+        let name = self.name(service);
+        let (level, text) = match change {
+            Change::Starting => (Level::Info, format!("{name}: starting")),
+            Change::Up => (Level::Info, format!("{name}: up")),
+            Change::Stopping => (Level::Info, format!("{name}: stopping")),
+            Change::Killed => (
+                Level::Warning,
+                format!("{name}: did not stop in time and was killed"),
+            ),
+            Change::Down => (Level::Info, format!("{name}: down")),
+            Change::Backoff { cause, pause } => (
+                Level::Warning,
+                format!("{name}: {cause}; starts again in {pause:?}"),
+            ),
+            Change::Failed { cause } => (Level::Error, format!("{name}: failed: {cause}")),
+        };
+        self.say(level, &text);
+    }
+
+    fn boot_settled(&mut self, failed: &[ServiceId]) {
+        let names: Vec<String> = failed.iter().map(|id| self.name(*id)).collect();
+        let line = if names.is_empty() {
+            format!("{} is up", self.boot.info.target)
+        } else {
+            format!(
+                "{} is degraded: {} failed",
+                self.boot.info.target,
+                names.join(", ")
+            )
+        };
+        self.boot.settled(self.now, names);
+        self.say(Level::Notice, &line);
+    }
+}

@@ -1,0 +1,354 @@
+//! From a service's definition to what the kernel crate executes: environment, account, directories,
+//! limits, descriptors. And the same for PID 1's own children. Not here: cgroups, and executing.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use kernel::signals::Signal as Number;
+use kernel::spawn::{Child, Ids, Limit, Plan, Resource, Spawner, Stdio, Wiring};
+use services::definition::{self, Kind, Program, Signal};
+
+use crate::log::protocol::CONTROL_FD;
+use crate::paths::{Paths, RUNTIME_DIR_VARIABLE, SERVICE_PATH_VARIABLE};
+
+/// The program itself, whatever has become of its file.
+const OWN_PROGRAM: &str = "/proc/self/exe";
+/// Where a service's programs are looked for by itself; its own first word is a path anyway.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Parents of the directories a service asks for.
+const RUNTIME_PARENT: &str = "/run";
+const STATE_PARENT: &str = "/var/lib";
+const DIRECTORY_MODE: u32 = 0o755;
+/// Descriptors a service gets that names no number: PID 1's own limit is far above what programs
+/// that loop over all of theirs can stand.
+const NOFILE: u64 = 65_536;
+/// Under which number the loader finds its memfd.
+const RESULT_FD: i32 = 3;
+
+/// What a service gets beside what its file says.
+pub(super) struct Surroundings<'a> {
+    /// The cgroup to be born in.
+    pub(super) cgroup: Option<BorrowedFd<'a>>,
+    /// Where its output goes.
+    pub(super) output: Option<BorrowedFd<'a>>,
+    /// Where it says that it is ready, if it is of the kind that does.
+    pub(super) notify_socket: Option<&'a Path>,
+    /// Where sharkctl finds us, if that is not the usual place.
+    pub(super) runtime_dir: Option<&'a Path>,
+}
+
+/// Starts `command` as the service's file says.
+pub(super) fn start(
+    spawner: &mut Spawner,
+    program: &Program,
+    command: &[String],
+    surroundings: &Surroundings<'_>,
+) -> Result<Child, String> {
+    let plan = service_plan(program, command, surroundings).map_err(|e| e.to_string())?;
+    let tty = match &program.tty {
+        Some(path) => Some(c_path(path)?),
+        None => None,
+    };
+    let stdio = match &tty {
+        Some(path) => Stdio::Terminal(path),
+        None => Stdio::Each {
+            stdin: None,
+            stdout: surroundings.output,
+            stderr: surroundings.output,
+        },
+    };
+    let wiring = Wiring {
+        stdio,
+        extra: &[],
+        cgroup: surroundings.cgroup,
+    };
+    spawner
+        .spawn(&plan, &wiring)
+        .map_err(|error| error.to_string())
+}
+
+fn c_path(path: &Path) -> Result<std::ffi::CString, String> {
+    std::ffi::CString::new(path.as_os_str().as_encoded_bytes())
+        .map_err(|_| format!("{}: holds a NUL byte", path.display()))
+}
+
+fn service_plan(
+    program: &Program,
+    command: &[String],
+    surroundings: &Surroundings<'_>,
+) -> kernel::Result<Plan> {
+    let mut plan = Plan::new(command)?;
+    plan.set_env("PATH", PATH)?;
+    if let Some(account) = &program.account {
+        plan.set_env("USER", &account.user)?;
+        plan.set_env("LOGNAME", &account.user)?;
+    }
+    if program.tty.is_some() {
+        plan.set_env("TERM", "linux")?;
+    }
+    if let Some(path) = surroundings.runtime_dir {
+        plan.set_env(RUNTIME_DIR_VARIABLE, &path.display().to_string())?;
+    }
+    for (name, value) in &program.environment {
+        plan.set_env(name, value)?;
+    }
+    // After the file's own: a service must not be able to lose its way to us by mistake.
+    if let Some(path) = surroundings.notify_socket {
+        plan.set_env("NOTIFY_SOCKET", &path.display().to_string())?;
+    }
+    plan.set_working_dir(&program.working_dir.display().to_string())?;
+    plan.umask = Some(program.umask);
+    plan.nice = Some(program.nice);
+    plan.oom_score_adj = Some(program.oom_score_adj);
+    plan.limits = limits(&program.limits);
+    let ids = program.account.as_ref().and_then(|it| it.ids.as_ref());
+    plan.ids = ids.map(|ids| Ids {
+        uid: ids.uid,
+        gid: ids.gid,
+        groups: ids.groups.clone(),
+    });
+    let (uid, gid) = ids.map_or((0, 0), |ids| (ids.uid, ids.gid));
+    for name in &program.runtime_dirs {
+        add_directories(&mut plan, RUNTIME_PARENT, name, uid, gid)?;
+    }
+    for name in &program.state_dirs {
+        add_directories(&mut plan, STATE_PARENT, name, uid, gid)?;
+    }
+    Ok(plan)
+}
+
+/// Adds `parent/name` and, for a name with slashes, what is between.
+fn add_directories(
+    plan: &mut Plan,
+    parent: &str,
+    name: &str,
+    uid: u32,
+    gid: u32,
+) -> kernel::Result<()> {
+    let mut path = parent.to_owned();
+    for part in name.split('/').filter(|part| !part.is_empty()) {
+        path = format!("{path}/{part}");
+        plan.add_directory(&path, DIRECTORY_MODE, uid, gid)?;
+    }
+    Ok(())
+}
+
+/// The directory below /run that a service calls `name`.
+pub(super) fn runtime_dir(name: &str) -> PathBuf {
+    Path::new(RUNTIME_PARENT).join(name)
+}
+
+fn limits(wanted: &[definition::ResourceLimit]) -> Vec<Limit> {
+    let mut limits: Vec<Limit> = wanted
+        .iter()
+        .map(|limit| Limit {
+            resource: match limit.resource {
+                definition::Resource::Core => Resource::Core,
+                definition::Resource::Memlock => Resource::Memlock,
+                definition::Resource::Nofile => Resource::Nofile,
+                definition::Resource::Nproc => Resource::Nproc,
+                definition::Resource::Stack => Resource::Stack,
+            },
+            value: limit.limit,
+        })
+        .collect();
+    let named = limits.iter().any(|it| it.resource == Resource::Nofile);
+    if !named {
+        limits.push(Limit {
+            resource: Resource::Nofile,
+            value: Some(NOFILE),
+        });
+    }
+    limits
+}
+
+/// Whether a service of this kind is told where to say that it is ready.
+pub(super) fn hears_notify(kind: &Kind) -> bool {
+    match kind {
+        Kind::Notify(_) => true,
+        Kind::Target | Kind::Simple(_) | Kind::Oneshot(_) => false,
+    }
+}
+
+/// The kernel's number for a signal of a service file.
+pub(super) const fn signal_number(signal: Signal) -> Number {
+    match signal {
+        Signal::Hup => Number::HUP,
+        Signal::Int => Number::INT,
+        Signal::Quit => Number::QUIT,
+        Signal::Usr1 => Number::USR1,
+        Signal::Usr2 => Number::USR2,
+        Signal::Term => Number::TERM,
+        Signal::Winch => Number::WINCH,
+        Signal::Kill => Number::KILL,
+    }
+}
+
+/// Starts the loader for the directories `path`; its result comes in the file.
+pub(super) fn start_loader(
+    spawner: &mut Spawner,
+    path: &str,
+    masks: &str,
+    paths: &Paths,
+    output: Option<BorrowedFd<'_>>,
+) -> Result<(Child, OwnedFd), String> {
+    let result = kernel::memfd::create("graph").map_err(|error| error.to_string())?;
+    let prepared = own_plan("load", paths).and_then(|mut plan| {
+        plan.set_env(SERVICE_PATH_VARIABLE, path)?;
+        plan.set_env(crate::load::MASK_VARIABLE, masks)?;
+        // It may grow with the files it reads; the machine can do without it.
+        plan.oom_score_adj = Some(0);
+        Ok(plan)
+    });
+    let plan = prepared.map_err(|error| error.to_string())?;
+    let extra = [(result.as_fd(), RESULT_FD)];
+    let child = own_child(spawner, &plan, &extra, output)?;
+    Ok((child, result))
+}
+
+/// Starts the logger; pipes go to it through the socket.
+pub(super) fn start_logger(
+    spawner: &mut Spawner,
+    paths: &Paths,
+    output: Option<BorrowedFd<'_>>,
+) -> Result<(Child, OwnedFd), String> {
+    let (near, far) = kernel::unix::seqpacket_pair().map_err(|error| error.to_string())?;
+    let plan = own_plan("log", paths).map_err(|error| error.to_string())?;
+    let extra = [(far.as_fd(), CONTROL_FD)];
+    let child = own_child(spawner, &plan, &extra, output)?;
+    Ok((child, near))
+}
+
+/// Starts the child that writes everything to the disks.
+pub(crate) fn start_sync() -> Result<Child, String> {
+    let text = |error: kernel::Error| error.to_string();
+    let plan = Plan::new(&[OWN_PROGRAM, "sync"]).map_err(text)?;
+    own_child(&mut Spawner::new().map_err(text)?, &plan, &[], None)
+}
+
+fn own_plan(part: &str, paths: &Paths) -> kernel::Result<Plan> {
+    let mut plan = Plan::new(&[OWN_PROGRAM, part])?;
+    plan.set_env(
+        RUNTIME_DIR_VARIABLE,
+        &paths.runtime_dir.display().to_string(),
+    )?;
+    Ok(plan)
+}
+
+fn own_child(
+    spawner: &mut Spawner,
+    plan: &Plan,
+    extra: &[(BorrowedFd<'_>, i32)],
+    output: Option<BorrowedFd<'_>>,
+) -> Result<Child, String> {
+    let wiring = Wiring {
+        stdio: Stdio::Each {
+            stdin: None,
+            stdout: output,
+            stderr: output,
+        },
+        extra,
+        // PID 1's own: never a service's, whose memory it would use up.
+        cgroup: None,
+    };
+    spawner
+        .spawn(plan, &wiring)
+        .map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use services::definition::{Account, ResourceLimit};
+
+    fn program() -> Program {
+        Program {
+            exec: vec!["/bin/x".to_owned()],
+            reload: None,
+            account: None,
+            environment: vec![("A".to_owned(), "1".to_owned())],
+            working_dir: "/srv".into(),
+            umask: 0o027,
+            nice: 5,
+            oom_score_adj: 0,
+            runtime_dirs: vec!["x/y".to_owned()],
+            state_dirs: vec!["x".to_owned()],
+            tty: None,
+            cgroup: definition::CgroupLimits::default(),
+            limits: Vec::new(),
+        }
+    }
+
+    fn plan(program: &Program) -> Plan {
+        let surroundings = Surroundings {
+            cgroup: None,
+            output: None,
+            notify_socket: Some(Path::new("/run/n")),
+            runtime_dir: None,
+        };
+        service_plan(program, &program.exec, &surroundings).unwrap()
+    }
+
+    fn environment(plan: &Plan) -> Vec<&str> {
+        plan.environment
+            .iter()
+            .map(|it| it.to_str().unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn a_service_gets_what_its_file_says_and_little_else() {
+        let plan = plan(&program());
+        assert_eq!(
+            environment(&plan),
+            [&format!("PATH={PATH}"), "A=1", "NOTIFY_SOCKET=/run/n"]
+        );
+        assert_eq!((plan.umask, plan.nice), (Some(0o027), Some(5)));
+        assert_eq!(plan.oom_score_adj, Some(0), "PID 1's own is not inherited");
+        let directories: Vec<&str> = plan
+            .directories
+            .iter()
+            .map(|it| it.path.to_str().unwrap())
+            .collect();
+        assert_eq!(directories, ["/run/x", "/run/x/y", "/var/lib/x"]);
+    }
+
+    #[test]
+    fn an_account_owns_its_directories() {
+        let mut program = program();
+        program.account = Some(Account {
+            user: "www".to_owned(),
+            group: None,
+            ids: Some(definition::Ids {
+                uid: 33,
+                gid: 34,
+                groups: vec![7],
+            }),
+        });
+        let plan = plan(&program);
+        assert!(
+            plan.directories
+                .iter()
+                .all(|it| (it.uid, it.gid) == (33, 34))
+        );
+        assert!(environment(&plan).contains(&"USER=www"));
+        assert_eq!(plan.ids.unwrap().groups, [7]);
+    }
+
+    #[test]
+    fn the_limit_of_descriptors_is_never_that_of_pid_1() {
+        let nofile = |limits: &[ResourceLimit]| -> Vec<Option<u64>> {
+            super::limits(limits)
+                .iter()
+                .filter(|it| it.resource == Resource::Nofile)
+                .map(|it| it.value)
+                .collect()
+        };
+        assert_eq!(nofile(&[]), [Some(NOFILE)]);
+        let own = ResourceLimit {
+            resource: definition::Resource::Nofile,
+            limit: Some(7),
+        };
+        assert_eq!(nofile(&[own]), [Some(7)]);
+    }
+}

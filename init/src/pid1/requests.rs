@@ -1,0 +1,289 @@
+//! What the calls of clients lead to, and how they are answered. Not here: sockets and buffers
+//! (`clients`, `connection`), and what a request does to services (the core).
+
+use services::control::request::Rejected;
+use services::control::{ControlError, Reply, Request, encode_error, encode_reply, introspect};
+use services::id::{ServiceId, ServiceName};
+use services::status::ServiceStatus;
+use services::supervisor::event::{Command, Event, Outcome, RequestId};
+
+use super::Init;
+use super::clients::Peer;
+use super::connection::Progress;
+use super::say::Level;
+use crate::arguments::shutdown_word;
+
+/// Up to so many services, a list tells memory and tasks of each; beyond, reading them would take
+/// the loop too long.
+const LIST_USAGE_MAX: usize = 256;
+
+impl Init {
+    /// Takes calls of a client as far as they can be answered.
+    pub(super) fn serve(&mut self, number: u32) {
+        // Before there is a graph, every answer would be wrong a moment later: calls wait.
+        while self.supervisor.is_some() {
+            let Some(client) = self.clients.get(number) else {
+                return;
+            };
+            if client.waiting.is_some() || client.connection.is_sending() {
+                break;
+            }
+            let Some(call) = client.connection.take_call() else {
+                break;
+            };
+            let peer = client.peer.clone();
+            match Request::parse(&call) {
+                Ok(call) => {
+                    let asker = (!call.oneway).then_some(number);
+                    if let Some(answer) = self.handle(asker, &peer, call.request) {
+                        self.answer(asker, answer);
+                    }
+                }
+                Err(Rejected::Answered { error, oneway }) => {
+                    self.answer((!oneway).then_some(number), Err(error));
+                }
+                Err(Rejected::Malformed(why)) => {
+                    let line = format!("client {} (uid {}): {why}", peer.pid, peer.uid);
+                    self.say(Level::Warning, &line);
+                    self.dismiss(number);
+                    return;
+                }
+            }
+        }
+        self.watch_client(number);
+    }
+
+    /// Sends an answer, if the client wants one and is still there.
+    fn answer(&mut self, client: Option<u32>, answer: Result<Reply, ControlError>) {
+        let Some(number) = client else { return };
+        let message = match &answer {
+            Ok(reply) => encode_reply(reply),
+            Err(error) => encode_error(error),
+        };
+        let now = self.now;
+        let Some(client) = self.clients.get(number) else {
+            return;
+        };
+        match client.connection.reply(message, now) {
+            Progress::Open => self.watch_client(number),
+            Progress::Ended(_) => self.dismiss(number),
+        }
+    }
+
+    /// Does what is asked. `None`: it is answered later.
+    fn handle(
+        &mut self,
+        client: Option<u32>,
+        peer: &Peer,
+        request: Request,
+    ) -> Option<Result<Reply, ControlError>> {
+        if request.changes() {
+            let allowed = peer.may_change(self.control_group);
+            self.audit(peer, &request, allowed);
+            if !allowed {
+                return Some(Err(ControlError::PermissionDenied {}));
+            }
+        }
+        match &request {
+            Request::List => Some(Ok(Reply::Services {
+                services: self.list(),
+            })),
+            Request::Status { name } => Some(self.status_of(name)),
+            Request::Start { name } => self.command(client, &request, name, Command::Start),
+            Request::Stop { name } => self.command(client, &request, name, Command::Stop),
+            Request::Restart { name } => self.command(client, &request, name, Command::Restart),
+            Request::ReloadService { name } => {
+                self.command(client, &request, name, Command::Reload)
+            }
+            Request::ReloadAll => {
+                let id = self.clients.owe(client, request);
+                self.reload_all(id);
+                None
+            }
+            Request::Boot => Some(Ok(Reply::Boot {
+                boot: Box::new(self.boot.info.clone()),
+            })),
+            Request::WaitBoot => {
+                let id = self.clients.owe(client, request);
+                self.tell(Event::Request {
+                    request: id,
+                    command: Command::WaitBoot,
+                });
+                None
+            }
+            Request::Shutdown { kind } => {
+                // Answered before it happens: afterwards there may be nobody to hear it.
+                self.answer(client, Ok(Reply::Done {}));
+                self.shut_down(*kind);
+                None
+            }
+            Request::GetInfo => Some(Ok(introspect::info())),
+            Request::GetInterfaceDescription { interface } => {
+                Some(introspect::description(interface))
+            }
+        }
+    }
+
+    fn command(
+        &mut self,
+        client: Option<u32>,
+        request: &Request,
+        name: &str,
+        command: impl FnOnce(ServiceName) -> Command,
+    ) -> Option<Result<Reply, ControlError>> {
+        let Ok(service) = ServiceName::new(name) else {
+            return Some(Err(no_such_service(name)));
+        };
+        let id = self.clients.owe(client, request.clone());
+        self.tell(Event::Request {
+            request: id,
+            command: command(service),
+        });
+        None
+    }
+
+    /// Pays what is owed for `id`, as the core has decided.
+    pub(super) fn complete(&mut self, id: RequestId, outcome: Outcome) {
+        let Some(owed) = self.clients.settle(id) else {
+            return;
+        };
+        let answer = match outcome {
+            Outcome::Done => Ok(self.reply_to(id, &owed.request)),
+            Outcome::NoSuchService(name) => Err(no_such_service(name.as_str())),
+            Outcome::Failed(reason) => Err(ControlError::Failed {
+                name: subject(&owed.request).to_owned(),
+                reason,
+            }),
+            Outcome::Refused(reason) => Err(ControlError::Refused { reason }),
+            Outcome::Superseded => Err(ControlError::Superseded {}),
+        };
+        self.answer(owed.client, answer);
+        self.resume(owed.client);
+    }
+
+    /// Pays what is owed for `id` with an error that the core knows nothing of.
+    pub(super) fn fail(&mut self, id: RequestId, error: ControlError) {
+        if let Some(owed) = self.clients.settle(id) {
+            self.answer(owed.client, Err(error));
+            self.resume(owed.client);
+        }
+    }
+
+    /// A client that has its answer may have sent its next call already; it gets a turn of its own.
+    fn resume(&mut self, client: Option<u32>) {
+        if let Some(number) = client {
+            self.resumed.push(number);
+        }
+    }
+
+    fn reply_to(&mut self, id: RequestId, request: &Request) -> Reply {
+        match request {
+            Request::ReloadAll => Reply::Changed(self.take_changes(id)),
+            Request::WaitBoot => Reply::BootFailed {
+                failed: self.boot.info.failed.clone(),
+            },
+            Request::List
+            | Request::Status { .. }
+            | Request::Start { .. }
+            | Request::Stop { .. }
+            | Request::Restart { .. }
+            | Request::ReloadService { .. }
+            | Request::Boot
+            | Request::Shutdown { .. }
+            | Request::GetInfo
+            | Request::GetInterfaceDescription { .. } => Reply::Done {},
+        }
+    }
+
+    fn list(&mut self) -> Vec<ServiceStatus> {
+        let Some(supervisor) = &self.supervisor else {
+            return Vec::new();
+        };
+        let ids: Vec<ServiceId> = supervisor.services().collect();
+        let with_usage = ids.len() <= LIST_USAGE_MAX;
+        let mut list: Vec<ServiceStatus> = ids
+            .into_iter()
+            .filter_map(|id| self.status(id, with_usage))
+            .collect();
+        list.sort_by(|a, b| a.name.cmp(&b.name));
+        list
+    }
+
+    fn status_of(&mut self, name: &str) -> Result<Reply, ControlError> {
+        let id = self
+            .supervisor
+            .as_ref()
+            .and_then(|supervisor| supervisor.lookup(name));
+        match id.and_then(|id| self.status(id, true)) {
+            Some(service) => Ok(Reply::Service {
+                service: Box::new(service),
+            }),
+            None => Err(no_such_service(name)),
+        }
+    }
+
+    /// What the core knows of a service, and what only the kernel knows.
+    fn status(&mut self, id: ServiceId, with_usage: bool) -> Option<ServiceStatus> {
+        let mut status = self.supervisor.as_ref()?.status(id)?;
+        if let Some(live) = self.table.get(id).and_then(|place| place.live.as_ref()) {
+            status.pid = (!live.ended).then_some(live.pid);
+            if let (Some(cgroups), true) = (&self.cgroups, with_usage) {
+                (status.memory_bytes, status.tasks) = cgroups.usage(&status.name);
+            }
+        }
+        Some(status)
+    }
+
+    fn audit(&mut self, peer: &Peer, request: &Request, allowed: bool) {
+        let verdict = if allowed { "" } else { ": denied" };
+        let line = format!(
+            "audit: uid {} pid {} asks: {}{verdict}",
+            peer.uid,
+            peer.pid,
+            description(request),
+        );
+        self.say(Level::Notice, &line);
+    }
+}
+
+/// The request in words.
+fn description(request: &Request) -> String {
+    match request {
+        Request::Shutdown { kind } => shutdown_word(*kind).to_owned(),
+        Request::Start { name } => format!("start {name}"),
+        Request::Stop { name } => format!("stop {name}"),
+        Request::Restart { name } => format!("restart {name}"),
+        Request::ReloadService { name } => format!("reload {name}"),
+        Request::ReloadAll => "reload all service files".to_owned(),
+        Request::List
+        | Request::Status { .. }
+        | Request::Boot
+        | Request::WaitBoot
+        | Request::GetInfo
+        | Request::GetInterfaceDescription { .. } => request.method(),
+    }
+}
+
+/// The service a request is about, or the closest thing to one.
+fn subject(request: &Request) -> &str {
+    match request {
+        Request::Status { name }
+        | Request::Start { name }
+        | Request::Stop { name }
+        | Request::Restart { name }
+        | Request::ReloadService { name } => name,
+        Request::ReloadAll => "reload",
+        Request::List
+        | Request::Boot
+        | Request::WaitBoot
+        | Request::Shutdown { .. }
+        | Request::GetInfo
+        | Request::GetInterfaceDescription { .. } => "boot",
+    }
+}
+
+fn no_such_service(name: &str) -> ControlError {
+    ControlError::NoSuchService {
+        name: name.to_owned(),
+    }
+}

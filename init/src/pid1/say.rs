@@ -1,0 +1,142 @@
+//! What PID 1 says to people: to the kernel's log on a machine, to its stderr in a container, and
+//! always into the log of the pseudo-service `init`. Not here: the logger that keeps that log.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
+
+use services::time::{Duration, Time};
+
+use super::rate::Rate;
+
+/// How grave a line is, as syslog(3) numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// The machine cannot go on.
+    Emergency = 0,
+    /// Something failed.
+    Error = 3,
+    /// Something is not as it should be.
+    Warning = 4,
+    /// A change worth keeping: who asked for what, what went up and down.
+    Notice = 5,
+    /// Detail.
+    Info = 6,
+}
+
+/// Longest line, bytes: the kernel's log takes about a thousand.
+const LINE_MAX: usize = 900;
+/// O_NONBLOCK of fcntl(2), the same number on every architecture we build for.
+const NONBLOCK: i32 = 0o4000;
+
+/// Where lines go.
+#[derive(Debug)]
+pub struct Say {
+    sink: Option<File>,
+    kernel_log: bool,
+    own_log: Option<File>,
+    rate: Rate,
+    verbose: bool,
+}
+
+impl Say {
+    /// Opens the kernel's log (`kernel_log`), or else a way to stderr that never blocks. Where
+    /// neither can be opened, lines go to the log of `init` alone; so does detail, unless `verbose`.
+    #[must_use]
+    pub fn open(kernel_log: bool, verbose: bool) -> Self {
+        let path = if kernel_log {
+            "/dev/kmsg"
+        } else {
+            // Opened anew, the flag is ours alone and not of everybody who shares the terminal.
+            "/proc/self/fd/2"
+        };
+        let sink = OpenOptions::new()
+            .write(true)
+            .append(!kernel_log)
+            .custom_flags(NONBLOCK)
+            .open(path)
+            .ok();
+        Self {
+            sink,
+            kernel_log,
+            own_log: None,
+            rate: Rate::new(200, Duration::from_millis(100)),
+            verbose,
+        }
+    }
+
+    /// Gives it the write end of its own log pipe, which must be non-blocking.
+    pub fn attach(&mut self, own_log: File) {
+        self.own_log = Some(own_log);
+    }
+
+    /// Says a line, if it is not one too many. A line that cannot be written is lost: there is
+    /// nobody left to tell.
+    pub fn line(&mut self, now: Time, level: Level, text: &str) {
+        let Some(suppressed) = self.rate.take(now) else {
+            return;
+        };
+        if suppressed > 0 {
+            let note = format!("{suppressed} lines were too many at once and were left out");
+            self.write(Level::Warning, &note);
+        }
+        self.write(level, text);
+    }
+
+    /// Where lines go, for a child to write there too.
+    #[must_use]
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.sink.as_ref().map(AsFd::as_fd)
+    }
+
+    /// The log of `init`, for a child to write there too.
+    #[must_use]
+    pub fn own_descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.own_log.as_ref().map(AsFd::as_fd)
+    }
+
+    fn write(&mut self, level: Level, text: &str) {
+        let text = one_line(text);
+        if let Some(log) = &mut self.own_log {
+            let _lost = log.write_all(format!("{text}\n").as_bytes());
+        }
+        if level == Level::Info && !self.verbose {
+            return;
+        }
+        let line = if self.kernel_log {
+            // Facility 3 is "daemon": without it the kernel files the line under its own.
+            format!("<{}>shark: {text}\n", 3 << 3 | level as u8)
+        } else {
+            format!("shark: {text}\n")
+        };
+        if let Some(sink) = &mut self.sink {
+            let _lost = sink.write_all(line.as_bytes());
+        }
+    }
+}
+
+/// One line of bounded length, whatever a service or client put into it.
+fn one_line(text: &str) -> String {
+    let mut end = text.len().min(LINE_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end)
+        .unwrap_or_default()
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_one_line_and_not_a_long_one() {
+        assert_eq!(one_line("a\nb\x1b[31mc"), "a b [31mc");
+        let long = "ä".repeat(LINE_MAX);
+        assert!(one_line(&long).len() <= LINE_MAX);
+    }
+}

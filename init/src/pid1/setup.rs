@@ -1,0 +1,301 @@
+//! What PID 1 does before its loop: API filesystems, its own limits, the hand-over of stage1, the
+//! cgroup hierarchy. Not here: the sources of the loop (`open` of the parent module).
+//!
+//! Nothing in here ends the boot. What is not there is a fact about this machine, and is told as
+//! one.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use kernel::system::Surroundings;
+use mounts::cmdline::Cmdline;
+use mounts::handover::{self, Handover};
+use mounts::plan::Step;
+use mounts::unmount::parse_mountinfo;
+use services::control::{BootMode, Timing};
+use services::time::Time;
+
+use super::boot::Boot;
+use super::cgroups::Cgroups;
+use super::say::Say;
+use crate::paths::Paths;
+
+/// Inode of the first cgroup namespace (PROC_CGROUP_INIT_INO).
+const FIRST_CGROUP_NAMESPACE: &str = "cgroup:[4026531835]";
+/// Where the cgroup hierarchy is mounted when nobody has.
+const CGROUP_MOUNT: &str = "/sys/fs/cgroup";
+/// Descriptors for 16384 services (two ends of a pipe, a pidfd) and their children's helpers.
+const NOFILE: u64 = 65_536;
+/// Largest kernel command line, and mountinfo, that is read.
+const PROC_FILE_MAX: usize = 1 << 20;
+
+/// What the loop starts from.
+pub(super) struct Prepared {
+    pub(super) paths: Paths,
+    pub(super) say: Say,
+    pub(super) boot: Boot,
+    pub(super) cgroups: Option<Cgroups>,
+    /// Service names that the kernel command line forbids to run.
+    pub(super) masks: Vec<String>,
+    /// Start the shell of last resort instead of the services.
+    pub(super) rescue: bool,
+    /// Things to say that are neither missing nor bad.
+    pub(super) notes: Vec<String>,
+}
+
+/// Sets everything up, as far as it can be.
+pub(super) fn prepare(started: Time) -> Prepared {
+    let mut missing = Vec::new();
+    if !Path::new("/proc/self").exists() {
+        missing.extend(mount_steps(&mounts::plan::early(), &[]));
+    }
+    let contained = is_contained();
+    if !contained {
+        let mounted = mount_points();
+        missing.extend(mount_steps(&mounts::plan::early(), &mounted));
+        missing.extend(mount_steps(&optional(mounts::plan::late()), &mounted));
+    }
+    let paths = Paths::from_environment();
+    let cmdline = if contained {
+        // It is the host's.
+        Cmdline::default()
+    } else {
+        let text = kernel::files::read_text("/proc/cmdline", PROC_FILE_MAX);
+        Cmdline::parse(&text.unwrap_or_default())
+    };
+    let mut notes = Vec::new();
+    let mut boot = read_handover(&paths, contained, &mut notes);
+    notes.extend(cmdline.errors);
+    let say = Say::open(!contained, cmdline.debug || contained);
+    boot.mark("init", started);
+    if let Some(target) = cmdline.target {
+        boot.info.target = target;
+    }
+    for name in &cmdline.masks {
+        boot.lacks(format!("{name}: masked on the kernel command line"));
+    }
+    if let Err(error) = fs::create_dir_all(&paths.runtime_dir) {
+        notes.push(format!("make {}: {error}", paths.runtime_dir.display()));
+    }
+    missing.extend(own_limits(contained));
+    let cgroups = match set_up_cgroups(contained, &mut missing) {
+        Ok(cgroups) => Some(cgroups),
+        Err(why) => {
+            missing.push(format!(
+                "cgroup: {why}: no limits, and only the process group of a service is killed"
+            ));
+            None
+        }
+    };
+    for lacking in missing {
+        boot.lacks(lacking);
+    }
+    Prepared {
+        paths,
+        say,
+        boot,
+        cgroups,
+        masks: cmdline.masks,
+        rescue: cmdline.rescue,
+        notes,
+    }
+}
+
+/// Whether this is the first process of a namespace or container and not of a machine.
+fn is_contained() -> bool {
+    match kernel::system::surroundings() {
+        Surroundings::Machine => false,
+        Surroundings::Container(_) => true,
+    }
+}
+
+/// All mount points, as bytes of their paths.
+fn mount_points() -> Vec<Vec<u8>> {
+    let text = kernel::files::read("/proc/self/mountinfo", PROC_FILE_MAX).unwrap_or_default();
+    let (entries, _broken) = parse_mountinfo(&text);
+    entries.into_iter().map(|entry| entry.target).collect()
+}
+
+/// The steps but for the cgroup filesystem, which is looked after on its own.
+fn optional(steps: Vec<Step>) -> Vec<Step> {
+    steps
+        .into_iter()
+        .filter(|step| !matches!(step, Step::Mount(mount) if mount.target == CGROUP_MOUNT))
+        .collect()
+}
+
+/// Runs mount steps but for what is mounted already; what failed, for people.
+fn mount_steps(steps: &[Step], mounted: &[Vec<u8>]) -> Vec<String> {
+    let mut failed = Vec::new();
+    for step in steps {
+        let done = match step {
+            Step::Directory { path, mode } => kernel::files::make_dirs(path, *mode),
+            Step::Mount(mount) if mounted.iter().any(|it| it == mount.target.as_bytes()) => Ok(()),
+            Step::Mount(mount) => {
+                let done = crate::mounting::mount(mount);
+                match done {
+                    // Told once, by what is lacking; a kernel without it is an ordinary kernel.
+                    Err(error) if !mount.required => {
+                        failed.push(format!("{}: {error}", mount.fstype));
+                        Ok(())
+                    }
+                    Ok(()) | Err(_) => done,
+                }
+            }
+            // None in these plans: nothing is moved after switch_root.
+            Step::Move { .. } => Ok(()),
+        };
+        if let Err(error) = done {
+            failed.push(format!("filesystem: {error}"));
+        }
+    }
+    failed
+}
+
+/// The facts of the boot: stage1's, or none.
+fn read_handover(paths: &Paths, contained: bool, notes: &mut Vec<String>) -> Boot {
+    let path = paths.handover();
+    let read = kernel::files::read(&path.display().to_string(), handover::SIZE_MAX);
+    let handover = match read {
+        Ok(json) => match Handover::decode(&json) {
+            Ok(handover) => Some(handover),
+            Err(error) => {
+                notes.push(error.to_string());
+                None
+            }
+        },
+        Err(_) => None,
+    };
+    match handover {
+        Some(handover) => {
+            notes.extend(handover.notes.iter().cloned());
+            from_handover(handover)
+        }
+        None if contained => Boot::new(
+            BootMode::Container,
+            "first process of a PID namespace: no slots, no verity, no watchdog of its own",
+        ),
+        None => Boot::new(
+            BootMode::Direct,
+            "started by the kernel on an ordinary root: no slots, no verity",
+        ),
+    }
+}
+
+fn from_handover(handover: Handover) -> Boot {
+    let mode = match handover.mode {
+        handover::Mode::Disk => BootMode::Disk,
+        handover::Mode::Initramfs => BootMode::Initramfs,
+    };
+    let mut boot = Boot::new(mode, &handover.why);
+    boot.info.slot = handover.slot.map(|slot| slot.as_str().to_owned());
+    boot.info.version = handover.manifest_version;
+    boot.info.root_hash = handover.root_hash.map(|hash| hash.to_string());
+    boot.info.missing = handover.missing;
+    boot.info.timings = handover
+        .timings
+        .into_iter()
+        .map(|timing| Timing {
+            name: timing.name,
+            us: timing.us,
+        })
+        .collect();
+    boot
+}
+
+/// Limits and switches of PID 1 itself; what could not be set, for people.
+fn own_limits(contained: bool) -> Vec<String> {
+    let mut missing = Vec::new();
+    if let Err(error) = std::env::set_current_dir("/") {
+        missing.push(format!("working directory: {error}"));
+    }
+    match kernel::system::raise_descriptor_limit(NOFILE) {
+        Ok(limit) if limit >= NOFILE => {}
+        Ok(limit) => missing.push(format!("descriptors: {limit} at most: fewer services")),
+        Err(error) => missing.push(format!("descriptors: {error}")),
+    }
+    // Not possible without CAP_SYS_RESOURCE, as in a user namespace.
+    if let Err(error) = kernel::files::write_value("/proc/self/oom_score_adj", "-1000") {
+        missing.push(format!("oom protection of init: {error}"));
+    }
+    if !contained {
+        if let Err(error) = kernel::reboot::ctrl_alt_del_to_init(true) {
+            missing.push(format!("Ctrl-Alt-Del: {error}"));
+        }
+        // Our own lines are limited by us; the kernel's limit of ten in five seconds loses most.
+        let _unset = kernel::system::set_sysctl("kernel.printk_devkmsg", "on");
+    }
+    missing
+}
+
+fn set_up_cgroups(contained: bool, missing: &mut Vec<String>) -> Result<Cgroups, String> {
+    if contained && is_first_cgroup_namespace() {
+        // The hierarchy we see is the host's, and so is every service in it.
+        return Err("this namespace shares the cgroups of its host".to_owned());
+    }
+    let root = match mounted_hierarchy() {
+        Some(root) => root,
+        None => mount_hierarchy()?,
+    };
+    Cgroups::set_up(&root, missing)
+}
+
+fn is_first_cgroup_namespace() -> bool {
+    fs::read_link("/proc/self/ns/cgroup").map_or(true, |namespace| {
+        namespace.as_os_str() == FIRST_CGROUP_NAMESPACE
+    })
+}
+
+/// A cgroup2 mount that shows our root: in a namespace, one made outside shows the host's.
+fn mounted_hierarchy() -> Option<PathBuf> {
+    let text = kernel::files::read("/proc/self/mountinfo", PROC_FILE_MAX).ok()?;
+    let (entries, _broken) = parse_mountinfo(&text);
+    let found = entries
+        .into_iter()
+        .find(|entry| entry.fstype == "cgroup2" && entry.root == b"/")?;
+    String::from_utf8(found.target).ok().map(PathBuf::from)
+}
+
+fn mount_hierarchy() -> Result<PathBuf, String> {
+    let steps = mounts::plan::late();
+    let step = steps.iter().find_map(|step| match step {
+        Step::Mount(mount) if mount.target == CGROUP_MOUNT => Some(mount),
+        Step::Mount(_) | Step::Directory { .. } | Step::Move { .. } => None,
+    });
+    let step = step.ok_or("no plan to mount it")?;
+    crate::mounting::mount(step).map_err(|error| error.to_string())?;
+    Ok(PathBuf::from(CGROUP_MOUNT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hand_over_becomes_the_facts_of_the_boot() {
+        let mut handover = Handover::new(handover::Mode::Disk);
+        handover.slot = Some(mounts::slot::Slot::B);
+        handover.why = "slot a: its root does not verify".to_owned();
+        handover.missing = vec!["watchdog: none".to_owned()];
+        handover.timings = vec![handover::Timing {
+            name: "disk found".to_owned(),
+            us: 7,
+        }];
+        let boot = from_handover(handover);
+        assert_eq!(boot.info.mode, BootMode::Disk);
+        assert_eq!(boot.info.slot.as_deref(), Some("b"));
+        assert_eq!(boot.info.missing, ["watchdog: none"]);
+        assert_eq!(boot.info.timings.len(), 1);
+    }
+
+    #[test]
+    fn without_a_hand_over_the_surroundings_say_what_it_is() {
+        let paths = Paths::new(Some("/nonexistent"), None);
+        let mut notes = Vec::new();
+        let mode =
+            |contained, notes: &mut Vec<String>| read_handover(&paths, contained, notes).info.mode;
+        assert_eq!(mode(true, &mut notes), BootMode::Container);
+        assert_eq!(mode(false, &mut notes), BootMode::Direct);
+        assert_eq!(notes, [""; 0]);
+    }
+}

@@ -1,0 +1,262 @@
+//! Which process belongs to which run, and what PID 1 holds for each service: cgroup, log pipe,
+//! pidfd. Not here: any system call but the closing of a descriptor, and any decision.
+//!
+//! The core speaks of runs, the kernel of pids; this is the only place where both are known.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+
+use services::id::{RunId, ServiceId};
+
+/// On whose behalf a process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// The main process of a run.
+    Main(RunId),
+    /// The reload command of a run.
+    Reload(RunId),
+    /// The loader child.
+    Loader,
+    /// The logger child.
+    Logger,
+}
+
+/// The run of a service that has not emptied yet.
+#[derive(Debug)]
+pub(super) struct Live {
+    /// Which one.
+    pub(super) run: RunId,
+    /// The main process; stays here after its end, to name what is left of the run.
+    pub(super) pid: u32,
+    /// Names the main process without ever meaning another one.
+    pub(super) pidfd: OwnedFd,
+    /// Whether the main process has ended and that has been told.
+    pub(super) ended: bool,
+    /// Whether the main process was named by the service (`MAINPID=`) and may be another's child.
+    pub(super) adopted: bool,
+    /// The reload command that is running.
+    pub(super) reload: Option<u32>,
+}
+
+/// The pipe from a service to the logger. PID 1 keeps both ends, so that neither a dead service nor
+/// a dead logger loses a byte.
+#[derive(Debug)]
+pub(super) struct LogPipe {
+    /// Goes to the logger.
+    pub(super) read: OwnedFd,
+    /// Goes to the service.
+    pub(super) write: OwnedFd,
+    /// Whether the present logger has it.
+    pub(super) handed: bool,
+}
+
+/// What is held for one service.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// The service; its generation too.
+    pub(super) service: ServiceId,
+    /// Its name: of its cgroup and of its log.
+    pub(super) name: Box<str>,
+    /// Its log pipe, from the first start on.
+    pub(super) log: Option<LogPipe>,
+    /// The watch on its cgroup's events, while it has a cgroup.
+    pub(super) watch: Option<i32>,
+    /// OOM kills of its cgroup that have been told.
+    pub(super) oom_kills: u64,
+    /// The run in hand.
+    pub(super) live: Option<Live>,
+    /// Directories below /run that go with its end.
+    pub(super) runtime_dirs: Vec<String>,
+}
+
+/// All processes and services that PID 1 knows.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    owners: BTreeMap<u32, Owner>,
+    places: BTreeMap<u32, Place>,
+    watches: BTreeMap<i32, u32>,
+}
+
+impl Table {
+    /// The place of `service`, made for it where there is none.
+    pub(super) fn place(&mut self, service: ServiceId, name: &str) -> &mut Place {
+        let fresh = || Place {
+            service,
+            name: name.into(),
+            log: None,
+            watch: None,
+            oom_kills: 0,
+            live: None,
+            runtime_dirs: Vec::new(),
+        };
+        let place = self.places.entry(service.index).or_insert_with(fresh);
+        if place.service != service {
+            *place = fresh();
+        }
+        place
+    }
+
+    /// The place of `service`, if it has one.
+    pub(super) fn get(&mut self, service: ServiceId) -> Option<&mut Place> {
+        self.places
+            .get_mut(&service.index)
+            .filter(|place| place.service == service)
+    }
+
+    /// All places.
+    pub(super) fn places(&mut self) -> impl Iterator<Item = &mut Place> {
+        self.places.values_mut()
+    }
+
+    /// The run in hand, if it is still `run`.
+    pub(super) fn live(&mut self, run: RunId) -> Option<&mut Live> {
+        self.get(run.service)?
+            .live
+            .as_mut()
+            .filter(|live| live.run == run)
+    }
+
+    /// Notes that `pid` belongs to `owner`.
+    pub(super) fn own(&mut self, pid: u32, owner: Owner) {
+        self.owners.insert(pid, owner);
+    }
+
+    /// On whose behalf `pid` runs.
+    #[must_use]
+    pub(super) fn owner(&self, pid: u32) -> Option<Owner> {
+        self.owners.get(&pid).copied()
+    }
+
+    /// The same, for a process that has ended: its pid means nothing from now on.
+    pub(super) fn disown(&mut self, pid: u32) -> Option<Owner> {
+        self.owners.remove(&pid)
+    }
+
+    /// Notes the main process of a new run.
+    pub(super) fn started(&mut self, run: RunId, pid: u32, pidfd: OwnedFd) {
+        self.own(pid, Owner::Main(run));
+        if let Some(place) = self.get(run.service) {
+            place.live = Some(Live {
+                run,
+                pid,
+                pidfd,
+                ended: false,
+                adopted: false,
+                reload: None,
+            });
+        }
+    }
+
+    /// Makes `pid` the main process of `run`, as the service says it is; the former one is then
+    /// only one of its processes.
+    pub(super) fn adopt(&mut self, run: RunId, pid: u32, pidfd: OwnedFd) -> bool {
+        let Some(live) = self.live(run).filter(|live| !live.ended) else {
+            return false;
+        };
+        let former = std::mem::replace(&mut live.pid, pid);
+        live.pidfd = pidfd;
+        live.adopted = true;
+        self.owners.remove(&former);
+        self.own(pid, Owner::Main(run));
+        true
+    }
+
+    /// Notes the watch on the cgroup of `service`.
+    pub(super) fn watched(&mut self, service: ServiceId, watch: i32) {
+        if let Some(place) = self.get(service) {
+            place.watch = Some(watch);
+            self.watches.insert(watch, service.index);
+        }
+    }
+
+    /// Whose cgroup a watch is on.
+    #[must_use]
+    pub(super) fn service_of_watch(&self, watch: i32) -> Option<ServiceId> {
+        let index = self.watches.get(&watch)?;
+        self.places
+            .get(index)
+            .filter(|place| place.watch == Some(watch))
+            .map(|place| place.service)
+    }
+
+    /// Forgets the watch of `service`; the kernel has, or will with the cgroup's directory.
+    pub(super) fn unwatched(&mut self, service: ServiceId) {
+        if let Some(watch) = self.get(service).and_then(|place| place.watch.take()) {
+            self.watches.remove(&watch);
+        }
+    }
+
+    /// Takes the run that has emptied out of its place. `None` while its main process has not been
+    /// told to have ended, or where no run is in hand.
+    pub(super) fn emptied(&mut self, service: ServiceId) -> Option<RunId> {
+        let place = self.get(service)?;
+        let live = place.live.take_if(|live| live.ended)?;
+        Some(live.run)
+    }
+
+    /// Drops the places that `keep` refuses: of services that are no more.
+    pub(super) fn retain(&mut self, keep: impl Fn(&Place) -> bool) {
+        self.places.retain(|_, place| keep(place));
+        let places = &self.places;
+        self.watches.retain(|_, index| places.contains_key(index));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(index: u32, generation: u32) -> ServiceId {
+        ServiceId { index, generation }
+    }
+
+    fn run(service: ServiceId, run: u32) -> RunId {
+        RunId { service, run }
+    }
+
+    fn fd() -> OwnedFd {
+        std::fs::File::open("/dev/null").unwrap().into()
+    }
+
+    #[test]
+    fn a_run_empties_only_after_its_main_process_has_ended() {
+        let mut table = Table::default();
+        let sshd = service(3, 1);
+        table.place(sshd, "sshd");
+        table.started(run(sshd, 1), 77, fd());
+        assert_eq!(table.owner(77), Some(Owner::Main(run(sshd, 1))));
+        assert_eq!(table.emptied(sshd), None);
+        assert_eq!(table.disown(77), Some(Owner::Main(run(sshd, 1))));
+        table.live(run(sshd, 1)).unwrap().ended = true;
+        assert_eq!(table.emptied(sshd), Some(run(sshd, 1)));
+        assert_eq!(table.emptied(sshd), None);
+    }
+
+    #[test]
+    fn another_occupant_of_a_place_starts_with_nothing() {
+        let mut table = Table::default();
+        let old = service(0, 1);
+        table.place(old, "old");
+        table.watched(old, 5);
+        assert_eq!(table.service_of_watch(5), Some(old));
+        let new = service(0, 2);
+        table.place(new, "new");
+        assert!(table.get(old).is_none());
+        assert_eq!(table.get(new).unwrap().watch, None);
+    }
+
+    #[test]
+    fn a_named_main_process_takes_the_place_of_the_first() {
+        let mut table = Table::default();
+        let haproxy = service(1, 1);
+        table.place(haproxy, "haproxy");
+        table.started(run(haproxy, 4), 10, fd());
+        assert!(table.adopt(run(haproxy, 4), 11, fd()));
+        assert_eq!(table.owner(10), None);
+        assert_eq!(table.owner(11), Some(Owner::Main(run(haproxy, 4))));
+        assert!(
+            !table.adopt(run(haproxy, 3), 12, fd()),
+            "a run of the past has no say"
+        );
+    }
+}

@@ -1,0 +1,328 @@
+//! One turn of the event loop: wait, then take what is there in an order that never lets an exit
+//! overtake what the process said before it: notify, exits, timers, jobs. Not here: what a source's
+//! data leads to.
+//!
+//! Every source is level-triggered and read to a bound, so that what is left comes with the next
+//! turn, and no source can keep the others waiting. An error of a source is said and never ends the
+//! loop.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+
+use kernel::epoll::Readiness;
+use services::notify;
+use services::supervisor::event::Event;
+use services::time::{Duration, Time};
+
+use super::Init;
+use super::clients::Peer;
+use super::connection::Progress;
+use super::say::Level;
+use super::signals::Meaning;
+
+/// Token of the signalfd.
+pub(super) const SIGNALS: u64 = 1;
+/// Token of the timer.
+pub(super) const TIMER: u64 = 2;
+/// Token of the watches on cgroups.
+pub(super) const WATCHES: u64 = 3;
+/// Token of the sd_notify socket.
+pub(super) const NOTIFY: u64 = 4;
+/// Token of the control socket.
+pub(super) const LISTENER: u64 = 5;
+/// Token of the socket to the logger.
+pub(super) const LOGGER: u64 = 6;
+/// Tokens from here on are clients.
+pub(super) const CLIENT: u64 = 1 << 32;
+
+/// Most datagrams, connections and dead children a turn takes.
+const BOUND: usize = 256;
+/// A source that fails is given so much rest.
+const REST: Duration = Duration::from_millis(100);
+
+/// The token of a client.
+pub(super) const fn client_token(number: u32) -> u64 {
+    CLIENT | number as u64
+}
+
+/// What a wait brought, by source.
+#[derive(Debug, Default)]
+pub(super) struct Ready {
+    signals: bool,
+    watches: bool,
+    notify: bool,
+    listener: bool,
+    logger: bool,
+    clients: Vec<(u32, Readiness)>,
+}
+
+impl Init {
+    /// Runs one turn.
+    pub(super) fn turn(&mut self) {
+        let mut ready = std::mem::take(&mut self.ready);
+        self.wait(&mut ready);
+        self.now = Time::from_nanos(kernel::clock::boottime());
+        let mut child_ended = false;
+        if ready.signals {
+            child_ended = self.take_signals();
+        }
+        if ready.notify || child_ended {
+            self.take_notifications();
+        }
+        if child_ended || self.unreaped {
+            self.reap();
+        }
+        if ready.watches {
+            self.take_changes_of_cgroups();
+        }
+        self.take_timers();
+        if ready.logger {
+            self.logger_ready();
+        }
+        for (number, readiness) in ready.clients.drain(..) {
+            self.client_ready(number, readiness);
+        }
+        if ready.listener {
+            self.take_connections();
+        }
+        for number in std::mem::take(&mut self.resumed) {
+            self.serve(number);
+        }
+        self.ready = ready;
+        self.perform_actions();
+    }
+
+    fn wait(&mut self, ready: &mut Ready) {
+        *ready = Ready {
+            clients: std::mem::take(&mut ready.clients),
+            ..Ready::default()
+        };
+        let more = self.more_actions || self.unreaped || !self.resumed.is_empty();
+        let deadline = if more { None } else { self.next_deadline() };
+        let timeout = if more { Some(Duration::ZERO) } else { None };
+        let waited = self
+            .timer
+            .set(deadline.map(Time::as_nanos))
+            .and_then(|()| self.poller.wait(&mut self.events, timeout));
+        if let Err(error) = waited {
+            // Should this ever happen, it must neither end the loop nor make it spin.
+            self.say(Level::Error, &format!("event loop: {error}"));
+            std::thread::sleep(REST);
+        }
+        for (token, readiness) in self.events.iter() {
+            match token {
+                SIGNALS => ready.signals = true,
+                WATCHES => ready.watches = true,
+                NOTIFY => ready.notify = true,
+                LISTENER => ready.listener = true,
+                LOGGER => ready.logger = true,
+                TIMER => {
+                    let _fired = self.timer.clear();
+                }
+                _ => {
+                    let number = u32::try_from(token & u64::from(u32::MAX)).unwrap_or_default();
+                    ready.clients.push((number, readiness));
+                }
+            }
+        }
+    }
+
+    /// When the next thing is due, of all that is waited for.
+    fn next_deadline(&self) -> Option<Time> {
+        let core = self
+            .supervisor
+            .as_ref()
+            .and_then(|supervisor| supervisor.poll_timeout())
+            .map(|(at, _why)| at);
+        [
+            core,
+            self.loader.deadline(),
+            self.logger.deadline(),
+            self.clients.next_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Reads all signals; whether a child has ended.
+    fn take_signals(&mut self) -> bool {
+        let mut child_ended = false;
+        for _ in 0..BOUND {
+            let number = match self.signal_source.next() {
+                Ok(Some(received)) => received.signal.number(),
+                Ok(None) => break,
+                Err(error) => {
+                    self.say(Level::Error, &error.to_string());
+                    break;
+                }
+            };
+            match self.signals.meaning(number, self.now) {
+                Meaning::Reap => child_ended = true,
+                Meaning::Reload => self.reload_by_signal(),
+                Meaning::Shutdown(kind) => self.shut_down(kind),
+                Meaning::AtOnce(kind) => {
+                    self.say(Level::Warning, "Ctrl-Alt-Del seven times: going at once");
+                    self.finished = Some(kind);
+                }
+                Meaning::Ignore => {}
+            }
+        }
+        child_ended
+    }
+
+    /// Reads the sd_notify socket and tells the core what is from a service's process.
+    pub(super) fn take_notifications(&mut self) {
+        let mut buffer = [0; notify::DATAGRAM_MAX + 1];
+        for _ in 0..BOUND {
+            let datagram = match self.notify_socket.receive(&mut buffer) {
+                Ok(Some(datagram)) => datagram,
+                Ok(None) => return,
+                Err(error) => {
+                    self.say(Level::Warning, &format!("notify socket: {error}"));
+                    return;
+                }
+            };
+            let sender = datagram.sender.pid;
+            // One byte more than the longest is read: a longer one is refused by the parser.
+            let bytes = buffer.get(..datagram.length).unwrap_or_default();
+            match self.run_of_sender(sender) {
+                Some((run, from_main)) => {
+                    for message in notify::parse(bytes) {
+                        self.notified(run, message, from_main);
+                    }
+                }
+                None => {
+                    let line = format!(
+                        "notify: ignored a message of process {sender}: it belongs to no running service"
+                    );
+                    self.say(Level::Warning, &line);
+                }
+            }
+        }
+    }
+
+    fn take_timers(&mut self) {
+        let due = |at: Option<Time>, now| at.is_some_and(|at| at <= now);
+        let core = self
+            .supervisor
+            .as_ref()
+            .and_then(|supervisor| supervisor.poll_timeout())
+            .map(|(at, _why)| at);
+        if due(core, self.now) {
+            self.tell(Event::Tick);
+        }
+        if due(self.loader.deadline(), self.now) {
+            self.loader_overdue();
+        }
+        if due(self.logger.deadline(), self.now) {
+            self.start_logger();
+        }
+        if due(self.clients.next_deadline(), self.now) {
+            for number in self.clients.numbers() {
+                let late = self
+                    .clients
+                    .get(number)
+                    .is_some_and(|client| due(client.connection.deadline(), self.now));
+                if late {
+                    self.dismiss(number);
+                }
+            }
+        }
+    }
+
+    fn take_connections(&mut self) {
+        for _ in 0..BOUND {
+            match self.listener.accept() {
+                Ok(Some(stream)) => self.admit(stream),
+                Ok(None) => return,
+                Err(error) => {
+                    self.say(Level::Warning, &format!("control socket: {error}"));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn admit(&mut self, stream: OwnedFd) {
+        let peer = match kernel::unix::peer(&stream) {
+            Ok(peer) => {
+                let mut groups = kernel::unix::peer_groups(&stream).unwrap_or_default();
+                groups.push(peer.gid);
+                Peer {
+                    pid: peer.pid,
+                    uid: peer.uid,
+                    groups,
+                }
+            }
+            Err(error) => return self.say(Level::Warning, &error.to_string()),
+        };
+        let Some(number) = self.clients.admit(UnixStream::from(stream), peer) else {
+            return self.say(Level::Warning, "control socket: too many clients");
+        };
+        let Some(client) = self.clients.get(number) else {
+            return;
+        };
+        let stream = client.connection.stream();
+        if let Err(error) = self
+            .poller
+            .add(stream, client_token(number), Readiness::READ)
+        {
+            self.say(Level::Warning, &error.to_string());
+            self.dismiss(number);
+        }
+    }
+
+    fn client_ready(&mut self, number: u32, readiness: Readiness) {
+        let now = self.now;
+        let Some(client) = self.clients.get(number) else {
+            return;
+        };
+        let mut progress = Progress::Open;
+        if readiness.writable {
+            progress = client.connection.flush(now);
+        }
+        if readiness.readable && progress == Progress::Open {
+            progress = client.connection.receive();
+        } else if readiness.hangup {
+            progress = Progress::Ended("gone");
+        }
+        match progress {
+            Progress::Open => self.serve(number),
+            Progress::Ended(_) => self.dismiss(number),
+        }
+    }
+
+    /// Drops a client; what it waited for goes on.
+    pub(super) fn dismiss(&mut self, number: u32) {
+        if let Some(request) = self.clients.dismiss(number) {
+            self.tell(Event::Forget { request });
+        }
+    }
+
+    /// Watches a client for what it may do next.
+    pub(super) fn watch_client(&mut self, number: u32) {
+        let Some(client) = self.clients.get(number) else {
+            return;
+        };
+        let reading = client.connection.is_reading() && client.waiting.is_none();
+        let wanted = (reading, client.connection.is_sending());
+        if wanted == client.watched {
+            return;
+        }
+        client.watched = wanted;
+        let interest = match wanted {
+            (true, true) => Readiness::BOTH,
+            (true, false) => Readiness::READ,
+            (false, true) => Readiness::WRITE,
+            (false, false) => Readiness::NONE,
+        };
+        let changed =
+            self.poller
+                .modify(client.connection.stream(), client_token(number), interest);
+        if let Err(error) = changed {
+            self.say(Level::Warning, &format!("client: {error}"));
+            self.dismiss(number);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What services write is kept, whoever dies.
+
+use serde_json::json;
+
+use crate::machine::{Machine, possible};
+
+/// Writes a numbered line every few milliseconds, counting on over its restarts.
+const TALKER: &str = "exec = [\"/bin/sh\", \"-c\", \"n=$(cat @DIR@/out/n 2>/dev/null || echo 0); \
+    while :; do n=$((n+1)); echo $n > @DIR@/out/n; echo line-$n; sleep 0.01; done\"]\n\
+    restart.delay = \"10ms\"\n";
+
+fn lines(machine: &Machine) -> Vec<u32> {
+    machine
+        .log("talker")
+        .lines()
+        .filter_map(|line| line.rsplit("line-").next()?.parse().ok())
+        .collect()
+}
+
+fn gaps(lines: &[u32]) -> Vec<(u32, u32)> {
+    lines
+        .windows(2)
+        .filter(|pair| pair[1] != pair[0] + 1)
+        .map(|pair| (pair[0], pair[1]))
+        .collect()
+}
+
+#[test]
+fn the_log_goes_on_after_a_restart() {
+    if !possible() {
+        return;
+    }
+    let machine = Machine::boot(&[(
+        "greeter.toml",
+        "exec = [\"/bin/sh\", \"-c\", \"echo hello from $$; echo trouble >&2; exec sleep 1000\"]\n",
+    )]);
+    let greetings = || machine.log("greeter").matches("hello from").count();
+    machine.wait("the first greeting", || (greetings() == 1).then_some(()));
+    machine.on("Restart", "greeter").unwrap();
+    machine.wait("both greetings", || (greetings() == 2).then_some(()));
+    machine.wait("what went to stderr", || {
+        (machine.log("greeter").matches("trouble").count() == 2).then_some(())
+    });
+}
+
+#[test]
+fn a_killed_logger_loses_nothing() {
+    if !possible() {
+        return;
+    }
+    let machine = Machine::boot(&[("talker.toml", TALKER)]);
+    machine.call("WaitBoot", json!({})).unwrap();
+    for _ in 0..2 {
+        let before = lines(&machine).len();
+        machine.wait("it talks", || {
+            (lines(&machine).len() > before + 5).then_some(())
+        });
+        let logger = machine.child_of_init("log");
+        machine.kill("STOP", logger);
+        let said = lines(&machine).len();
+        machine.kill("KILL", logger);
+        machine.wait("the next logger writes", || {
+            (lines(&machine).len() > said + 5).then_some(())
+        });
+    }
+    // What a logger had read and not written when it was killed is lost with it: at most a moment's.
+    let gaps = gaps(&lines(&machine));
+    let lost: u32 = gaps
+        .iter()
+        .map(|(from, to)| to.saturating_sub(from + 1))
+        .sum();
+    assert!(lost <= 2, "lost {lost} lines: {gaps:?}");
+    assert!(machine.console().contains("logger ended"));
+}
+
+#[test]
+fn init_keeps_a_log_of_its_own() {
+    if !possible() {
+        return;
+    }
+    let machine = Machine::boot(&[("a.toml", "exec = \"/bin/sleep 1000\"\n")]);
+    machine.call("WaitBoot", json!({})).unwrap();
+    machine.on("Restart", "a").unwrap();
+    machine.wait("the audit line", || {
+        let log = machine.log("init");
+        (log.contains("audit: uid 0") && log.contains("restart a")).then_some(())
+    });
+}

@@ -1,0 +1,13 @@
+//! `init` as PID 1 of real namespaces, driven over its control socket: what only a kernel can show.
+//! Not here: the rules of the supervisor, which are tested without any process (`services`).
+//!
+//! Needs no root and no QEMU. Where user namespaces are not allowed the tests say so and pass.
+
+mod daemon;
+mod logs;
+mod machine;
+mod notify;
+mod order;
+mod reload;
+mod restart;
+mod surroundings;
