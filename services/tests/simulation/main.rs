@@ -82,6 +82,8 @@ fn invariants_hold_for_every_seed() {
 }
 
 fn tell(seed: u64, script: &Script, failure: Failure) {
+    // At once, in case shrinking takes long.
+    eprintln!("seed {seed}: {}", failure.invariant);
     let small = shrink(script.clone(), &failure.kind());
     let failure = run(&small, true).err().unwrap_or(failure);
     panic!(
