@@ -6,6 +6,8 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
+use kernel::block::BlockDevice;
+use kernel::mount::{UnmountFlags, unmount};
 use mounts::dps::DATA_NAME;
 use mounts::plan::{self, Data, SYSROOT};
 
@@ -57,7 +59,7 @@ fn without_data(data: &Data, report: &mut Report) -> Result<(), String> {
 /// Unmounts what a half-done plan left. Not mounted is the usual case for each.
 fn undo() {
     for below in ["/tmp", "/etc", "/var"] {
-        let _ = kernel::mount::unmount(&format!("{SYSROOT}{below}"));
+        let _ = unmount(&format!("{SYSROOT}{below}"), UnmountFlags::empty());
     }
 }
 
@@ -78,7 +80,7 @@ fn check(part: &Part, report: &mut Report) -> Data {
         Ok(Verdict::Clean) => report.step(&format!("data: {device} is clean")),
         Ok(Verdict::Corrected(what)) => report.warn(format!("data: {device}: {what}")),
         Ok(Verdict::Absent) => {
-            report.lack("e2fsck: not in the root; the data partition is mounted unchecked".into())
+            report.lack("e2fsck: not in the root; the data partition is mounted unchecked".into());
         }
         Ok(Verdict::Unusable(why)) => {
             return Data::Missing {
@@ -97,13 +99,13 @@ fn check(part: &Part, report: &mut Report) -> Data {
 /// Runs `work` while the new root has `/dev` and `/proc`.
 fn with_pseudo_filesystems<T>(work: impl FnOnce() -> T) -> Result<T, kernel::Error> {
     let (dev, proc) = (format!("{SYSROOT}/dev"), format!("{SYSROOT}/proc"));
-    kernel::mount::bind("/dev", &dev)?;
-    let done = kernel::mount::bind("/proc", &proc).map(|()| {
+    kernel::mount::bind("/dev", &dev, false)?;
+    let done = kernel::mount::bind("/proc", &proc, false).map(|()| {
         let done = work();
-        let _ = kernel::mount::unmount(&proc);
+        let _ = unmount(&proc, UnmountFlags::empty());
         done
     });
-    let _ = kernel::mount::unmount(&dev);
+    let _ = unmount(&dev, UnmountFlags::empty());
     done
 }
 
@@ -120,7 +122,7 @@ fn grow(device: &str, report: &mut Report) {
     match try_grow(device) {
         Ok(None) => {}
         Ok(Some((from, to))) => {
-            report.note(&format!("data: {device} grown from {from} to {to} bytes"))
+            report.note(&format!("data: {device} grown from {from} to {to} bytes"));
         }
         Err(error) => report.warn(format!("data: {device} keeps its size: {error}")),
     }
@@ -131,11 +133,13 @@ fn try_grow(device: &str) -> Result<Option<(u64, u64)>, String> {
     let Some(before) = superblock(device)? else {
         return Ok(None);
     };
-    let bytes = kernel::block::size(device).map_err(|error| error.to_string())?;
-    let Some(blocks) = before.grown_to(bytes) else {
+    let bytes = BlockDevice::open(device)
+        .and_then(|device| device.size())
+        .map_err(|error| error.to_string())?;
+    if bytes < before.bytes().saturating_add(before.block_size) {
         return Ok(None);
-    };
-    kernel::block::grow_ext4(&format!("{SYSROOT}/var"), blocks)
+    }
+    kernel::block::grow_ext4(&format!("{SYSROOT}/var"), bytes)
         .map_err(|error| error.to_string())?;
     // The kernel leaves out a last block group that is too small to be one.
     let after = superblock(device)?.unwrap_or(before);

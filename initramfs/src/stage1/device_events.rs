@@ -3,29 +3,34 @@
 //! The socket is opened before the first look at `/sys`, so a device is either seen by the look or announced. Not here:
 //! which device somebody waits for.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
+use kernel::epoll::{Events, Poller, Readiness};
+use kernel::uevent::{MAX, Uevent, UeventSocket};
 use mounts::cmdline::Cmdline;
 use mounts::uevent;
 
 use super::modules::Modules;
 use super::report::Report;
-use super::sysfs;
 
 /// The uevent socket with the modules that devices ask for.
 pub(crate) struct DeviceEvents {
-    socket: kernel::uevent::UeventSocket,
+    socket: UeventSocket,
+    poller: Poller,
     modules: Modules,
 }
 
 impl DeviceEvents {
     /// Opens the socket, then the modules: loading one makes devices, and their events must not be lost.
     pub(crate) fn open(cmdline: &Cmdline, report: &mut Report) -> Result<Self, kernel::Error> {
-        let socket = kernel::uevent::UeventSocket::open()?;
+        let socket = UeventSocket::open()?;
+        let poller = Poller::new()?;
+        poller.add(&socket, 0, Readiness::READ)?;
+        let modules = Modules::open(cmdline, report);
         Ok(Self {
             socket,
-            modules: Modules::open(cmdline, report),
+            poller,
+            modules,
         })
     }
 
@@ -36,8 +41,11 @@ impl DeviceEvents {
 
     /// Loads the modules for all devices that are there now.
     pub(crate) fn coldplug(&mut self, report: &mut Report) {
-        for alias in sysfs::device_aliases(Path::new("/sys")) {
-            self.modules.load_alias(&alias, report);
+        match kernel::uevent::modaliases() {
+            Ok(aliases) => aliases
+                .iter()
+                .for_each(|alias| self.modules.load_alias(alias, report)),
+            Err(error) => report.warn(format!("modules: {error}")),
         }
     }
 
@@ -45,13 +53,20 @@ impl DeviceEvents {
     /// drop events, everything is looked at again.
     pub(crate) fn work_off(&mut self, report: &mut Report) -> bool {
         let mut block_device = false;
+        let mut buffer = [0; MAX];
         loop {
-            match self.socket.receive() {
+            match self.socket.receive(&mut buffer) {
                 Ok(None) => return block_device,
-                Ok(Some(datagram)) => block_device |= self.one(&datagram, report),
-                Err(error) => {
-                    report.step(&format!("events: {error}; looking at all devices again"));
+                Ok(Some(Uevent::Message(length))) => {
+                    block_device |= self.one(buffer.get(..length).unwrap_or_default(), report);
+                }
+                Ok(Some(Uevent::Lost)) => {
+                    report.step("events: some were lost; looking at all devices again");
                     self.coldplug(report);
+                    block_device = true;
+                }
+                Err(error) => {
+                    report.warn(format!("events: {error}"));
                     return true;
                 }
             }
@@ -67,6 +82,7 @@ impl DeviceEvents {
         mut found: impl FnMut(&mut Report) -> Option<T>,
     ) -> Option<T> {
         let deadline = Instant::now() + patience;
+        let mut ready = Events::new();
         self.work_off(report);
         loop {
             if let Some(found) = found(report) {
@@ -77,7 +93,7 @@ impl DeviceEvents {
                 if left.is_zero() {
                     return None;
                 }
-                if let Err(error) = self.socket.wait(left) {
+                if let Err(error) = self.poller.wait(&mut ready, Some(left)) {
                     report.step(&format!("events: {error}"));
                     return None;
                 }

@@ -47,12 +47,6 @@ impl Superblock {
     pub(crate) fn bytes(self) -> u64 {
         self.blocks.saturating_mul(self.block_size)
     }
-
-    /// The number of blocks the filesystem would have on a partition of `bytes`, when that is more than it has now.
-    pub(crate) fn grown_to(self, bytes: u64) -> Option<u64> {
-        let room = bytes / self.block_size;
-        (room > self.blocks).then_some(room)
-    }
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
@@ -99,17 +93,5 @@ mod tests {
         check(&[0; LENGTH], None);
         check(&bytes(4096, 2, 0)[..0x50], None);
         check(&[], None);
-    }
-
-    #[test]
-    fn grows_only_by_whole_blocks_and_never_shrinks() {
-        let filesystem = Superblock {
-            blocks: 100,
-            block_size: 4096,
-        };
-        assert_eq!(filesystem.grown_to(100 * 4096), None);
-        assert_eq!(filesystem.grown_to(101 * 4096 - 1), None);
-        assert_eq!(filesystem.grown_to(101 * 4096), Some(101));
-        assert_eq!(filesystem.grown_to(4096), None);
     }
 }

@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn exit_statuses_of_the_manual_page() {
         let check = |code: Option<i32>, output: &str, expect: Verdict| {
-            assert_eq!(judge(code, output), expect)
+            assert_eq!(judge(code, output), expect);
         };
         check(Some(0), "shark-data: clean, 11/16384 files", Verdict::Clean);
         check(

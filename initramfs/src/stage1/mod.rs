@@ -118,7 +118,7 @@ fn run(report: &mut Report) -> Result<Infallible, Failure> {
 /// Pseudo filesystems, console, command line.
 fn begin(report: &mut Report) -> Result<Cmdline, Failure> {
     mounting::perform(&plan::early(), report).map_err(in_phase(Phase::PseudoFilesystems))?;
-    if let Err(error) = kernel::console::use_console() {
+    if let Err(error) = take_console() {
         report.lack(format!("console: {error}"));
     }
     reboot_on_kernel_panic(report);
@@ -133,6 +133,11 @@ fn begin(report: &mut Report) -> Result<Cmdline, Failure> {
     }
     report.ended(Phase::CommandLine);
     Ok(cmdline)
+}
+
+/// The kernel gives its first process the console only when the initramfs holds the node; now there is one in any case.
+fn take_console() -> Result<(), kernel::Error> {
+    kernel::console::open_terminal("/dev/console").and_then(kernel::console::use_as_standard)
 }
 
 /// A kernel that panics without `panic=` stands still for ever, and nobody is there to press a button.

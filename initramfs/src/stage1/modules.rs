@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use kernel::modules::Loaded;
 use mounts::cmdline::Cmdline;
 use mounts::modules::{IndexFiles, ModuleIndex, module_name};
 
@@ -112,9 +113,10 @@ impl Modules {
             return;
         }
         let parameters = self.cmdline.module_parameters(&module_name(path));
-        let file = self.directory.join(path);
+        let file = self.directory.join(path).to_string_lossy().into_owned();
         match kernel::modules::load(&file, &parameters) {
-            Ok(()) => report
+            Ok(Loaded::Before) => {}
+            Ok(Loaded::Now) => report
                 .step(format!("modules: loaded {} {parameters}", module_name(path)).trim_end()),
             Err(error) => report.warn(format!("modules: {error}")),
         }

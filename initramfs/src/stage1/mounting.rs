@@ -23,7 +23,7 @@ pub(crate) fn perform(steps: &[Step], report: &mut Report) -> Result<(), String>
                 Err(error) => report.lack(error.to_string()),
             },
             Step::Move { from, to } => {
-                kernel::mount::move_mount(from, to).map_err(|error| error.to_string())?
+                kernel::mount::move_to(from, to).map_err(|error| error.to_string())?;
             }
         }
     }

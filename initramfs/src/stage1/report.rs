@@ -3,25 +3,14 @@
 //! Not here: what is said. A message never decides anything and never fails; a machine without a
 //! console or a kernel log still boots.
 
-use std::fs::OpenOptions;
 use std::io::Write;
+
+use kernel::kmsg::{Kmsg, Level};
 
 use super::phase::Phase;
 
-/// The most bytes of a message that go into one record of the kernel log (the kernel's own limit is 1024 with its
-/// prefix; a longer write fails as a whole).
-const KMSG_TEXT: usize = 900;
 /// The most lines of a kind kept for the hand-over: a machine with more to say than this has said enough.
 const LIST_LIMIT: usize = 64;
-
-/// Importance in the kernel log, as in syslog(3).
-#[derive(Clone, Copy, Debug)]
-enum Level {
-    Error = 3,
-    Warning = 4,
-    Info = 6,
-    Debug = 7,
-}
 
 /// Where stage1 reports to, and what it keeps for init.
 #[derive(Debug, Default)]
@@ -116,38 +105,15 @@ pub(crate) fn log_error(text: &str) {
     log(Level::Error, text);
 }
 
-/// The file is opened anew for each record because the kernel limits the rate of one open file to ten records in
-/// five seconds, and a boot with `shark.debug` has more.
+/// The file is opened anew for each record because the kernel limits the rate of one open file to ten
+/// records in five seconds, and a boot with `shark.debug` has more.
 fn log(level: Level, text: &str) {
-    if let Ok(mut kmsg) = OpenOptions::new().write(true).open("/dev/kmsg") {
-        let record = format!("<{}>shark: {}", level as u8, shorten(text));
-        let _ = kmsg.write_all(record.as_bytes());
-    }
-}
-
-/// At most [`KMSG_TEXT`] bytes, cut between characters.
-fn shorten(text: &str) -> &str {
-    let mut end = text.len().min(KMSG_TEXT);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.get(..end).unwrap_or(text)
+    Kmsg::open("shark").log(level, text);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn long_text_is_cut_between_characters() {
-        assert_eq!(shorten("short"), "short");
-        let long = "ä".repeat(600);
-        let cut = shorten(&long);
-        assert_eq!(cut.len(), 900);
-        assert!(long.starts_with(cut));
-        let odd = format!("x{long}");
-        assert_eq!(shorten(&odd).len(), 899);
-    }
 
     #[test]
     fn notes_for_init_are_bounded() {

@@ -126,11 +126,11 @@ fn terminal() -> CString {
 
 fn restart() -> ! {
     print_console("rescue: restarting");
+    kernel::reboot::sync();
     loop {
         // Returns only when it failed; process 1 must not end, so it is tried until it works.
-        if let Err(error) = kernel::reboot::reboot(kernel::reboot::Kind::Reboot) {
-            print_console(&format!("rescue: {error}"));
-        }
+        let error = kernel::reboot::reboot(kernel::reboot::Kind::Restart);
+        print_console(&format!("rescue: {error}"));
         std::thread::sleep(Duration::from_secs(1));
     }
 }

@@ -11,6 +11,8 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
 
+use kernel::dm::{Control, Target};
+use kernel::mount::{UnmountFlags, unmount};
 use mounts::dps::{self, Architecture};
 use mounts::manifest::{self, Manifest, ManifestError, PublicKey};
 use mounts::plan::{self, SYSROOT};
@@ -163,15 +165,16 @@ pub(crate) fn open(
     // While the root is checked a bad block must be an error here, where the other slot is still to be had, and not a
     // panic or a restart into the same slot. What was asked for is put in place before the root is used.
     let table = verity::target(&data.device, &hash.device, &manifest, OnCorruption::Eio);
-    let dm_node = create(&dm_name, &table).map_err(Refused::DeviceMapper)?;
+    let control = Control::open().map_err(Refused::DeviceMapper)?;
+    let dm_node = create(&control, &dm_name, &table).map_err(Refused::DeviceMapper)?;
     let checked = wait_for_node(&dm_node, devices, report)
-        .and_then(|()| check_and_mount(&dm_name, &dm_node, &manifest, report))
+        .and_then(|()| check_and_mount(&control, &dm_name, &dm_node, &manifest, report))
         .and_then(|()| {
             if on_corruption == OnCorruption::Eio {
                 return Ok(());
             }
             let table = verity::target(&data.device, &hash.device, &manifest, on_corruption);
-            replace(&dm_name, &table).map_err(Refused::DeviceMapper)
+            replace(&control, &dm_name, &table).map_err(Refused::DeviceMapper)
         });
     match checked {
         Ok(()) => Ok(Root {
@@ -180,17 +183,17 @@ pub(crate) fn open(
             dm_node,
         }),
         Err(refused) => {
-            close(&dm_name, report);
+            close(&control, &dm_name, report);
             Err(refused)
         }
     }
 }
 
 /// Takes an opened root apart again.
-fn close(dm_name: &str, report: &mut Report) {
+fn close(control: &Control, dm_name: &str, report: &mut Report) {
     // Not mounted is the usual case.
-    let _ = kernel::mount::unmount(SYSROOT);
-    if let Err(error) = kernel::dm::remove(dm_name) {
+    let _ = unmount(SYSROOT, UnmountFlags::empty());
+    if let Err(error) = control.remove(dm_name, false) {
         report.warn(format!("dm-verity: {error}"));
     }
 }
@@ -272,6 +275,7 @@ fn wait_for_node(
 }
 
 fn check_and_mount(
+    control: &Control,
     dm_name: &str,
     dm_node: &str,
     manifest: &Manifest,
@@ -291,31 +295,39 @@ fn check_and_mount(
             "root: {bytes} bytes of init and its service files read and verified"
         ));
     }
-    if is_corrupt(dm_name)? {
+    if is_corrupt(control, dm_name)? {
         return Err(Refused::Corrupt);
     }
     switch::executable(Path::new(&format!("{SYSROOT}{}", switch::INIT))).map_err(Refused::NoInit)
 }
 
 /// Makes the read-only device of `table` and returns its node.
-fn create(name: &str, table: &verity::Target) -> Result<String, kernel::Error> {
-    let node = kernel::dm::create(name)?;
-    if let Err(error) = replace(name, table) {
-        // An inactive device would keep its name from the next try.
-        let _ = kernel::dm::remove(name);
+fn create(control: &Control, name: &str, table: &verity::Target) -> Result<String, kernel::Error> {
+    let device = control.create(name, &format!("SHARK-{name}"))?;
+    if let Err(error) = replace(control, name, table) {
+        // A device without a table would keep its name from the next try.
+        let _ = control.remove(name, false);
         return Err(error);
     }
-    Ok(node)
+    Ok(device.path())
 }
 
 /// Puts `table` in place of the device's table.
-fn replace(name: &str, table: &verity::Target) -> Result<(), kernel::Error> {
-    kernel::dm::load(name, table.sectors, table.target_type, &table.parameters)?;
-    kernel::dm::resume(name)
+fn replace(control: &Control, name: &str, table: &verity::Target) -> Result<(), kernel::Error> {
+    let target = Target {
+        start: 0,
+        length: table.sectors,
+        kind: table.target_type.to_owned(),
+        parameters: table.parameters.clone(),
+    };
+    control.load(name, &[target], true)?;
+    control.resume(name)
 }
 
 /// The status of dm-verity is `V` until a block fails, then `C`.
-fn is_corrupt(name: &str) -> Result<bool, Refused> {
-    let status = kernel::dm::status(name).map_err(Refused::DeviceMapper)?;
-    Ok(!status.starts_with('V'))
+fn is_corrupt(control: &Control, name: &str) -> Result<bool, Refused> {
+    let status = control.status(name).map_err(Refused::DeviceMapper)?;
+    Ok(status
+        .iter()
+        .any(|target| target.parameters.starts_with('C')))
 }

@@ -4,8 +4,7 @@
 
 use std::convert::Infallible;
 use std::fs;
-use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -22,8 +21,11 @@ pub(crate) const INIT: &str = "/sbin/init";
 pub(crate) fn switch_root(report: &mut Report) -> Result<Infallible, String> {
     executable(Path::new(&format!("{SYSROOT}{INIT}")))?;
     mounting::perform(&plan::move_below(SYSROOT), report)?;
-    free_initramfs(report);
-    kernel::mount::switch_root(SYSROOT).map_err(|error| error.to_string())?;
+    match kernel::mount::switch_root(SYSROOT) {
+        Ok(None) => {}
+        Ok(Some(error)) => report.note(&format!("the initramfs is not all freed: {error}")),
+        Err(error) => return Err(error.to_string()),
+    }
     execute()
 }
 
@@ -43,71 +45,9 @@ pub(crate) fn executable(path: &Path) -> Result<(), String> {
     }
 }
 
-/// Deletes every file of the initramfs: they are memory that nobody could reach any more. A root that is a disk (a
-/// stage1 started by hand on an ordinary system) is never touched.
-fn free_initramfs(report: &Report) {
-    match kernel::mount::is_memory_filesystem("/") {
-        Ok(true) => {}
-        Ok(false) => return report.note("the old root is not an initramfs and is left as it is"),
-        Err(error) => return report.note(&format!("the initramfs is not freed: {error}")),
-    }
-    match fs::symlink_metadata("/") {
-        Ok(metadata) => delete_below(Path::new("/"), metadata.dev()),
-        Err(error) => report.note(&format!("the initramfs is not freed: stat /: {error}")),
-    }
-}
-
-/// Deletes what is below `directory` on the filesystem `device`; another filesystem's mount point stays. Failures are
-/// passed over: they cost some memory and nothing else.
-fn delete_below(directory: &Path, device: u64) {
-    let Ok(entries) = fs::read_dir(directory) else {
-        return;
-    };
-    for entry in entries.flatten() {
-        let path = entry.path();
-        let _ = delete(&path, device);
-    }
-}
-
-fn delete(path: &Path, device: u64) -> io::Result<()> {
-    let metadata = fs::symlink_metadata(path)?;
-    if metadata.dev() != device {
-        return Ok(());
-    }
-    if metadata.is_dir() {
-        delete_below(path, device);
-        fs::remove_dir(path)
-    } else {
-        fs::remove_file(path)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::symlink;
-
-    #[test]
-    fn deletes_the_tree_but_not_what_links_point_to() {
-        let outside = tempfile::tempdir().unwrap();
-        fs::write(outside.path().join("kept"), "kept").unwrap();
-        let inside = tempfile::tempdir().unwrap();
-        fs::create_dir_all(inside.path().join("a/b/c")).unwrap();
-        fs::write(inside.path().join("a/b/file"), "x").unwrap();
-        symlink(outside.path(), inside.path().join("a/link")).unwrap();
-        delete_below(inside.path(), fs::metadata(inside.path()).unwrap().dev());
-        assert_eq!(fs::read_dir(inside.path()).unwrap().count(), 0);
-        assert!(outside.path().join("kept").is_file());
-    }
-
-    #[test]
-    fn leaves_other_filesystems_alone() {
-        let inside = tempfile::tempdir().unwrap();
-        fs::write(inside.path().join("file"), "x").unwrap();
-        let other = fs::metadata(inside.path()).unwrap().dev() + 1;
-        delete_below(inside.path(), other);
-        assert!(inside.path().join("file").is_file());
-    }
 
     #[test]
     fn init_must_be_an_executable_file() {

@@ -1,15 +1,10 @@
-//! Block devices and device aliases as `/sys` shows them.
+//! Disks and partitions as `/sys` shows them.
 //!
 //! Reading only, and below a given directory, so that tests can bring their own. What is a disk of ours is decided in
 //! `disk`, not here.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-
-/// How deep device directories are followed when aliases are gathered: deeper than any bus nests.
-const DEPTH_LIMIT: u32 = 16;
-/// The most aliases taken in one scan.
-const ALIAS_LIMIT: usize = 4096;
 
 /// A whole disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,36 +75,6 @@ pub(crate) fn logical_block_size(sys: &Path, disk: &str) -> u32 {
     );
     size.and_then(|size| u32::try_from(size).ok())
         .unwrap_or(512)
-}
-
-/// The aliases of all devices below `sys`, for the modules they ask for; each once.
-pub(crate) fn device_aliases(sys: &Path) -> Vec<String> {
-    let mut aliases = Vec::new();
-    gather(&sys.join("devices"), 0, &mut aliases);
-    aliases.sort_unstable();
-    aliases.dedup();
-    aliases
-}
-
-fn gather(directory: &Path, depth: u32, aliases: &mut Vec<String>) {
-    if depth > DEPTH_LIMIT || aliases.len() >= ALIAS_LIMIT {
-        return;
-    }
-    if let Ok(alias) = fs::read_to_string(directory.join("modalias")) {
-        let alias = alias.trim_end();
-        if !alias.is_empty() {
-            aliases.push(alias.to_owned());
-        }
-    }
-    let Ok(entries) = fs::read_dir(directory) else {
-        return;
-    };
-    for entry in entries.flatten() {
-        // `file_type` does not follow links: /sys/devices is a tree with links back into itself.
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            gather(&entry.path(), depth + 1, aliases);
-        }
-    }
 }
 
 fn is_kind(name: &str, kind: &str) -> bool {
@@ -189,31 +154,5 @@ mod tests {
             }
         );
         assert_eq!(partitions(sys.path(), "vdb"), []);
-    }
-
-    #[test]
-    fn aliases_once_each_and_without_following_links() {
-        let sys = tempfile::tempdir().unwrap();
-        put(
-            sys.path(),
-            "devices/pci0000:00/0000:00:03.0/modalias",
-            "pci:v00001AF4d00001001\n",
-        );
-        put(
-            sys.path(),
-            "devices/pci0000:00/0000:00:04.0/modalias",
-            "pci:v00001AF4d00001001\n",
-        );
-        put(
-            sys.path(),
-            "devices/pci0000:00/0000:00:04.0/virtio0/modalias",
-            "virtio:d00000002v00001AF4\n",
-        );
-        put(sys.path(), "devices/empty/modalias", "\n");
-        std::os::unix::fs::symlink("..", sys.path().join("devices/pci0000:00/loop")).unwrap();
-        assert_eq!(
-            device_aliases(sys.path()),
-            ["pci:v00001AF4d00001001", "virtio:d00000002v00001AF4"]
-        );
     }
 }
