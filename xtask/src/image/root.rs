@@ -133,13 +133,11 @@ pub(super) fn overlay() -> PathBuf {
 /// Assembles the root in `root`, an empty directory.
 pub(super) fn assemble(parts: &Parts<'_>, root: &Path) -> Result<()> {
     for (path, target) in LINKS.iter().filter(|(path, _)| !path.contains('/')) {
-        paths::make_dir(&root.join(target).parent().unwrap_or(root).join("."))?;
         if target.starts_with("usr/") {
             paths::make_dir(&root.join(target))?;
         }
         link(target, &root.join(path))?;
     }
-    // `var` comes into being as the parent of the links' targets, and stays empty.
     for deb in parts.debs {
         apt::unpack(deb, root, WITHOUT)?;
     }
