@@ -1,7 +1,8 @@
 //! `stage1`: the `/init` of the initramfs.
 //!
-//! Started as process 1 by the kernel it boots the machine (`stage1`). Started by itself it is a small helper that
-//! enters a root and becomes a program there, because e2fsck lives in the root it is needed for.
+//! Started as process 1 by the kernel it boots the machine (`stage1`). Started by itself it is a
+//! small helper that enters a root and becomes a program there, because e2fsck lives in the root it
+//! is needed for.
 #![forbid(unsafe_code)]
 
 mod stage1;

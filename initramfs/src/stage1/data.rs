@@ -1,7 +1,7 @@
 //! The data partition: checked, mounted on `/var` of the new root, grown to its partition.
 //!
-//! Data never stops a boot. What cannot be used is reported and replaced by a tmpfs, so that the machine comes up and
-//! somebody can look at it.
+//! Data never stops a boot. What cannot be used is reported and replaced by a tmpfs, so that the
+//! machine comes up and somebody can look at it.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -38,7 +38,8 @@ pub(crate) fn mount_over_root(
                 grow(device, report);
                 return Ok(());
             }
-            // The plan begins with the data and ends with what is on it: another try needs them gone.
+            // The plan begins with the data and ends with what is on it: another try needs them
+            // gone.
             Err(why) => {
                 undo();
                 return without_data(&Data::Missing { why }, report);

@@ -1,7 +1,8 @@
-//! Uevents while stage1 runs: new devices get their modules, and whoever waits for a device is woken.
+//! Uevents while stage1 runs: new devices get their modules, and whoever waits for a device is
+//! woken.
 //!
-//! The socket is opened before the first look at `/sys`, so a device is either seen by the look or announced. Not here:
-//! which device somebody waits for.
+//! The socket is opened before the first look at `/sys`, so a device is either seen by the look or
+//! announced. Not here: which device somebody waits for.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,8 @@ pub(crate) struct DeviceEvents {
 }
 
 impl DeviceEvents {
-    /// Opens the socket, then the modules: loading one makes devices, and their events must not be lost.
+    /// Opens the socket, then the modules: loading one makes devices, and their events must not be
+    /// lost.
     pub(crate) fn open(cmdline: &Cmdline, report: &mut Report) -> Result<Self, kernel::Error> {
         let socket = UeventSocket::open()?;
         let poller = Poller::new()?;
@@ -49,8 +51,8 @@ impl DeviceEvents {
         }
     }
 
-    /// Works off the events that have come; whether one of them was about a disk or partition. When the kernel had to
-    /// drop events, everything is looked at again.
+    /// Works off the events that have come; whether one of them was about a disk or partition. When
+    /// the kernel had to drop events, everything is looked at again.
     pub(crate) fn work_off(&mut self, report: &mut Report) -> bool {
         let mut block_device = false;
         let mut buffer = [0; MAX];
@@ -73,8 +75,8 @@ impl DeviceEvents {
         }
     }
 
-    /// Waits until `found` finds something or `patience` is over. `found` looks once at the start, and again after each
-    /// event about a disk or partition.
+    /// Waits until `found` finds something or `patience` is over. `found` looks once at the start,
+    /// and again after each event about a disk or partition.
     pub(crate) fn wait_for<T>(
         &mut self,
         patience: Duration,

@@ -1,8 +1,9 @@
 //! Finds the disk that carries our partitions, and the kernel's devices for them.
 //!
-//! The partition table is read from the whole disk and not taken from the kernel, because the kernel tells neither a
-//! damaged table nor a second disk of the same names. What the kernel made of the table is matched by number and place.
-//! Waiting is `device_events`'; what is in the partitions is others'.
+//! The partition table is read from the whole disk and not taken from the kernel, because the
+//! kernel tells neither a damaged table nor a second disk of the same names. What the kernel made
+//! of the table is matched by number and place. Waiting is `device_events`'; what is in the
+//! partitions is others'.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -257,4 +258,111 @@ fn attach(disk: &str, table: &Table, kernel: &[KernelPartition]) -> Result<OurDi
         device: format!("/dev/{disk}"),
         parts,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(names: &[&str]) -> Table {
+        let blocks = 8192;
+        let partitions: Vec<gpt::Partition> = (1u32..)
+            .zip(names)
+            .map(|(number, name)| gpt::Partition {
+                number,
+                name: (*name).to_owned(),
+                type_guid: dps::SHARK_STATE,
+                uuid: dps::guid_of_text_order([u8::try_from(number).unwrap(); 16]),
+                first_lba: 1024 + u64::from(number) * 8,
+                last_lba: 1024 + u64::from(number) * 8 + 7,
+                attributes: 0,
+            })
+            .collect();
+        let chunks = gpt::build(512, blocks, dps::VAR, &partitions).unwrap();
+        let mut disk = vec![0; 512 * 8192];
+        for (offset, bytes) in chunks {
+            let offset = usize::try_from(offset).unwrap();
+            disk[offset..offset + bytes.len()].copy_from_slice(&bytes);
+        }
+        gpt::read(512, blocks, |lba, buffer| {
+            let offset = usize::try_from(lba * 512).unwrap();
+            buffer.copy_from_slice(&disk[offset..offset + buffer.len()]);
+            Ok(())
+        })
+        .unwrap()
+    }
+
+    fn kernel(numbers: &[u32]) -> Vec<KernelPartition> {
+        let partition = |number: &u32| KernelPartition {
+            name: format!("vda{number}"),
+            number: *number,
+            start: 1024 + u64::from(*number) * 8,
+            sectors: 8,
+        };
+        numbers.iter().map(partition).collect()
+    }
+
+    #[test]
+    fn a_disk_is_ours_by_the_name_of_a_root() {
+        let ours = |names: &[&str]| matches!(verdict(Ok(table(names))), Verdict::Ours(_));
+        assert!(ours(&["shark-root-a"]));
+        assert!(ours(&["other", "shark-root-b"]));
+        assert!(!ours(&["shark-data", "shark-state"]));
+        assert!(matches!(verdict(Err("bad".into())), Verdict::NotOurs(what) if what == "bad"));
+    }
+
+    #[test]
+    fn partitions_get_the_devices_of_their_numbers() {
+        let table = table(&["esp", "shark-root-a", "shark-data"]);
+        let disk = attach("vda", &table, &kernel(&[1, 2, 3])).unwrap();
+        assert_eq!(disk.part("shark-root-a").unwrap().device, "/dev/vda2");
+        assert_eq!(disk.part("shark-data").unwrap().bytes, 4096);
+        assert!(
+            disk.part("esp")
+                .unwrap_err()
+                .contains("no partition named esp")
+        );
+    }
+
+    #[test]
+    fn what_is_lacking_is_named() {
+        let mut table = table(&["shark-root-a", "shark-data"]);
+        let check = |table: &Table, kernel: &[KernelPartition], expect: &str| {
+            let error = attach("vda", table, kernel).unwrap_err();
+            assert!(error.contains(expect), "{error}");
+        };
+        check(&table, &kernel(&[1]), "device for partition 2 of /dev/vda");
+        let mut moved = kernel(&[1, 2]);
+        moved[1].start += 1;
+        check(&table, &moved, "/dev/vda2 at byte");
+        table.source = Source::Backup {
+            primary: gpt::GptError::Signature,
+        };
+        check(&table, &kernel(&[]), "only with gpt on its command line");
+    }
+
+    #[test]
+    fn two_partitions_of_one_name_are_refused() {
+        let table = table(&["shark-root-a", "shark-root-a"]);
+        let disk = attach("vda", &table, &kernel(&[1, 2])).unwrap();
+        let error = disk.part("shark-root-a").unwrap_err();
+        assert_eq!(error, "/dev/vda1 and /dev/vda2 are both named shark-root-a");
+    }
+
+    #[test]
+    fn of_two_disks_the_first_stays() {
+        let mut report = Report::default();
+        let mut search = Search::default();
+        assert!(search.waited_for().contains("there is no disk at all"));
+        search.ours("vda", &table(&["shark-root-a"]), &mut report);
+        search.ours("vdb", &table(&["shark-root-a"]), &mut report);
+        assert_eq!(search.chosen.as_deref(), Some("vda"));
+        let [note] = report.notes() else {
+            panic!("{:?}", report.notes())
+        };
+        assert!(
+            note.contains("/dev/vdb has partitions of the same names as /dev/vda"),
+            "{note}"
+        );
+    }
 }

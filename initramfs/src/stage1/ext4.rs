@@ -1,7 +1,7 @@
 //! The few fields of an ext4 superblock that stage1 needs before it mounts the data partition.
 //!
-//! Only reading of bytes; the check of the filesystem is e2fsck's, the growing is the kernel's. Layout: the kernel's
-//! Documentation/filesystems/ext4/super.rst.
+//! Only reading of bytes; the check of the filesystem is e2fsck's, the growing is the kernel's.
+//! Layout: the kernel's Documentation/filesystems/ext4/super.rst.
 
 /// Where the superblock starts in its partition, in bytes.
 pub(crate) const OFFSET: u64 = 1024;

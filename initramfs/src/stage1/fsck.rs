@@ -1,7 +1,7 @@
 //! Runs the root's own e2fsck on the data partition before it is mounted, with a deadline.
 //!
-//! The program comes from the verified root, so the initramfs needs no second copy of it. What its exit status means
-//! for the mount is decided here, from e2fsck(8); mounting is `data`'s.
+//! The program comes from the verified root, so the initramfs needs no second copy of it. What its
+//! exit status means for the mount is decided here, from e2fsck(8); mounting is `data`'s.
 
 use std::convert::Infallible;
 use std::io::{self, Read};
@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 /// Where Debian and others keep it, below the root.
 const PROGRAMS: [&str; 2] = ["/usr/sbin/e2fsck", "/sbin/e2fsck"];
-/// A clean filesystem takes milliseconds and a replayed journal seconds; only a full check of a large disk comes near.
+/// A clean filesystem takes milliseconds and a replayed journal seconds; only a full check of a
+/// large disk comes near.
 const DEADLINE: Duration = Duration::from_secs(600);
 /// The most of its output that is kept.
 const OUTPUT_LIMIT: usize = 2048;
@@ -35,7 +36,8 @@ pub(crate) enum Verdict {
     Unusable(String),
 }
 
-/// Checks the filesystem on `device` with the e2fsck found below `root`, which needs `/dev` and `/proc` in place.
+/// Checks the filesystem on `device` with the e2fsck found below `root`, which needs `/dev` and
+/// `/proc` in place.
 pub(crate) fn check(root: &str, device: &str) -> Verdict {
     let Some(program) = PROGRAMS
         .iter()
@@ -49,7 +51,8 @@ pub(crate) fn check(root: &str, device: &str) -> Verdict {
     }
 }
 
-/// The meaning of an exit status (a sum of the bits of e2fsck(8)); `None` when a signal ended the program.
+/// The meaning of an exit status (a sum of the bits of e2fsck(8)); `None` when a signal ended the
+/// program.
 fn judge(code: Option<i32>, output: &str) -> Verdict {
     let said = |what: &str| match output.trim() {
         "" => what.to_owned(),
@@ -57,7 +60,8 @@ fn judge(code: Option<i32>, output: &str) -> Verdict {
     };
     match code {
         Some(0) => Verdict::Clean,
-        // 2 asks for a reboot because a mounted filesystem was changed below the kernel; this one is not mounted.
+        // 2 asks for a reboot because a mounted filesystem was changed below the kernel; this one
+        // is not mounted.
         Some(1..=3) => Verdict::Corrected(said("e2fsck corrected errors")),
         Some(code) if code & 4 != 0 => Verdict::Unusable(said(
             "e2fsck left errors uncorrected; run it by hand from the rescue console",
@@ -69,8 +73,8 @@ fn judge(code: Option<i32>, output: &str) -> Verdict {
     }
 }
 
-/// Runs the program below `root`. Its output is a socket with a receive timeout, so one read loop is both the capture
-/// and the deadline.
+/// Runs the program below `root`. Its output is a socket with a receive timeout, so one read loop
+/// is both the capture and the deadline.
 fn run(
     root: &str,
     program: &str,
@@ -87,7 +91,8 @@ fn run(
         .stdout(OwnedFd::from(theirs))
         .stderr(OwnedFd::from(errors));
     let mut child = command.spawn()?;
-    // The command holds the other end of the socket; without it the end of the child is the end of the stream.
+    // The command holds the other end of the socket; without it the end of the child is the end of
+    // the stream.
     drop(command);
     match capture(&mut ours, Instant::now() + patience) {
         Ok(output) => Ok((child.wait()?, output)),
@@ -128,8 +133,8 @@ fn capture(stream: &mut UnixStream, deadline: Instant) -> io::Result<String> {
     }
 }
 
-/// The helper: `stage1 in-root DIR PROGRAM [ARGUMENT]...` enters DIR and becomes PROGRAM there. Returns only with the
-/// reason why it could not.
+/// The helper: `stage1 in-root DIR PROGRAM [ARGUMENT]...` enters DIR and becomes PROGRAM there.
+/// Returns only with the reason why it could not.
 pub(crate) fn enter_root(
     mut arguments: impl Iterator<Item = std::ffi::OsString>,
 ) -> io::Result<Infallible> {

@@ -1,4 +1,5 @@
-//! Writes what stage1 knows for init: `/run/shark/handover.json`. The format is `mounts::handover`'s.
+//! Writes what stage1 knows for init: `/run/shark/handover.json`. The format is
+//! `mounts::handover`'s.
 
 use std::fs;
 

@@ -1,10 +1,11 @@
-//! Reads a root through dm-verity before it is booted, so that a damaged slot is found while the other can still be
-//! taken.
+//! Reads a root through dm-verity before it is booted, so that a damaged slot is found while the
+//! other can still be taken.
 //!
-//! dm-verity checks a block when it is read. A flipped byte would otherwise be met by a service, minutes later, in a
-//! system that has no way back but a reboot. So the whole image is read here, when it is at most [`WHOLE_LIMIT`]; of a
-//! larger one, what the boot itself needs: the superblock, init, and what lies in [`ESSENTIAL`]. The rest of a large
-//! image is dm-verity's at run time. Setting up the device is not here.
+//! dm-verity checks a block when it is read. A flipped byte would otherwise be met by a service,
+//! minutes later, in a system that has no way back but a reboot. So the whole image is read here,
+//! when it is at most [`WHOLE_LIMIT`]; of a larger one, what the boot itself needs: the superblock,
+//! init, and what lies in [`ESSENTIAL`]. The rest of a large image is dm-verity's at run time.
+//! Setting up the device is not here.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -12,15 +13,18 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// The largest image that is read whole, in bytes: a third of a second of a slow eMMC's time for each 64 MiB.
+/// The largest image that is read whole, in bytes: a third of a second of a slow eMMC's time for
+/// each 64 MiB.
 pub(crate) const WHOLE_LIMIT: u64 = 256 << 20;
-/// Bytes at the start of a larger image that are read: the superblock of every filesystem we boot lies in them.
+/// Bytes at the start of a larger image that are read: the superblock of every filesystem we boot
+/// lies in them.
 const HEAD: u64 = 64 << 10;
 /// What the boot itself needs from the root: below these, every file of a larger image is read.
 const ESSENTIAL: [&str; 3] = ["sbin/init", "usr/sbin/init", "usr/lib/shark"];
 /// The most files read below [`ESSENTIAL`].
 const FILE_LIMIT: u32 = 4096;
-/// Bytes asked for at once: large enough that the disk is kept busy, small enough for a small machine.
+/// Bytes asked for at once: large enough that the disk is kept busy, small enough for a small
+/// machine.
 const CHUNK: usize = 1 << 20;
 /// What dm-verity checks at once.
 const BLOCK: usize = 4096;

@@ -1,7 +1,9 @@
-//! stage1: from the kernel's first process to `/sbin/init` on a verified root, one phase after the other.
+//! stage1: from the kernel's first process to `/sbin/init` on a verified root, one phase after the
+//! other.
 //!
-//! This file is the order of the phases and the decisions between them; each module below does one of them. Nothing here
-//! runs services, and nothing here stays: when init starts, stage1 and the initramfs are gone.
+//! This file is the order of the phases and the decisions between them; each module below does one
+//! of them. Nothing here runs services, and nothing here stays: when init starts, stage1 and the
+//! initramfs are gone.
 
 mod data;
 mod device_events;
@@ -44,7 +46,8 @@ pub(crate) use fsck::{HELPER, enter_root};
 
 /// How long a disk may take to appear: slow controllers and USB included.
 const DISK_PATIENCE: Duration = Duration::from_secs(30);
-/// The same when the initramfs holds a whole root: then a machine without a disk is an ordinary one.
+/// The same when the initramfs holds a whole root: then a machine without a disk is an ordinary
+/// one.
 const DISK_PATIENCE_INITRAMFS: Duration = Duration::from_secs(1);
 /// What an initramfs has that holds a whole root.
 const INITRAMFS_INIT: &str = "/usr/sbin/init";
@@ -99,7 +102,8 @@ fn run(report: &mut Report) -> Result<Infallible, Failure> {
     data::mount_over_root(&disk, &mut devices, report).map_err(in_phase(Phase::Data))?;
     report.ended(Phase::Data);
     overlay_run(report);
-    // Devices that came while the root was checked still get their modules: the new root has no coldplug of stage1's.
+    // Devices that came while the root was checked still get their modules: the new root has no
+    // coldplug of stage1's.
     devices.work_off(report);
     report.ended(Phase::Overlays);
     report.note(&format!("booting slot {slot}: {why}"));
@@ -135,12 +139,14 @@ fn begin(report: &mut Report) -> Result<Cmdline, Failure> {
     Ok(cmdline)
 }
 
-/// The kernel gives its first process the console only when the initramfs holds the node; now there is one in any case.
+/// The kernel gives its first process the console only when the initramfs holds the node; now there
+/// is one in any case.
 fn take_console() -> Result<(), kernel::Error> {
     kernel::console::open_terminal("/dev/console").and_then(kernel::console::use_as_standard)
 }
 
-/// A kernel that panics without `panic=` stands still for ever, and nobody is there to press a button.
+/// A kernel that panics without `panic=` stands still for ever, and nobody is there to press a
+/// button.
 fn reboot_on_kernel_panic(report: &mut Report) {
     const FILE: &str = "/proc/sys/kernel/panic";
     if fs::read_to_string(FILE).is_ok_and(|text| text.trim() == "0")

@@ -1,8 +1,10 @@
-//! Loads kernel modules from the initramfs: those a step asks for by name, and those a device asks for by its alias.
+//! Loads kernel modules from the initramfs: those a step asks for by name, and those a device asks
+//! for by its alias.
 //!
-//! The order comes from `mounts::modules`; a module that cannot be loaded is reported and never fatal by itself, because
-//! what it was for fails next and says so better. Parameters given on the kernel command line are passed on at load, as
-//! kmod does it: the kernel itself applies them only to what is built in.
+//! The order comes from `mounts::modules`; a module that cannot be loaded is reported and never
+//! fatal by itself, because what it was for fails next and says so better. Parameters given on the
+//! kernel command line are passed on at load, as kmod does it: the kernel itself applies them only
+//! to what is built in.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -27,8 +29,8 @@ pub(crate) struct Modules {
 }
 
 impl Modules {
-    /// Reads the index below `/lib/modules` of the running kernel. A kernel without modules has none, and then nothing
-    /// is ever loaded.
+    /// Reads the index below `/lib/modules` of the running kernel. A kernel without modules has
+    /// none, and then nothing is ever loaded.
     pub(crate) fn open(cmdline: &Cmdline, report: &mut Report) -> Self {
         let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let directory = Path::new("/lib/modules").join(release.trim());
@@ -64,19 +66,21 @@ impl Modules {
             aliases_seen: BTreeSet::new(),
         };
         if !has_aliases {
-            // Without aliases nobody can tell which driver a device needs. Whoever packed the initramfs so, packed
-            // what the machine needs.
+            // Without aliases nobody can tell which driver a device needs. Whoever packed the
+            // initramfs so, packed what the machine needs.
             let all: Vec<String> = paths(&dep).map(module_name).collect();
             modules.load(&all.iter().map(String::as_str).collect::<Vec<_>>(), report);
         }
         modules
     }
 
-    /// Loads modules by name, with what they depend on. Built-in and already loaded ones are nothing to do.
+    /// Loads modules by name, with what they depend on. Built-in and already loaded ones are
+    /// nothing to do.
     pub(crate) fn load(&mut self, names: &[&str], report: &mut Report) {
         let order = self.index.load_order(names);
         if !order.missing.is_empty() {
-            // The kernel may have it built in without listing it, as a kernel without modules.builtin does.
+            // The kernel may have it built in without listing it, as a kernel without
+            // modules.builtin does.
             report.step(&format!(
                 "modules: not in the initramfs: {}",
                 order.missing.join(", ")

@@ -9,7 +9,8 @@ use mounts::plan::{Flags, MountStep, Step};
 
 use super::report::Report;
 
-/// Performs the steps in their order and stops at the first that fails and is required; others are reported as lacking.
+/// Performs the steps in their order and stops at the first that fails and is required; others are
+/// reported as lacking.
 pub(crate) fn perform(steps: &[Step], report: &mut Report) -> Result<(), String> {
     for step in steps {
         match step {
@@ -30,8 +31,8 @@ pub(crate) fn perform(steps: &[Step], report: &mut Report) -> Result<(), String>
     Ok(())
 }
 
-/// Makes the directory and its parents where they are missing. One that is there keeps its mode: on the data partition
-/// an administrator may have changed it.
+/// Makes the directory and its parents where they are missing. One that is there keeps its mode: on
+/// the data partition an administrator may have changed it.
 fn directory(path: &str, mode: u32) -> Result<(), String> {
     if Path::new(path).is_dir() {
         return Ok(());
@@ -40,7 +41,8 @@ fn directory(path: &str, mode: u32) -> Result<(), String> {
         .recursive(true)
         .mode(0o755)
         .create(path);
-    // The mode of mkdir(2) is cut by the umask, and knows no sticky bit for the last directory alone.
+    // The mode of mkdir(2) is cut by the umask, and knows no sticky bit for the last directory
+    // alone.
     make.and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(mode)))
         .map_err(|error| format!("make directory {path}: {error}"))
 }

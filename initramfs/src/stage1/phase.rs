@@ -1,7 +1,7 @@
 //! The phases of stage1, in their order, and when each of them ended.
 //!
-//! Names only: what a phase does is in the module that carries its name. The names are an interface:
-//! `sharkctl boot` prints them and shark-stage1(8) lists them.
+//! Names only: what a phase does is in the module that carries its name. The names are an
+//! interface: `sharkctl boot` prints them and shark-stage1(8) lists them.
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
 //! Reads the boot record from the state partition.
 //!
-//! Only the reading: which record counts and which slot follows from it is decided by `mounts::slot`. Nothing is written
-//! here.
+//! Only the reading: which record counts and which slot follows from it is decided by
+//! `mounts::slot`. Nothing is written here.
 
 use std::fs::File;
 use std::io;
@@ -10,7 +10,8 @@ use std::os::unix::fs::FileExt;
 use mounts::slot::decide;
 use mounts::slot::region::{self, REGION_OFFSETS, REGION_SIZE, RecordState, Skip};
 
-/// Reads both regions of the state partition at `device`. A region that cannot be read is one that does not count.
+/// Reads both regions of the state partition at `device`. A region that cannot be read is one that
+/// does not count.
 pub(crate) fn read(device: &str) -> RecordState {
     let file = match File::open(device) {
         Ok(file) => file,

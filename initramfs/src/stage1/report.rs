@@ -9,7 +9,8 @@ use kernel::kmsg::{Kmsg, Level};
 
 use super::phase::Phase;
 
-/// The most lines of a kind kept for the hand-over: a machine with more to say than this has said enough.
+/// The most lines of a kind kept for the hand-over: a machine with more to say than this has said
+/// enough.
 const LIST_LIMIT: usize = 64;
 
 /// Where stage1 reports to, and what it keeps for init.
@@ -52,7 +53,8 @@ impl Report {
         }
     }
 
-    /// The machine lacks something and the boot goes on: logged, and told to init, which shows it in `sharkctl boot`.
+    /// The machine lacks something and the boot goes on: logged, and told to init, which shows it
+    /// in `sharkctl boot`.
     pub(crate) fn lack(&mut self, text: String) {
         log(Level::Warning, &text);
         if self.missing.len() < LIST_LIMIT {
@@ -93,7 +95,8 @@ impl Report {
     }
 }
 
-/// One line on the console. Also used where there is no `Report` any more: rescue and the panic hook.
+/// One line on the console. Also used where there is no `Report` any more: rescue and the panic
+/// hook.
 pub(crate) fn print_console(text: &str) {
     let mut out = std::io::stderr().lock();
     // Nobody is left to tell when the console does not take it.
@@ -105,8 +108,8 @@ pub(crate) fn log_error(text: &str) {
     log(Level::Error, text);
 }
 
-/// The file is opened anew for each record because the kernel limits the rate of one open file to ten
-/// records in five seconds, and a boot with `shark.debug` has more.
+/// The file is opened anew for each record because the kernel limits the rate of one open file to
+/// ten records in five seconds, and a boot with `shark.debug` has more.
 fn log(level: Level, text: &str) {
     Kmsg::open("shark").log(level, text);
 }

@@ -1,7 +1,8 @@
-//! The rescue console: says why the boot ended, offers a shell, and restarts the machine when the shell is left.
+//! The rescue console: says why the boot ended, offers a shell, and restarts the machine when the
+//! shell is left.
 //!
-//! Nothing here returns and nothing here may fail: it is what is left when everything else did. Tests and people find
-//! the reason in the one line `shark: rescue: WHY`.
+//! Nothing here returns and nothing here may fail: it is what is left when everything else did.
+//! Tests and people find the reason in the one line `shark: rescue: WHY`.
 
 use std::ffi::CString;
 use std::path::Path;
@@ -12,7 +13,8 @@ use kernel::spawn::{Plan, Spawner, Stdio, Wiring};
 
 use super::report::{log_error, print_console};
 
-/// Shells, the first that is there wins: the initramfs has the first, a root that was already entered the others.
+/// Shells, the first that is there wins: the initramfs has the first, a root that was already
+/// entered the others.
 const SHELLS: [(&str, &[&str]); 3] = [
     ("/bin/busybox", &["busybox", "sh"]),
     ("/bin/sh", &["sh"]),
@@ -61,7 +63,8 @@ fn one_line(text: &str) -> String {
         .join("; ")
 }
 
-/// A shell on the console in a session of its own, so that job control and Ctrl-C work. Waits until it ends.
+/// A shell on the console in a session of its own, so that job control and Ctrl-C work. Waits until
+/// it ends.
 fn shell() {
     let Some((program, arguments)) = SHELLS
         .iter()
@@ -111,8 +114,8 @@ fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
     kernel::reap::wait(child.pid).map(|_| ()).map_err(text)
 }
 
-/// The terminal behind /dev/console: the last one that the kernel lists, and its name rather than /dev/console, which
-/// the kernel gives to nobody as a controlling terminal.
+/// The terminal behind /dev/console: the last one that the kernel lists, and its name rather than
+/// /dev/console, which the kernel gives to nobody as a controlling terminal.
 fn terminal() -> CString {
     let active = std::fs::read_to_string("/sys/class/tty/console/active").unwrap_or_default();
     active

@@ -1,9 +1,11 @@
-//! One slot, from its signature to its mounted root: everything that must hold before the slot is booted.
+//! One slot, from its signature to its mounted root: everything that must hold before the slot is
+//! booted.
 //!
-//! In order: the partitions are there, the manifest is signed by a key of ours, it is for this machine and fits the
-//! partitions, the hash partition belongs to it, dm-verity opens it, its blocks verify (`integrity` says which), it can
-//! be mounted, and it has an init. The first thing that does not hold is the reason kept for the slot. Which slot is
-//! tried, and what follows from a failure, is not here.
+//! In order: the partitions are there, the manifest is signed by a key of ours, it is for this
+//! machine and fits the partitions, the hash partition belongs to it, dm-verity opens it, its
+//! blocks verify (`integrity` says which), it can be mounted, and it has an init. The first thing
+//! that does not hold is the reason kept for the slot. Which slot is tried, and what follows from a
+//! failure, is not here.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -120,7 +122,8 @@ impl fmt::Display for Refused {
     }
 }
 
-/// The keys of the initramfs. A file that is no key is reported and passed over: the others still count.
+/// The keys of the initramfs. A file that is no key is reported and passed over: the others still
+/// count.
 pub(crate) fn keys(report: &mut Report) -> Vec<PublicKey> {
     let mut names: Vec<_> = match fs::read_dir(KEYS) {
         Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
@@ -142,7 +145,8 @@ pub(crate) fn keys(report: &mut Report) -> Vec<PublicKey> {
     keys
 }
 
-/// Opens, checks and mounts the root of `slot`. After a refusal nothing of it is left mounted or open.
+/// Opens, checks and mounts the root of `slot`. After a refusal nothing of it is left mounted or
+/// open.
 pub(crate) fn open(
     slot: Slot,
     disk: &OurDisk,
@@ -162,8 +166,9 @@ pub(crate) fn open(
     );
 
     let dm_name = dps::root_name(slot).to_owned();
-    // While the root is checked a bad block must be an error here, where the other slot is still to be had, and not a
-    // panic or a restart into the same slot. What was asked for is put in place before the root is used.
+    // While the root is checked a bad block must be an error here, where the other slot is still to
+    // be had, and not a panic or a restart into the same slot. What was asked for is put in place
+    // before the root is used.
     let table = verity::target(&data.device, &hash.device, &manifest, OnCorruption::Eio);
     let control = Control::open().map_err(Refused::DeviceMapper)?;
     let dm_node = create(&control, &dm_name, &table).map_err(Refused::DeviceMapper)?;
@@ -214,7 +219,8 @@ fn signed_manifest(part: &Part, keys: &[PublicKey]) -> Result<Manifest, Refused>
     }
 }
 
-/// The image and its hashes fit their partitions, and the hash partition is the one that belongs to the image.
+/// The image and its hashes fit their partitions, and the hash partition is the one that belongs to
+/// the image.
 fn fits(manifest: &Manifest, data: &Part, hash: &Part) -> Result<(), Refused> {
     for (part, needed) in [(data, manifest.image_size), (hash, manifest.hash_size)] {
         if part.bytes < needed {
@@ -232,8 +238,8 @@ fn fits(manifest: &Manifest, data: &Part, hash: &Part) -> Result<(), Refused> {
     })
 }
 
-/// The partitions' UUIDs repeat the root hash. A difference harms nothing, because the hash itself is checked, but it
-/// misleads every other tool that looks at the disk.
+/// The partitions' UUIDs repeat the root hash. A difference harms nothing, because the hash itself
+/// is checked, but it misleads every other tool that looks at the disk.
 fn note_uuids(slot: Slot, manifest: &Manifest, data: &Part, hash: &Part, report: &mut Report) {
     let hash_value = &manifest.root_hash;
     for (part, expected) in [

@@ -1,8 +1,9 @@
 //! Copies `/run-overlay` of the initramfs below the new `/run`.
 //!
-//! That directory is how whoever makes the initramfs (an installer, a test) brings service files to one boot without
-//! touching the sealed root. Directories and plain files only, their permission bits kept, and bounded: `/run` is
-//! memory, and an initramfs that grew by mistake must not fill it. Links and devices are not copied but reported.
+//! That directory is how whoever makes the initramfs (an installer, a test) brings service files to
+//! one boot without touching the sealed root. Directories and plain files only, their permission
+//! bits kept, and bounded: `/run` is memory, and an initramfs that grew by mistake must not fill
+//! it. Links and devices are not copied but reported.
 
 use std::fs;
 use std::io;

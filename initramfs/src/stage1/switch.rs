@@ -1,6 +1,8 @@
-//! The last step: the mounts are moved to the new root, the initramfs is freed, and init is executed.
+//! The last step: the mounts are moved to the new root, the initramfs is freed, and init is
+//! executed.
 //!
-//! After this there is no way back, so everything that can be checked is checked before the first file is deleted.
+//! After this there is no way back, so everything that can be checked is checked before the first
+//! file is deleted.
 
 use std::convert::Infallible;
 use std::fs;
@@ -17,7 +19,8 @@ use super::report::Report;
 /// What stage1 executes, in the new root.
 pub(crate) const INIT: &str = "/sbin/init";
 
-/// Leaves the initramfs for `/sysroot` and executes init there. Returns only with the reason why it could not.
+/// Leaves the initramfs for `/sysroot` and executes init there. Returns only with the reason why it
+/// could not.
 pub(crate) fn switch_root(report: &mut Report) -> Result<Infallible, String> {
     executable(Path::new(&format!("{SYSROOT}{INIT}")))?;
     mounting::perform(&plan::move_below(SYSROOT), report)?;

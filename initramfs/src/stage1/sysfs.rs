@@ -1,7 +1,7 @@
 //! Disks and partitions as `/sys` shows them.
 //!
-//! Reading only, and below a given directory, so that tests can bring their own. What is a disk of ours is decided in
-//! `disk`, not here.
+//! Reading only, and below a given directory, so that tests can bring their own. What is a disk of
+//! ours is decided in `disk`, not here.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,8 +28,9 @@ pub(crate) struct KernelPartition {
     pub(crate) sectors: u64,
 }
 
-/// All disks below `sys` (`/sys`) that may carry a system, by name. Memory disks, loops, device-mapper, optical and
-/// floppy drives are not among them: asking a floppy drive takes seconds, and none of them carries our partitions.
+/// All disks below `sys` (`/sys`) that may carry a system, by name. Memory disks, loops,
+/// device-mapper, optical and floppy drives are not among them: asking a floppy drive takes
+/// seconds, and none of them carries our partitions.
 pub(crate) fn disks(sys: &Path) -> Vec<Disk> {
     let mut disks: Vec<Disk> = names(&sys.join("block"))
         .into_iter()
