@@ -132,9 +132,10 @@ pub(super) fn overlay() -> PathBuf {
 
 /// Assembles the root in `root`, an empty directory.
 pub(super) fn assemble(parts: &Parts<'_>, root: &Path) -> Result<()> {
+    set_mode(root, 0o755)?;
     for (path, target) in LINKS.iter().filter(|(path, _)| !path.contains('/')) {
         if target.starts_with("usr/") {
-            paths::make_dir(&root.join(target))?;
+            new_dir(&root.join(target))?;
         }
         link(target, &root.join(path))?;
     }
@@ -143,7 +144,7 @@ pub(super) fn assemble(parts: &Parts<'_>, root: &Path) -> Result<()> {
     }
     keep_only_licences(&root.join("usr/share/doc"))?;
     for (path, mode) in DIRECTORIES {
-        paths::make_dir(&root.join(path))?;
+        new_dir(&root.join(path))?;
         set_mode(&root.join(path), *mode)?;
     }
     install(&parts.programs.init, &root.join("usr/sbin/init"))?;
@@ -206,7 +207,7 @@ fn keep_only_licences(doc: &Path) -> Result<()> {
 /// Copies the tree `from` over `to`. Of the modes only "may be executed" counts, so that the umask
 /// of whoever made the tree does not show.
 pub(super) fn lay_over(from: &Path, to: &Path) -> Result<()> {
-    paths::make_dir(to)?;
+    new_dir(to)?;
     for path in cache::sorted_entries(from)? {
         let name = path.file_name().unwrap_or_default();
         let target = to.join(name);
@@ -225,6 +226,19 @@ pub(super) fn lay_over(from: &Path, to: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Makes a directory, and those above it, with a mode that the umask has no part in. One that is
+/// there keeps its mode.
+fn new_dir(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        new_dir(parent)?;
+    }
+    paths::make_dir(path)?;
+    set_mode(path, 0o755)
 }
 
 fn install(from: &Path, to: &Path) -> Result<()> {
@@ -318,6 +332,8 @@ mod tests {
         fs::write(from.join("script"), "").unwrap();
         set_mode(&from.join("etc/name"), 0o600).unwrap();
         set_mode(&from.join("script"), 0o700).unwrap();
+        paths::make_dir(&from.join("private/inner")).unwrap();
+        set_mode(&from.join("private"), 0o700).unwrap();
         link("elsewhere", &from.join("link")).unwrap();
         lay_over(&from, &to).unwrap();
         lay_over(&from, &to).unwrap();
@@ -325,6 +341,7 @@ mod tests {
         assert_eq!(fs::read_to_string(to.join("target")).unwrap(), "untouched");
         assert_eq!(fs::read_to_string(to.join("etc/name")).unwrap(), "new");
         assert_eq!((mode("etc/name"), mode("script")), (0o644, 0o755));
+        assert_eq!((mode("private"), mode("private/inner")), (0o755, 0o755));
         assert_eq!(
             fs::read_link(to.join("link")).unwrap(),
             Path::new("elsewhere")
