@@ -3,12 +3,16 @@
 #![forbid(unsafe_code)]
 
 mod arch;
+mod bench;
 mod build;
 mod cache;
 mod command;
+mod fuzz;
 mod image;
 mod paths;
+mod qemu;
 mod setup;
+mod test;
 
 use std::process::ExitCode;
 
@@ -31,29 +35,47 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Build stage1, init and sharkctl as static programs, and check that they are static.
+    /// Build stage1, init and sharkctl as static programs, and check that they are static
     Build(build::BuildArgs),
-    /// Write a bootable disk image with a kernel and an initramfs beside it.
+    /// Write a bootable disk image with a kernel and an initramfs beside it
     Image(image::ImageArgs),
-    /// Install the host's tools that the other commands need.
+    /// Boot the image in QEMU and give a console, or run one command in it
+    Qemu(Box<qemu::QemuArgs>),
+    /// Run every test: formatting, lints, unit and namespace tests, boots in QEMU
+    Test(test::TestArgs),
+    /// Boot the image and print PID 1's figures: sizes, memory, time to ready
+    Bench(Box<bench::BenchArgs>),
+    /// Run the fuzz targets, each for some time
+    Fuzz(fuzz::FuzzArgs),
+    /// Install the host's tools that the other commands need
     Setup(setup::SetupArgs),
 }
 
 fn main() -> ExitCode {
-    match run(Cli::parse().task) {
+    let task = Cli::parse().task;
+    let failure = match task {
+        // Its other statuses are the guest's.
+        Task::Qemu(_) => ExitCode::from(qemu::EXIT_ERROR),
+        _ => ExitCode::FAILURE,
+    };
+    match run(task) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            failure
         }
     }
 }
 
 fn run(task: Task) -> Result<ExitCode> {
+    let done = ExitCode::SUCCESS;
     match task {
-        Task::Build(args) => build::run(&args)?,
-        Task::Image(args) => image::run(&args)?,
-        Task::Setup(args) => setup::run(&args)?,
+        Task::Build(args) => build::run(&args).map(|()| done),
+        Task::Image(args) => image::run(&args).map(|()| done),
+        Task::Setup(args) => setup::run(&args).map(|()| done),
+        Task::Qemu(args) => qemu::run(&args),
+        Task::Test(args) => test::run(&args),
+        Task::Bench(args) => bench::run(&args),
+        Task::Fuzz(args) => fuzz::run(&args),
     }
-    Ok(ExitCode::SUCCESS)
 }

@@ -20,6 +20,8 @@ pub(crate) enum Need {
     Image,
     /// A virtual machine of that architecture.
     Qemu(Arch),
+    /// The tests: other people's tools that look at what we made.
+    Test,
 }
 
 /// A tool: this path, or a program of this name in PATH, shows that its package is installed.
@@ -67,6 +69,14 @@ impl Need {
                 tool("mkfs.ext4", "e2fsprogs"),
                 tool("zstd", "zstd"),
                 tool("depmod", "kmod"),
+            ],
+            Self::Test => vec![
+                tool("e2fsck", "e2fsprogs"),
+                tool("git", "git"),
+                tool("man", "man-db"),
+                tool("python3", "python3"),
+                tool("sfdisk", "fdisk"),
+                tool("unshare", "util-linux"),
             ],
             Self::Qemu(Arch::X86_64) => vec![tool("qemu-system-x86_64", "qemu-system-x86")],
             Self::Qemu(Arch::Aarch64) => vec![tool("qemu-system-aarch64", "qemu-system-arm")],
@@ -192,6 +202,7 @@ mod tests {
             Need::DistributionRust,
             Need::CrossRust,
             Need::Image,
+            Need::Test,
             Need::Qemu(Arch::X86_64),
             Need::Qemu(Arch::Aarch64),
         ] {

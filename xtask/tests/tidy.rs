@@ -18,7 +18,10 @@ fn files() -> Vec<String> {
         .expect("git lists the files of the checkout");
     assert!(output.status.success(), "git ls-files failed");
     let text = String::from_utf8(output.stdout).expect("file names are UTF-8");
-    text.lines().filter(|f| root().join(f).is_file()).map(str::to_owned).collect()
+    text.lines()
+        .filter(|f| root().join(f).is_file())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Rust files and their text, without those of this file.
@@ -59,7 +62,10 @@ fn every_module_says_first_what_it_is_responsible_for() {
         .filter(|(_, text)| !text.starts_with("//! ") && !text.starts_with("#![no_main]\n//! "))
         .map(|(file, _)| file)
         .collect();
-    none("the first line of a module is `//!` and its responsibility", &silent);
+    none(
+        "the first line of a module is `//!` and its responsibility",
+        &silent,
+    );
 }
 
 #[test]
@@ -78,34 +84,71 @@ fn unsafe_lives_in_the_kernel_room_alone() {
         if file.starts_with("kernel/") {
             continue;
         }
-        none("`unsafe` outside kernel/", &hits(&file, &text, &["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern"]));
+        none(
+            "`unsafe` outside kernel/",
+            &hits(
+                &file,
+                &text,
+                &["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern"],
+            ),
+        );
     }
 }
 
 #[test]
 fn the_core_does_no_io_and_has_no_clock() {
-    let banned = ["std::fs", "std::process", "std::thread", "std::net", "std::env", "Instant::now", "SystemTime", "HashMap", "HashSet"];
+    let banned = [
+        "std::fs",
+        "std::process",
+        "std::thread",
+        "std::net",
+        "std::env",
+        "Instant::now",
+        "SystemTime",
+        "HashMap",
+        "HashSet",
+    ];
     for (file, text) in sources() {
         if file.starts_with("services/src/") || file.starts_with("mounts/src/") {
-            none("I/O, a clock or an unstable order in the pure core", &hits(&file, without_tests(&text), &banned));
+            none(
+                "I/O, a clock or an unstable order in the pure core",
+                &hits(&file, without_tests(&text), &banned),
+            );
         }
     }
 }
 
 #[test]
 fn pid_1_has_one_reaper_no_threads_and_no_foreign_children() {
-    let banned = ["std::process::Command", "std::thread", "thread::spawn", "process::Command"];
+    let banned = [
+        "std::process::Command",
+        "std::thread",
+        "thread::spawn",
+        "process::Command",
+    ];
     for (file, text) in sources() {
-        let pid_1 = file.starts_with("init/src/pid1/") || file.starts_with("initramfs/src/stage1/") || file.starts_with("kernel/src/");
+        let pid_1 = file.starts_with("init/src/pid1/")
+            || file.starts_with("initramfs/src/stage1/")
+            || file.starts_with("kernel/src/");
         if pid_1 {
-            none("std::process or threads in PID 1", &hits(&file, without_tests(&text), &banned));
+            none(
+                "std::process or threads in PID 1",
+                &hits(&file, without_tests(&text), &banned),
+            );
         }
     }
 }
 
 #[test]
 fn nothing_is_half_done() {
-    let words = ["todo!", "unimplemented!", "FIXME", "XXX", "#[ignore", "dbg!("];
+    let words = [
+        "todo!",
+        "unimplemented!",
+        "FIXME",
+        "XXX",
+        "#[ignore",
+        "dbg!(",
+    ];
     for (file, text) in sources() {
         let places: Vec<String> = text
             .lines()
@@ -123,23 +166,37 @@ fn no_module_is_a_drawer() {
     let places: Vec<String> = sources()
         .into_iter()
         .map(|(file, _)| file)
-        .filter(|file| Path::new(file).file_stem().is_some_and(|stem| drawers.iter().any(|d| stem == *d)))
+        .filter(|file| {
+            Path::new(file)
+                .file_stem()
+                .is_some_and(|stem| drawers.iter().any(|d| stem == *d))
+        })
         .collect();
     none("a module is named for what it is responsible for", &places);
 }
 
 #[test]
 fn the_architecture_names_every_module() {
-    let map = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md is readable");
+    let map =
+        fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md is readable");
     let missing: Vec<String> = sources()
         .into_iter()
         .map(|(file, _)| file)
         .filter(|file| file.contains("/src/"))
         .filter(|file| {
             let path = Path::new(file);
-            let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let stem = path
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             let name = match stem.as_str() {
-                "mod" | "main" | "lib" => path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned(),
+                "mod" | "main" | "lib" => path
+                    .parent()
+                    .and_then(Path::file_name)
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned(),
                 other => other.to_owned(),
             };
             name != "tests" && name != "src" && !map.contains(&name)
@@ -151,8 +208,27 @@ fn the_architecture_names_every_module() {
 #[test]
 fn the_top_level_stays_small() {
     let allowed = [
-        ".cargo", ".ci", ".github", ".gitignore", "ARCHITECTURE.md", "Cargo.lock", "Cargo.toml", "GLOSSARY.md", "LICENSE",
-        "README.md", "clippy.toml", "docs", "examples", "init", "initramfs", "kernel", "man", "mounts", "services", "tests-qemu", "xtask",
+        ".cargo",
+        ".ci",
+        ".github",
+        ".gitignore",
+        "ARCHITECTURE.md",
+        "Cargo.lock",
+        "Cargo.toml",
+        "GLOSSARY.md",
+        "LICENSE",
+        "README.md",
+        "clippy.toml",
+        "docs",
+        "examples",
+        "init",
+        "initramfs",
+        "kernel",
+        "man",
+        "mounts",
+        "services",
+        "tests-qemu",
+        "xtask",
     ];
     let strange: Vec<String> = files()
         .into_iter()
@@ -167,7 +243,9 @@ fn no_private_key_is_in_the_tree() {
     for file in files() {
         let bytes = fs::read(root().join(&file)).unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
-        let begins = text.lines().any(|line| line.starts_with("-----BEGIN") && line.contains("PRIVATE KEY"));
+        let begins = text
+            .lines()
+            .any(|line| line.starts_with("-----BEGIN") && line.contains("PRIVATE KEY"));
         assert!(!begins, "{file} holds a private key");
     }
 }
@@ -186,6 +264,9 @@ fn every_man_page_formats_without_a_warning() {
             .output()
             .expect("man runs");
         let warnings = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success() && warnings.is_empty(), "{file}: {warnings}");
+        assert!(
+            output.status.success() && warnings.is_empty(),
+            "{file}: {warnings}"
+        );
     }
 }

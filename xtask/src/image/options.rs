@@ -79,7 +79,7 @@ impl Default for ImageOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::{Args as _, FromArgMatches as _};
+    use clap::FromArgMatches as _;
 
     #[test]
     fn the_default_is_the_command_line_without_options() {

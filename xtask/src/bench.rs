@@ -1,0 +1,281 @@
+//! `cargo xtask bench`: boots the image and prints PID 1's figures. Not here: a verdict.
+
+use std::fs;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use machine::machine::Boot;
+use machine::overlay::Overlay;
+use machine::{Accel, Disk, Machine, Spec};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::image::{self, ImageOptions};
+use crate::{build, command, setup};
+
+/// How long the boot and each question may take.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Boot the image and print PID 1's figures: sizes, memory, time to ready.
+#[derive(Args)]
+pub(crate) struct BenchArgs {
+    #[command(flatten)]
+    image: ImageOptions,
+
+    /// How many boots; the median of each time is told
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=99))]
+    boots: u32,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is told.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Figures {
+    /// Bytes of each program.
+    programs: Vec<(String, u64)>,
+    /// KVM or TCG: times of different accelerators cannot be compared.
+    accelerator: String,
+    /// Services that were up.
+    services: usize,
+    /// Memory of PID 1, KiB.
+    memory: Memory,
+    /// Name of each phase and when it was reached, microseconds after stage1's first instruction.
+    phases: Vec<(String, u64)>,
+}
+
+/// Memory of PID 1, KiB, as /proc/1/smaps_rollup tells it (proc(5)).
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Memory {
+    rss: u64,
+    pss: u64,
+    anonymous: u64,
+}
+
+/// One boot.
+struct Sample {
+    memory: Memory,
+    phases: Vec<(String, u64)>,
+    services: usize,
+}
+
+/// Boots and prints.
+pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
+    setup::need(&[setup::Need::Qemu(args.image.arch)])?;
+    let image = image::make(&args.image)?;
+    let (accel, why) = Accel::probe(image.arch);
+    let spec = Spec {
+        arch: image.arch,
+        accel,
+        kernel: image.kernel.clone(),
+        initrd: image.initrd.clone(),
+        append: "quiet".into(),
+        disk: Disk::Fresh(image.disk.clone()),
+        memory: 512,
+        smp: 1,
+        no_reboot: true,
+        forwards: Vec::new(),
+    };
+    let mut samples = Vec::new();
+    for number in 1..=args.boots {
+        command::step(&format!("boot {number} of {}", args.boots));
+        samples.push(boot(&spec)?);
+    }
+    let figures = Figures {
+        programs: programs(&build::programs(args.image.arch)?)?,
+        accelerator: format!("{accel:?} ({why})"),
+        services: samples.first().map_or(0, |s| s.services),
+        memory: median_memory(&samples),
+        phases: median_phases(&samples),
+    };
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&figures)?);
+    } else {
+        print!("{}", table(&figures));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn boot(spec: &Spec) -> Result<Sample> {
+    let mut machine = Machine::quiet(spec, Overlay::default())?;
+    match machine.boot(0, Instant::now() + PATIENCE) {
+        Boot::Good => {}
+        other => bail!(
+            "the boot was not good: {other:?}\n{}",
+            machine.console.tail(25)
+        ),
+    }
+    let memory = parse_memory(&machine.shell("cat /proc/1/smaps_rollup", PATIENCE)?.text())?;
+    let boot: Value =
+        serde_json::from_str(&machine.shell("sharkctl boot --json", PATIENCE)?.text())?;
+    let list: Value =
+        serde_json::from_str(&machine.shell("sharkctl list --json", PATIENCE)?.text())?;
+    machine.power_off(PATIENCE)?;
+    Ok(Sample {
+        memory,
+        phases: parse_phases(&boot)?,
+        services: count_up(&list),
+    })
+}
+
+fn count_up(list: &Value) -> usize {
+    let services = list
+        .get("services")
+        .and_then(Value::as_array)
+        .map_or(&[][..], Vec::as_slice);
+    services
+        .iter()
+        .filter(|s| s.get("state").and_then(Value::as_str) == Some("up"))
+        .count()
+}
+
+/// Phases in order, counted from the first, which is stage1's first instruction.
+fn parse_phases(boot: &Value) -> Result<Vec<(String, u64)>> {
+    let timings = boot
+        .get("timings")
+        .and_then(Value::as_array)
+        .context("`sharkctl boot --json` tells no timings")?;
+    let phases: Vec<(String, u64)> = timings
+        .iter()
+        .filter_map(|t| Some((t.get("name")?.as_str()?.to_owned(), t.get("us")?.as_u64()?)))
+        .collect();
+    let first = phases
+        .first()
+        .context("`sharkctl boot --json` tells no timings")?
+        .1;
+    Ok(phases
+        .into_iter()
+        .map(|(name, us)| (name, us.saturating_sub(first)))
+        .collect())
+}
+
+fn parse_memory(rollup: &str) -> Result<Memory> {
+    let field = |name: &str| {
+        let line = rollup
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse().ok())
+            .with_context(|| format!("smaps_rollup of PID 1 has no {name}"))
+    };
+    Ok(Memory {
+        rss: field("Rss")?,
+        pss: field("Pss")?,
+        anonymous: field("Anonymous")?,
+    })
+}
+
+fn programs(built: &build::Programs) -> Result<Vec<(String, u64)>> {
+    [
+        ("stage1", &built.stage1),
+        ("init", &built.init),
+        ("sharkctl", &built.sharkctl),
+    ]
+    .into_iter()
+    .map(|(name, path)| {
+        let size = fs::metadata(path)
+            .with_context(|| format!("cannot read {}", path.display()))?
+            .len();
+        Ok((name.to_owned(), size))
+    })
+    .collect()
+}
+
+fn median(mut values: Vec<u64>) -> u64 {
+    values.sort_unstable();
+    values.get(values.len() / 2).copied().unwrap_or(0)
+}
+
+fn median_memory(samples: &[Sample]) -> Memory {
+    let of = |field: fn(&Memory) -> u64| median(samples.iter().map(|s| field(&s.memory)).collect());
+    Memory {
+        rss: of(|m| m.rss),
+        pss: of(|m| m.pss),
+        anonymous: of(|m| m.anonymous),
+    }
+}
+
+fn median_phases(samples: &[Sample]) -> Vec<(String, u64)> {
+    let names = samples.first().map_or(&[][..], |s| s.phases.as_slice());
+    names
+        .iter()
+        .map(|(name, _)| {
+            let times = samples
+                .iter()
+                .filter_map(|s| s.phases.iter().find(|(n, _)| n == name))
+                .map(|(_, us)| *us);
+            (name.clone(), median(times.collect()))
+        })
+        .collect()
+}
+
+fn table(figures: &Figures) -> String {
+    let mut text = String::from("| figure | value |\n|---|---|\n");
+    let total: u64 = figures.programs.iter().map(|(_, size)| size).sum();
+    for (name, size) in &figures.programs {
+        text.push_str(&format!("| {name} | {} KiB |\n", size.div_ceil(1024)));
+    }
+    text.push_str(&format!(
+        "| all programs | {} KiB |\n",
+        total.div_ceil(1024)
+    ));
+    let Memory {
+        rss,
+        pss,
+        anonymous,
+    } = figures.memory;
+    let services = figures.services;
+    text.push_str(&format!(
+        "| PID 1 with {services} services: RSS | {rss} KiB |\n"
+    ));
+    text.push_str(&format!(
+        "| PID 1 with {services} services: PSS | {pss} KiB |\n"
+    ));
+    text.push_str(&format!(
+        "| PID 1 with {services} services: anonymous | {anonymous} KiB |\n"
+    ));
+    for (name, us) in &figures.phases {
+        let ms = Duration::from_micros(*us).as_secs_f64() * 1000.0;
+        text.push_str(&format!(
+            "| stage1's first instruction to {name} | {ms:.1} ms |\n"
+        ));
+    }
+    text.push_str(&format!("| accelerator | {} |\n", figures.accelerator));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_of_a_rollup() {
+        let text = "0000-7fff ---p [rollup]\nRss:                 640 kB\nPss:                 512 kB\nPss_Anon: 1 kB\nAnonymous:            96 kB\n";
+        let memory = parse_memory(text).unwrap();
+        assert_eq!((memory.rss, memory.pss, memory.anonymous), (640, 512, 96));
+        assert!(
+            parse_memory("Rss: 1 kB")
+                .unwrap_err()
+                .to_string()
+                .contains("no Pss")
+        );
+    }
+
+    #[test]
+    fn phases_count_from_the_first() {
+        let boot = serde_json::json!({"timings": [{"name": "stage1", "us": 5}, {"name": "ready", "us": 25}]});
+        assert_eq!(
+            parse_phases(&boot).unwrap(),
+            [("stage1".to_owned(), 0), ("ready".to_owned(), 20)]
+        );
+    }
+
+    #[test]
+    fn the_median_of_an_even_count_is_one_of_them() {
+        assert_eq!(median(vec![9, 1, 5, 3]), 5);
+    }
+}

@@ -1,0 +1,103 @@
+//! `cargo xtask test`: every test, in the order in which a mistake is cheapest to find. CI runs this
+//! same command. Not here: the tests.
+
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use crate::image::{self, ImageOptions};
+use crate::{command, paths, setup};
+
+/// Service files that the boots of `tests-qemu` put to the test.
+const TEST_SERVICES: &str = "tests-qemu/services";
+
+/// Run every test: formatting, lints, unit and namespace tests, then boots in QEMU.
+#[derive(Args)]
+pub(crate) struct TestArgs {
+    /// Leave out the boots in QEMU
+    #[arg(long)]
+    no_qemu: bool,
+
+    /// Only the boots in QEMU
+    #[arg(long, conflicts_with = "no_qemu")]
+    only_qemu: bool,
+
+    /// Only tests whose name contains this
+    #[arg(value_name = "NAME")]
+    filter: Option<String>,
+}
+
+/// Runs them; the first step that fails ends the run.
+pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
+    let start = Instant::now();
+    setup::need(&[setup::Need::Test])?;
+    if !args.only_qemu {
+        if args.filter.is_none() {
+            step("formatting", cargo(&["fmt", "--all", "--check"]))?;
+            step(
+                "lints",
+                cargo(&[
+                    "clippy",
+                    "--workspace",
+                    "--all-targets",
+                    "--locked",
+                    "--",
+                    "-D",
+                    "warnings",
+                ]),
+            )?;
+        }
+        let mut tests = cargo(&["test", "--workspace", "--exclude", "tests-qemu", "--locked"]);
+        tests.args(&args.filter);
+        step("unit and namespace tests", tests)?;
+        let mut machine = cargo(&["test", "--package", "tests-qemu", "--lib", "--locked"]);
+        machine.args(&args.filter);
+        step("tests of the test machine", machine)?;
+    }
+    if !args.no_qemu {
+        boots(args)?;
+    }
+    command::step(&format!(
+        "all tests passed in {} s",
+        start.elapsed().as_secs()
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The boots. Two run side by side: a guest mostly waits for one processor.
+fn boots(args: &TestArgs) -> Result<()> {
+    let options = ImageOptions {
+        services: vec![paths::workspace().join(TEST_SERVICES)],
+        ..ImageOptions::default()
+    };
+    setup::need(&[setup::Need::Qemu(options.arch)])?;
+    let folder = image::make_folder(&options)?;
+    let mut tests = cargo(&["test", "--package", "tests-qemu", "--test", "*", "--locked"]);
+    tests.args(&args.filter).args(["--", "--test-threads=2"]);
+    tests.env(machine::image::VARIABLE, folder);
+    step("boots in QEMU", tests)
+}
+
+fn cargo(args: &[&str]) -> Command {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = command::new(cargo);
+    command.args(args).current_dir(paths::workspace());
+    command
+}
+
+/// Runs one step with its output as it comes: the test runners' closing lines are the evidence.
+fn step(what: &str, mut run: Command) -> Result<()> {
+    command::step(what);
+    let start = Instant::now();
+    let status = run.status()?;
+    if !status.success() {
+        bail!("{what}: {} failed: {status}", command::line(&run));
+    }
+    command::step(&format!(
+        "{what}: passed in {} s",
+        start.elapsed().as_secs()
+    ));
+    Ok(())
+}
