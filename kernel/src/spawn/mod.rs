@@ -19,6 +19,11 @@
 //! filesystem holds PID 1 as long as it holds the child; a child stopped (SIGSTOP, a frozen cgroup)
 //! in that moment does as well. Callers thaw a cgroup before they spawn into it.
 //!
+//! The kernel lets the parent go when the child leaves the shared memory, which is just before it
+//! closes the CLOEXEC descriptors: an end of file that depends on them may come a moment later. An
+//! execve that fails after that point (no memory for the new image) ends in a killed child, not in
+//! an error here.
+//!
 //! While the child has the user's id and still the parent's memory, the memory must not be open to
 //! that user's debugger: the kernel clears the "dumpable" flag at the change of user, and it is set
 //! back once the child is gone.
