@@ -1,9 +1,10 @@
 //! What the loader child hands to PID 1, as bytes. Not here: the graph's own format
 //! (`services::graph`), nor who reads the memfd.
 //!
-//! Layout: magic (8 bytes), length of the meta block (u32, little-endian), the meta block (postcard),
+//! Layout: magic (8 bytes), length of the meta block (u32, little-endian), the meta block (JSON),
 //! then the graph to the end; no graph, no bytes. The graph comes last and unwrapped so that PID 1
-//! reads it in place instead of copying it once more.
+//! reads it in place instead of copying it once more. The meta block is small, and diagnostics are made
+//! to be JSON: they leave fields out.
 
 use serde::{Deserialize, Serialize};
 use services::diagnostic::Diagnostic;
@@ -32,8 +33,8 @@ pub struct Meta {
 /// The result as bytes.
 #[must_use]
 pub fn encode(handoff: &Handoff) -> Vec<u8> {
-    // Postcard writing to memory fails on no value of ours; an empty block is refused by `decode`.
-    let meta = postcard::to_stdvec(&handoff.meta).unwrap_or_default();
+    // Writing to memory fails on no value of ours; an empty block is refused by `decode`.
+    let meta = serde_json::to_vec(&handoff.meta).unwrap_or_default();
     let length = u32::try_from(meta.len()).unwrap_or(u32::MAX);
     let mut bytes = Vec::with_capacity(HEAD + meta.len());
     bytes.extend_from_slice(MAGIC);
@@ -58,7 +59,7 @@ pub fn decode(bytes: &[u8]) -> Result<(Meta, Option<&[u8]>), String> {
     let (meta, graph) = rest
         .split_at_checked(length)
         .ok_or("the loader's result is cut short")?;
-    let meta = postcard::from_bytes(meta)
+    let meta = serde_json::from_slice(meta)
         .map_err(|error| format!("the loader's result cannot be read: {error}"))?;
     Ok((meta, (!graph.is_empty()).then_some(graph)))
 }

@@ -36,12 +36,11 @@ impl Cgroups {
         make(&services)?;
         // Processes and passed-down controllers exclude each other in one cgroup: we move out first.
         write(&own.join("cgroup.procs"), "0")?;
-        for directory in [root, &services] {
-            for lacking in pass_down(directory) {
-                missing.push(format!("cgroup: {lacking}"));
-            }
-        }
-        missing.dedup();
+        let lacking = pass_down(root);
+        let below = pass_down(&services);
+        // What the root does not have, its children cannot have either: told once.
+        let told = if lacking.is_empty() { below } else { lacking };
+        missing.extend(told.iter().map(|it| format!("cgroup: {it}")));
         if !services.join("cgroup.kill").exists() {
             return Err("the kernel has no cgroup.kill; it is there since Linux 5.14".to_owned());
         }

@@ -33,7 +33,6 @@ pub(super) struct Connection {
     output: Vec<u8>,
     written: usize,
     stalled_since: Option<Time>,
-    half_closed: bool,
 }
 
 impl Connection {
@@ -47,7 +46,6 @@ impl Connection {
             output: Vec::new(),
             written: 0,
             stalled_since: None,
-            half_closed: false,
         }
     }
 
@@ -62,15 +60,7 @@ impl Connection {
         let mut chunk = [0; CHUNK];
         while self.calls.len() < CALLS_MAX {
             match self.stream.read(&mut chunk) {
-                Ok(0) => {
-                    // It may have said all it wants to say and wait for the answer.
-                    self.half_closed = true;
-                    return if self.calls.is_empty() {
-                        Progress::Ended("closed")
-                    } else {
-                        Progress::Open
-                    };
-                }
+                Ok(0) => return Progress::Ended("closed"),
                 Ok(count) => {
                     if self
                         .take_in(chunk.get(..count).unwrap_or_default())
@@ -100,10 +90,11 @@ impl Connection {
         self.calls.pop_front()
     }
 
-    /// Whether more may be read: not behind calls that wait, and not after the end.
+    /// Whether more may be read: not behind calls that wait. So a client that has closed only its
+    /// sending side is found out after it has its answer.
     #[must_use]
     pub(super) fn is_reading(&self) -> bool {
-        self.calls.is_empty() && !self.half_closed
+        self.calls.is_empty()
     }
 
     /// Appends a reply (with its NUL), and sends what the socket takes.
@@ -136,9 +127,6 @@ impl Connection {
         self.output = Vec::new();
         self.written = 0;
         self.stalled_since = None;
-        if self.half_closed && self.calls.is_empty() {
-            return Progress::Ended("closed");
-        }
         Progress::Open
     }
 
@@ -203,11 +191,8 @@ mod tests {
         client.shutdown(std::net::Shutdown::Write).unwrap();
         assert_eq!(connection.receive(), Progress::Open);
         assert!(connection.take_call().is_some());
-        assert_eq!(
-            connection.reply(b"answer\0".to_vec(), NOW),
-            Progress::Ended("closed"),
-            "sent, and nothing more to expect"
-        );
+        assert_eq!(connection.reply(b"answer\0".to_vec(), NOW), Progress::Open);
+        assert_eq!(connection.receive(), Progress::Ended("closed"));
         drop(connection);
         let mut got = Vec::new();
         client.read_to_end(&mut got).unwrap();

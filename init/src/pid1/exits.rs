@@ -38,6 +38,12 @@ impl Init {
         for (pid, status) in ends {
             self.ended(pid, status);
         }
+        if self.cgroups.is_none() {
+            // Nobody tells when a process group empties, but its members are our children at last.
+            for service in self.table.emptying() {
+                self.check_emptied(service);
+            }
+        }
     }
 
     fn ended(&mut self, pid: u32, status: ExitStatus) {
@@ -57,20 +63,7 @@ impl Init {
             live.ended = true;
         }
         self.tell(Event::Exited { run, status });
-        if self.cgroups.is_none() {
-            self.kill_rest_of_group(run);
-        }
         self.check_emptied(run.service);
-    }
-
-    /// Without cgroups a run is its process group, and its leader's end is the end of all.
-    fn kill_rest_of_group(&mut self, run: RunId) {
-        let Some(pid) = self.table.live(run).map(|live| live.pid) else {
-            return;
-        };
-        if let Err(error) = kernel::pidfd::signal_group(pid, kernel::signals::Signal::KILL) {
-            self.say(Level::Warning, &error.to_string());
-        }
     }
 
     fn tell_out_of_memory(&mut self, run: RunId, status: ExitStatus) {
@@ -106,14 +99,13 @@ impl Init {
         let Some(place) = self.table.get(service) else {
             return;
         };
-        if place.live.is_none() {
+        let Some(live) = &place.live else {
             return;
-        }
-        let populated = self
-            .cgroups
-            .as_ref()
-            .and_then(|cgroups| cgroups.populated(&place.name))
-            .unwrap_or(false);
+        };
+        let populated = match &self.cgroups {
+            Some(cgroups) => cgroups.populated(&place.name).unwrap_or(false),
+            None => !live.ended || group_lives(live.group),
+        };
         if populated {
             return;
         }
@@ -179,10 +171,7 @@ impl Init {
         }
         let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let session = sender::session_of_stat(&text)?;
-        match self.table.owner(session)? {
-            Owner::Main(run) => Some((run, false)),
-            Owner::Reload(_) | Owner::Loader | Owner::Logger => None,
-        }
+        Some((self.table.run_of_session(session)?, false))
     }
 
     /// Takes one assignment of a service's datagram.
@@ -208,6 +197,15 @@ impl Init {
             Err(error) => self.say(Level::Warning, &error.to_string()),
         }
     }
+}
+
+/// Without cgroups a run is its process group, and the end of its main process is the end of all:
+/// kills what is left of it; whether something is.
+fn group_lives(group: u32) -> bool {
+    matches!(
+        kernel::pidfd::signal_group(group, kernel::signals::Signal::KILL),
+        Ok(kernel::pidfd::Sent::Delivered)
+    )
 }
 
 /// The kernel's word for an end, in the core's.

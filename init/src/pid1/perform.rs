@@ -3,6 +3,7 @@
 
 use std::os::fd::AsFd;
 
+use services::control::BootState;
 use services::definition::{Definition, Program, Reload};
 use services::id::{RunId, ServiceId};
 use services::status::ShutdownKind;
@@ -164,12 +165,12 @@ impl Init {
         let Some(live) = place.live.as_ref().filter(|live| live.run == run) else {
             return;
         };
-        let pid = live.pid;
+        let group = live.group;
         let ended = live.ended;
         let killed = match &self.cgroups {
             Some(cgroups) => cgroups.kill(&name),
             // The group outlives its leader, and so does the number, for as long as it has members.
-            None => kernel::pidfd::signal_group(pid, kernel::signals::Signal::KILL)
+            None => kernel::pidfd::signal_group(group, kernel::signals::Signal::KILL)
                 .map(drop)
                 .map_err(|error| error.to_string()),
         };
@@ -262,16 +263,15 @@ impl Init {
 
     fn boot_settled(&mut self, failed: &[ServiceId]) {
         let names: Vec<String> = failed.iter().map(|id| self.name(*id)).collect();
-        let line = if names.is_empty() {
-            format!("{} is up", self.boot.info.target)
-        } else {
-            format!(
-                "{} is degraded: {} failed",
-                self.boot.info.target,
-                names.join(", ")
-            )
-        };
         self.boot.settled(self.now, names);
+        let info = &self.boot.info;
+        let line = match (info.state, info.failed.as_slice()) {
+            (BootState::Ready | BootState::Starting, _) => format!("{} is up", info.target),
+            (BootState::Degraded, []) => format!("{} is up, but degraded", info.target),
+            (BootState::Degraded, failed) => {
+                format!("{} is degraded: {} failed", info.target, failed.join(", "))
+            }
+        };
         self.say(Level::Notice, &line);
     }
 }

@@ -19,9 +19,6 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 const RUNTIME_PARENT: &str = "/run";
 const STATE_PARENT: &str = "/var/lib";
 const DIRECTORY_MODE: u32 = 0o755;
-/// Descriptors a service gets that names no number: PID 1's own limit is far above what programs
-/// that loop over all of theirs can stand.
-const NOFILE: u64 = 65_536;
 /// Under which number the loader finds its memfd.
 const RESULT_FD: i32 = 3;
 
@@ -139,7 +136,7 @@ pub(super) fn runtime_dir(name: &str) -> PathBuf {
 }
 
 fn limits(wanted: &[definition::ResourceLimit]) -> Vec<Limit> {
-    let mut limits: Vec<Limit> = wanted
+    wanted
         .iter()
         .map(|limit| Limit {
             resource: match limit.resource {
@@ -151,15 +148,7 @@ fn limits(wanted: &[definition::ResourceLimit]) -> Vec<Limit> {
             },
             value: limit.limit,
         })
-        .collect();
-    let named = limits.iter().any(|it| it.resource == Resource::Nofile);
-    if !named {
-        limits.push(Limit {
-            resource: Resource::Nofile,
-            value: Some(NOFILE),
-        });
-    }
-    limits
+        .collect()
 }
 
 /// Whether a service of this kind is told where to say that it is ready.
@@ -336,19 +325,16 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_of_descriptors_is_never_that_of_pid_1() {
-        let nofile = |limits: &[ResourceLimit]| -> Vec<Option<u64>> {
-            super::limits(limits)
-                .iter()
-                .filter(|it| it.resource == Resource::Nofile)
-                .map(|it| it.value)
-                .collect()
-        };
-        assert_eq!(nofile(&[]), [Some(NOFILE)]);
+    fn only_limits_that_are_named_are_set() {
+        assert_eq!(super::limits(&[]), []);
         let own = ResourceLimit {
             resource: definition::Resource::Nofile,
             limit: Some(7),
         };
-        assert_eq!(nofile(&[own]), [Some(7)]);
+        let expect = Limit {
+            resource: Resource::Nofile,
+            value: Some(7),
+        };
+        assert_eq!(super::limits(&[own]), [expect]);
     }
 }

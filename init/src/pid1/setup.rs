@@ -24,7 +24,8 @@ use crate::paths::Paths;
 const FIRST_CGROUP_NAMESPACE: &str = "cgroup:[4026531835]";
 /// Where the cgroup hierarchy is mounted when nobody has.
 const CGROUP_MOUNT: &str = "/sys/fs/cgroup";
-/// Descriptors for 16384 services (two ends of a pipe, a pidfd) and their children's helpers.
+/// Descriptors for 16384 services: two ends of a pipe, a pidfd, and some to spare. Services that name
+/// no limit inherit this one.
 const NOFILE: u64 = 65_536;
 /// Largest kernel command line, and mountinfo, that is read.
 const PROC_FILE_MAX: usize = 1 << 20;

@@ -28,6 +28,8 @@ pub(super) struct Live {
     pub(super) run: RunId,
     /// The main process; stays here after its end, to name what is left of the run.
     pub(super) pid: u32,
+    /// Process group and session of the run: the number of its first process.
+    pub(super) group: u32,
     /// Names the main process without ever meaning another one.
     pub(super) pidfd: OwnedFd,
     /// Whether the main process has ended and that has been told.
@@ -139,12 +141,31 @@ impl Table {
             place.live = Some(Live {
                 run,
                 pid,
+                group: pid,
                 pidfd,
                 ended: false,
                 adopted: false,
                 reload: None,
             });
         }
+    }
+
+    /// The run whose first process opened the session `session`.
+    pub(super) fn run_of_session(&self, session: u32) -> Option<RunId> {
+        self.places
+            .values()
+            .filter_map(|place| place.live.as_ref())
+            .find(|live| live.group == session)
+            .map(|live| live.run)
+    }
+
+    /// Services whose main process has ended, and that have not emptied.
+    pub(super) fn emptying(&self) -> Vec<ServiceId> {
+        self.places
+            .values()
+            .filter(|place| place.live.as_ref().is_some_and(|live| live.ended))
+            .map(|place| place.service)
+            .collect()
     }
 
     /// Makes `pid` the main process of `run`, as the service says it is; the former one is then

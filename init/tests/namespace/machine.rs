@@ -17,7 +17,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// How much of the surroundings `init` gets.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Surroundings {
+pub(crate) enum Surroundings {
     /// A cgroup namespace too, where this machine can give one.
     Whole,
     /// The host's cgroup namespace: `init` must do without cgroups.
@@ -25,14 +25,14 @@ pub enum Surroundings {
 }
 
 /// A running `init`.
-pub struct Machine {
+pub(crate) struct Machine {
     dir: tempfile::TempDir,
     unshare: Child,
     cgroup: Option<PathBuf>,
 }
 
 /// Whether namespaces can be made here; says so if not.
-pub fn possible() -> bool {
+pub(crate) fn possible() -> bool {
     let made = Command::new("unshare")
         .args(["-Urmpf", "--mount-proc", "true"])
         .stdin(Stdio::null())
@@ -53,12 +53,12 @@ pub fn possible() -> bool {
 
 impl Machine {
     /// Boots with the given service files (`NAME.toml`, text) as the only layer.
-    pub fn boot(services: &[(&str, &str)]) -> Self {
+    pub(crate) fn boot(services: &[(&str, &str)]) -> Self {
         Self::boot_in(Surroundings::Whole, services)
     }
 
     /// The same, in chosen surroundings.
-    pub fn boot_in(surroundings: Surroundings, services: &[(&str, &str)]) -> Self {
+    pub(crate) fn boot_in(surroundings: Surroundings, services: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         for sub in ["services", "run", "out"] {
             fs::create_dir(dir.path().join(sub)).unwrap();
@@ -107,23 +107,23 @@ impl Machine {
     }
 
     /// Whether `init` has cgroups here.
-    pub fn has_cgroups(&self) -> bool {
+    pub(crate) fn has_cgroups(&self) -> bool {
         self.cgroup.is_some()
     }
 
     /// A path below the test's directory, which services may write to.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// (Over)writes a service file, with `@DIR@` replaced by the test's directory.
-    pub fn write_service(&self, name: &str, text: &str) {
+    pub(crate) fn write_service(&self, name: &str, text: &str) {
         write_service(self.dir.path(), name, text);
     }
 
     /// Polls until `probe` has something, or fails the test saying what it waited for and what
     /// `init` said.
-    pub fn wait<T>(&self, what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+    pub(crate) fn wait<T>(&self, what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(found) = probe() {
@@ -139,7 +139,7 @@ impl Machine {
     }
 
     /// One call; its parameters, or the name and parameters of its error.
-    pub fn call(&self, method: &str, parameters: Value) -> Result<Value, (String, Value)> {
+    pub(crate) fn call(&self, method: &str, parameters: Value) -> Result<Value, (String, Value)> {
         let reply = self
             .try_call(&format!("io.shark.Init.{method}"), parameters)
             .unwrap_or_else(|error| panic!("{method}: {error}; init said:\n{}", self.console()));
@@ -153,12 +153,12 @@ impl Machine {
     }
 
     /// One call with a service's name.
-    pub fn on(&self, method: &str, name: &str) -> Result<Value, (String, Value)> {
+    pub(crate) fn on(&self, method: &str, name: &str) -> Result<Value, (String, Value)> {
         self.call(method, json!({ "name": name }))
     }
 
     /// A call as it goes over the wire.
-    pub fn try_call(&self, method: &str, parameters: Value) -> std::io::Result<Value> {
+    pub(crate) fn try_call(&self, method: &str, parameters: Value) -> std::io::Result<Value> {
         let mut stream = UnixStream::connect(self.path("run/io.shark.Init"))?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let call = json!({ "method": method, "parameters": parameters });
@@ -172,29 +172,29 @@ impl Machine {
     }
 
     /// Status of one service.
-    pub fn status(&self, name: &str) -> Value {
+    pub(crate) fn status(&self, name: &str) -> Value {
         self.on("Status", name).unwrap()["service"].clone()
     }
 
     /// The state's word.
-    pub fn state(&self, name: &str) -> String {
+    pub(crate) fn state(&self, name: &str) -> String {
         self.status(name)["state"].as_str().unwrap().to_owned()
     }
 
     /// Waits until the service is in that state.
-    pub fn wait_state(&self, name: &str, state: &str) {
+    pub(crate) fn wait_state(&self, name: &str, state: &str) {
         self.wait(&format!("{name} is {state}"), || {
             (self.state(name) == state).then_some(())
         });
     }
 
     /// Main process of a service, as its namespace numbers it.
-    pub fn pid(&self, name: &str) -> Option<u64> {
+    pub(crate) fn pid(&self, name: &str) -> Option<u64> {
         self.status(name)["pid"].as_u64()
     }
 
     /// The process of the host that is PID 1 in there.
-    pub fn host_pid(&self) -> u32 {
+    pub(crate) fn host_pid(&self) -> u32 {
         let id = self.unshare.id();
         self.wait("PID 1 is there", || {
             let text = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).ok()?;
@@ -203,7 +203,7 @@ impl Machine {
     }
 
     /// The host's number of the process that is `pid` in the namespace.
-    pub fn host_pid_of(&self, pid: u64) -> u32 {
+    pub(crate) fn host_pid_of(&self, pid: u64) -> u32 {
         let namespace = fs::read_link(format!("/proc/{}/ns/pid", self.host_pid())).unwrap();
         let process_ids = fs::read_dir("/proc")
             .unwrap()
@@ -225,7 +225,7 @@ impl Machine {
     }
 
     /// Sends a signal to a process of the namespace, by its number in there.
-    pub fn kill(&self, signal: &str, pid: u64) {
+    pub(crate) fn kill(&self, signal: &str, pid: u64) {
         let host = if pid == 1 {
             self.host_pid()
         } else {
@@ -238,7 +238,7 @@ impl Machine {
     }
 
     /// Command lines of all processes of the namespace.
-    pub fn processes(&self) -> Vec<String> {
+    pub(crate) fn processes(&self) -> Vec<String> {
         let namespace = fs::read_link(format!("/proc/{}/ns/pid", self.host_pid())).unwrap();
         let mut lines = Vec::new();
         for entry in fs::read_dir("/proc").unwrap().flatten() {
@@ -252,7 +252,7 @@ impl Machine {
     }
 
     /// The number in the namespace of the child of init that plays `part`.
-    pub fn child_of_init(&self, part: &str) -> u64 {
+    pub(crate) fn child_of_init(&self, part: &str) -> u64 {
         let init = self.host_pid();
         self.wait(&format!("init has a child `{part}`"), || {
             let text = fs::read_to_string(format!("/proc/{init}/task/{init}/children")).ok()?;
@@ -272,18 +272,18 @@ impl Machine {
     }
 
     /// The log of a service, the rotated part first.
-    pub fn log(&self, name: &str) -> String {
+    pub(crate) fn log(&self, name: &str) -> String {
         let read = |path: String| fs::read_to_string(self.path(&path)).unwrap_or_default();
         read(format!("run/log/{name}.1")) + &read(format!("run/log/{name}"))
     }
 
     /// What `init` wrote to its stderr.
-    pub fn console(&self) -> String {
+    pub(crate) fn console(&self) -> String {
         fs::read_to_string(self.path("console")).unwrap_or_default()
     }
 
     /// Waits for the end of PID 1.
-    pub fn ended(&mut self) -> ExitStatus {
+    pub(crate) fn ended(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.unshare.try_wait().unwrap() {
