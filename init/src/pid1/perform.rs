@@ -7,6 +7,7 @@ use services::control::BootState;
 use services::definition::{Definition, Program, Reload};
 use services::id::{RunId, ServiceId};
 use services::status::ShutdownKind;
+use services::supervisor::Supervisor;
 use services::supervisor::event::{Action, Change, Event};
 
 use super::Init;
@@ -29,7 +30,7 @@ impl Init {
     pub(super) fn perform_actions(&mut self) {
         self.more_actions = false;
         for _ in 0..ACTIONS_MAX {
-            let action = self.supervisor.as_mut().and_then(|core| core.poll_action());
+            let action = self.supervisor.as_mut().and_then(Supervisor::poll_action);
             match action {
                 Some(action) => self.perform(action),
                 None => return,

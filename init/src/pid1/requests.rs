@@ -35,12 +35,12 @@ impl Init {
             match Request::parse(&call) {
                 Ok(call) => {
                     let asker = (!call.oneway).then_some(number);
-                    if let Some(answer) = self.handle(asker, &peer, call.request) {
-                        self.answer(asker, answer);
+                    if let Some(answer) = self.handle(asker, &peer, &call.request) {
+                        self.answer(asker, &answer);
                     }
                 }
                 Err(Rejected::Answered { error, oneway }) => {
-                    self.answer((!oneway).then_some(number), Err(error));
+                    self.answer((!oneway).then_some(number), &Err(error));
                 }
                 Err(Rejected::Malformed(why)) => {
                     let line = format!("client {} (uid {}): {why}", peer.pid, peer.uid);
@@ -54,9 +54,9 @@ impl Init {
     }
 
     /// Sends an answer, if the client wants one and is still there.
-    fn answer(&mut self, client: Option<u32>, answer: Result<Reply, ControlError>) {
+    fn answer(&mut self, client: Option<u32>, answer: &Result<Reply, ControlError>) {
         let Some(number) = client else { return };
-        let message = match &answer {
+        let message = match answer {
             Ok(reply) => encode_reply(reply),
             Err(error) => encode_error(error),
         };
@@ -75,28 +75,26 @@ impl Init {
         &mut self,
         client: Option<u32>,
         peer: &Peer,
-        request: Request,
+        request: &Request,
     ) -> Option<Result<Reply, ControlError>> {
         if request.changes() {
             let allowed = peer.may_change(self.control_group);
-            self.audit(peer, &request, allowed);
+            self.audit(peer, request, allowed);
             if !allowed {
                 return Some(Err(ControlError::PermissionDenied {}));
             }
         }
-        match &request {
+        match request {
             Request::List => Some(Ok(Reply::Services {
                 services: self.list(),
             })),
             Request::Status { name } => Some(self.status_of(name)),
-            Request::Start { name } => self.command(client, &request, name, Command::Start),
-            Request::Stop { name } => self.command(client, &request, name, Command::Stop),
-            Request::Restart { name } => self.command(client, &request, name, Command::Restart),
-            Request::ReloadService { name } => {
-                self.command(client, &request, name, Command::Reload)
-            }
+            Request::Start { name } => self.command(client, request, name, Command::Start),
+            Request::Stop { name } => self.command(client, request, name, Command::Stop),
+            Request::Restart { name } => self.command(client, request, name, Command::Restart),
+            Request::ReloadService { name } => self.command(client, request, name, Command::Reload),
             Request::ReloadAll => {
-                let id = self.clients.owe(client, request);
+                let id = self.clients.owe(client, request.clone());
                 self.reload_all(id);
                 None
             }
@@ -104,7 +102,7 @@ impl Init {
                 boot: Box::new(self.boot.info.clone()),
             })),
             Request::WaitBoot => {
-                let id = self.clients.owe(client, request);
+                let id = self.clients.owe(client, request.clone());
                 self.tell(Event::Request {
                     request: id,
                     command: Command::WaitBoot,
@@ -113,7 +111,7 @@ impl Init {
             }
             Request::Shutdown { kind } => {
                 // Answered before it happens: afterwards there may be nobody to hear it.
-                self.answer(client, Ok(Reply::Done {}));
+                self.answer(client, &Ok(Reply::Done {}));
                 self.shut_down(*kind);
                 None
             }
@@ -157,14 +155,14 @@ impl Init {
             Outcome::Refused(reason) => Err(ControlError::Refused { reason }),
             Outcome::Superseded => Err(ControlError::Superseded {}),
         };
-        self.answer(owed.client, answer);
+        self.answer(owed.client, &answer);
         self.resume(owed.client);
     }
 
     /// Pays what is owed for `id` with an error that the core knows nothing of.
     pub(super) fn fail(&mut self, id: RequestId, error: ControlError) {
         if let Some(owed) = self.clients.settle(id) {
-            self.answer(owed.client, Err(error));
+            self.answer(owed.client, &Err(error));
             self.resume(owed.client);
         }
     }

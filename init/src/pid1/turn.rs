@@ -11,6 +11,7 @@ use std::os::unix::net::UnixStream;
 
 use kernel::epoll::Readiness;
 use services::notify;
+use services::supervisor::Supervisor;
 use services::supervisor::event::Event;
 use services::time::{Duration, Time};
 
@@ -132,7 +133,7 @@ impl Init {
         let core = self
             .supervisor
             .as_ref()
-            .and_then(|supervisor| supervisor.poll_timeout())
+            .and_then(Supervisor::poll_timeout)
             .map(|(at, _why)| at);
         [
             core,
@@ -207,7 +208,7 @@ impl Init {
         let core = self
             .supervisor
             .as_ref()
-            .and_then(|supervisor| supervisor.poll_timeout())
+            .and_then(Supervisor::poll_timeout)
             .map(|(at, _why)| at);
         if due(core, self.now) {
             self.tell(Event::Tick);

@@ -2,6 +2,15 @@
 //! Not here: the rules of the supervisor, which are tested without any process (`services`).
 //!
 //! Needs no root and no QEMU. Where user namespaces are not allowed the tests say so and pass.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails, wherever it is"
+)]
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "json!() is written where a call is made"
+)]
 
 mod daemon;
 mod logs;
