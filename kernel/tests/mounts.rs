@@ -24,9 +24,7 @@ fn mounts_move_turn_read_only_and_go() {
     };
     let info = files::read_text("/proc/thread-self/mountinfo", 1 << 20).unwrap();
     let line = info.lines().find(|line| line.contains(&top)).unwrap();
-    assert!(
-        line.ends_with(" - tmpfs scratch rw,size=4096k,mode=755") || line.contains("tmpfs scratch")
-    );
+    assert!(line.contains(" - tmpfs scratch rw,"), "{line}");
     assert!(mount::mountinfo().unwrap().contains(" - "));
     let (a, b) = (format!("{top}/a"), format!("{top}/b"));
     files::make_dirs(&a, 0o755).unwrap();
@@ -48,10 +46,8 @@ fn mounts_move_turn_read_only_and_go() {
     mount::unmount(&a, UnmountFlags::empty()).unwrap();
     let busy = mount::unmount(&b, UnmountFlags::empty()).unwrap_err();
     assert_eq!(busy.errno, Errno::BUSY);
-    assert_eq!(
-        busy.to_string(),
-        format!("umount {b}: Device or resource busy (EBUSY)")
-    );
+    let text = busy.to_string();
+    assert!(text.starts_with(&format!("umount {b}: ")) && text.ends_with(" (EBUSY)"));
     drop(held);
     mount::unmount(&b, UnmountFlags::empty()).unwrap();
     let none = mount::mount("none", &a, "nosuchfs", MountFlags::empty(), "").unwrap_err();
