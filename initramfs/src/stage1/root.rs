@@ -239,8 +239,8 @@ fn fits(manifest: &Manifest, data: &Part, hash: &Part) -> Result<(), Refused> {
 }
 
 /// The partitions' UUIDs repeat the root hash. A difference harms nothing, because the hash itself
-/// is checked, but it misleads every other tool that looks at the disk.
-fn note_uuids(slot: Slot, manifest: &Manifest, data: &Part, hash: &Part, report: &mut Report) {
+/// is checked, and two slots with the same image cannot both have them: a step and not a warning.
+fn note_uuids(slot: Slot, manifest: &Manifest, data: &Part, hash: &Part, report: &Report) {
     let hash_value = &manifest.root_hash;
     for (part, expected) in [
         (data, dps::root_uuid(hash_value)),
@@ -248,8 +248,8 @@ fn note_uuids(slot: Slot, manifest: &Manifest, data: &Part, hash: &Part, report:
     ] {
         let expected = expected.to_string();
         if part.uuid != expected {
-            report.warn(format!(
-                "slot {slot}: {} has UUID {}, but its root hash asks for {expected}",
+            report.step(&format!(
+                "slot {slot}: {} has UUID {}, its root hash is {expected}",
                 part.device, part.uuid
             ));
         }
