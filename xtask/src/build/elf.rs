@@ -40,7 +40,14 @@ pub(super) fn check_static(file: &[u8], arch: Arch) -> Result<()> {
     for entry in 0..entries {
         let at = table.saturating_add(entry.saturating_mul(entry_size));
         match u32_at(file, at)? {
-            PT_LOAD => loads += 1,
+            PT_LOAD => {
+                let end = u64_at(file, at + 8)?.saturating_add(u64_at(file, at + 32)?);
+                ensure!(
+                    end <= file.len() as u64,
+                    "it ends before what it wants loaded"
+                );
+                loads += 1;
+            }
             PT_INTERP => bail!("it asks for an interpreter: it is linked dynamically"),
             PT_DYNAMIC => check_dynamic(file, u64_at(file, at + 8)?, u64_at(file, at + 32)?)?,
             _ => {}
@@ -128,7 +135,8 @@ mod tests {
         check(&elf(183, &[PT_LOAD], 0), Err("machine 183"));
         check(&elf(62, &[], 0), Err("nothing to load"));
         check(b"#!/bin/sh\n", Err("not a 64-bit"));
-        check(&elf(62, &[PT_LOAD], 0)[..70], Err("ends before"));
+        check(&elf(62, &[PT_LOAD], 0)[..70], Err("ends before offset"));
+        check(&elf(62, &[PT_LOAD], 0)[..125], Err("ends before what"));
     }
 
     #[test]

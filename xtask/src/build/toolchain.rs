@@ -231,7 +231,7 @@ impl Toolchain {
                 cargo
             }
             Self::Zig { venv } => {
-                let mut cargo = distribution_cargo(&venv.join("bin/cargo-zigbuild"));
+                let mut cargo = distribution_cargo(venv.join("bin/cargo-zigbuild"));
                 cargo
                     .arg("zigbuild")
                     .env("CARGO", "/usr/bin/cargo")
