@@ -33,9 +33,17 @@ impl Accel {
     #[must_use]
     pub fn probe(arch: Arch) -> (Self, String) {
         if !arch.is_native() {
-            return (Self::Tcg, "the guest's architecture is not the host's".into());
+            return (
+                Self::Tcg,
+                "the guest's architecture is not the host's".into(),
+            );
         }
-        if fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_err() {
+        if fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/kvm")
+            .is_err()
+        {
             return (Self::Tcg, "/dev/kvm cannot be opened".into());
         }
         match arch {
@@ -54,7 +62,12 @@ impl Accel {
     pub fn arguments(self, arch: Arch) -> &'static [&'static str] {
         match (self, arch) {
             (Self::Kvm, Arch::X86_64 | Arch::Aarch64) => &["-accel", "kvm", "-cpu", "host"],
-            (Self::Tcg, Arch::X86_64) => &["-accel", "tcg,thread=multi", "-cpu", "qemu64,+rdrand,+rdseed,+smap,+smep"],
+            (Self::Tcg, Arch::X86_64) => &[
+                "-accel",
+                "tcg,thread=multi",
+                "-cpu",
+                "qemu64,+rdrand,+rdseed,+smap,+smep",
+            ],
             // `-cpu max` is two to three times slower to emulate.
             (Self::Tcg, Arch::Aarch64) => &["-accel", "tcg,thread=multi", "-cpu", "cortex-a57"],
         }
@@ -66,10 +79,20 @@ fn probe_guest() -> Result<(), String> {
     let mut sector = [0u8; 512];
     sector[..BOOT_SECTOR.len()].copy_from_slice(&BOOT_SECTOR);
     sector[510..].copy_from_slice(&[0x55, 0xaa]);
-    let mut image = tempfile::NamedTempFile::new().map_err(|e| format!("no temporary file: {e}"))?;
-    image.write_all(&sector).map_err(|e| format!("no temporary file: {e}"))?;
+    let mut image =
+        tempfile::NamedTempFile::new().map_err(|e| format!("no temporary file: {e}"))?;
+    image
+        .write_all(&sector)
+        .map_err(|e| format!("no temporary file: {e}"))?;
     let mut guest = Command::new(Arch::X86_64.qemu())
-        .args(["-nodefaults", "-no-user-config", "-display", "none", "-M", "pc"])
+        .args([
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-M",
+            "pc",
+        ])
         .args(["-accel", "kvm", "-cpu", "host", "-m", "16"])
         .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"])
         .arg("-drive")
@@ -87,7 +110,12 @@ fn probe_guest() -> Result<(), String> {
             Ok(None) if Instant::now() < deadline => {
                 std::thread::sleep(Duration::from_millis(20));
             }
-            Ok(None) => break Err(format!("a probe guest hung under it for {} s", PROBE_DEADLINE.as_secs())),
+            Ok(None) => {
+                break Err(format!(
+                    "a probe guest hung under it for {} s",
+                    PROBE_DEADLINE.as_secs()
+                ));
+            }
             Err(error) => break Err(format!("its probe guest was lost: {error}")),
         }
     };
@@ -103,7 +131,11 @@ mod tests {
 
     #[test]
     fn a_foreign_guest_is_translated() {
-        let foreign = if Arch::X86_64.is_native() { Arch::Aarch64 } else { Arch::X86_64 };
+        let foreign = if Arch::X86_64.is_native() {
+            Arch::Aarch64
+        } else {
+            Arch::X86_64
+        };
         assert_eq!(Accel::probe(foreign).0, Accel::Tcg);
     }
 }

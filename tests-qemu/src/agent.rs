@@ -147,14 +147,22 @@ impl Agent {
     /// When the machine has ended.
     pub fn send(&mut self, command: &str) -> anyhow::Result<()> {
         let line = format!("{}\n", BASE64.encode(command));
-        self.command.write_all(line.as_bytes()).context("the agent's port is closed")
+        self.command
+            .write_all(line.as_bytes())
+            .context("the agent's port is closed")
     }
 
     /// Runs a command, copies what it prints to `out` and `err` as it comes, and returns its status.
     ///
     /// # Errors
     /// When the machine ends first, or `deadline` passes.
-    pub fn run(&mut self, command: &str, out: &mut dyn Write, err: &mut dyn Write, deadline: Instant) -> anyhow::Result<u8> {
+    pub fn run(
+        &mut self,
+        command: &str,
+        out: &mut dyn Write,
+        err: &mut dyn Write,
+        deadline: Instant,
+    ) -> anyhow::Result<u8> {
         self.send(command)?;
         let (mut out_open, mut err_open) = (true, true);
         while out_open || err_open {
@@ -174,11 +182,18 @@ impl Agent {
 }
 
 /// Copies what has come within a moment; false at the end of the command's output.
-fn copy_piece(source: &Receiver<Piece>, target: &mut dyn Write, deadline: Instant) -> anyhow::Result<bool> {
+fn copy_piece(
+    source: &Receiver<Piece>,
+    target: &mut dyn Write,
+    deadline: Instant,
+) -> anyhow::Result<bool> {
     let moment = Duration::from_millis(10).min(deadline.saturating_duration_since(Instant::now()));
     match source.recv_timeout(moment) {
         Ok(Piece::Bytes(bytes)) => {
-            target.write_all(&bytes).and_then(|()| target.flush()).context("cannot print the guest's output")?;
+            target
+                .write_all(&bytes)
+                .and_then(|()| target.flush())
+                .context("cannot print the guest's output")?;
             Ok(true)
         }
         Ok(Piece::End) => Ok(false),
@@ -192,7 +207,8 @@ fn connect_until(path: &Path, deadline: Instant) -> anyhow::Result<UnixStream> {
         match UnixStream::connect(path) {
             Ok(stream) => return Ok(stream),
             Err(error) if Instant::now() >= deadline => {
-                return Err(error).with_context(|| format!("QEMU does not listen at {}", path.display()));
+                return Err(error)
+                    .with_context(|| format!("QEMU does not listen at {}", path.display()));
             }
             Err(_) => std::thread::sleep(Duration::from_millis(10)),
         }
@@ -233,7 +249,9 @@ fn cut(kept: &mut Vec<u8>) -> Vec<Piece> {
         }
         pieces.push(Piece::End);
     }
-    let undecided = (1..END.len()).rev().find(|&n| kept.ends_with(END.get(..n).unwrap_or_default()));
+    let undecided = (1..END.len())
+        .rev()
+        .find(|&n| kept.ends_with(END.get(..n).unwrap_or_default()));
     let decided = kept.len() - undecided.unwrap_or(0);
     if decided > 0 {
         pieces.push(Piece::Bytes(kept.drain(..decided).collect()));
@@ -247,18 +265,31 @@ mod tests {
 
     fn check(parts: &[&[u8]], expect: &[Piece]) {
         let mut kept = Vec::new();
-        let pieces: Vec<Piece> = parts.iter().flat_map(|part| {
-            kept.extend_from_slice(part);
-            cut(&mut kept)
-        }).collect();
+        let pieces: Vec<Piece> = parts
+            .iter()
+            .flat_map(|part| {
+                kept.extend_from_slice(part);
+                cut(&mut kept)
+            })
+            .collect();
         assert_eq!(pieces, expect);
     }
 
     #[test]
     fn output_is_cut_where_a_command_ends() {
-        check(&[b"a\0end\0b"], &[Piece::Bytes(b"a".into()), Piece::End, Piece::Bytes(b"b".into())]);
+        check(
+            &[b"a\0end\0b"],
+            &[
+                Piece::Bytes(b"a".into()),
+                Piece::End,
+                Piece::Bytes(b"b".into()),
+            ],
+        );
         check(&[b"\0end\0"], &[Piece::End]);
-        check(&[b"a\0e", b"nd\0"], &[Piece::Bytes(b"a".into()), Piece::End]);
+        check(
+            &[b"a\0e", b"nd\0"],
+            &[Piece::Bytes(b"a".into()), Piece::End],
+        );
         check(&[b"\0e", b"x"], &[Piece::Bytes(b"\0ex".into())]);
         check(&[b"\0end\0\0end\0"], &[Piece::End, Piece::End]);
     }
@@ -266,7 +297,10 @@ mod tests {
     #[test]
     fn reports() {
         assert_eq!(Report::parse("boot good"), Some(Report::BootGood));
-        assert_eq!(Report::parse("boot bad sshd failed"), Some(Report::BootBad("sshd failed".into())));
+        assert_eq!(
+            Report::parse("boot bad sshd failed"),
+            Some(Report::BootBad("sshd failed".into()))
+        );
         assert_eq!(Report::parse("ended 7"), Some(Report::Ended(7)));
         assert_eq!(Report::parse("ended 700"), None);
         assert_eq!(Report::parse("noise"), None);

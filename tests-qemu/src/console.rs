@@ -72,7 +72,12 @@ impl Console {
     ///
     /// # Errors
     /// [`Missed`] when it did not come.
-    pub fn wait_for(&self, patterns: &[&str], from: usize, deadline: Instant) -> Result<String, Missed> {
+    pub fn wait_for(
+        &self,
+        patterns: &[&str],
+        from: usize,
+        deadline: Instant,
+    ) -> Result<String, Missed> {
         let mut state = self.lock();
         loop {
             if let Some(line) = find(&state.text, patterns, from) {
@@ -95,11 +100,17 @@ impl Console {
     pub fn tail(&self, count: usize) -> String {
         let text = self.text();
         let lines: Vec<&str> = text.lines().collect();
-        lines.get(lines.len().saturating_sub(count)..).unwrap_or_default().join("\n")
+        lines
+            .get(lines.len().saturating_sub(count)..)
+            .unwrap_or_default()
+            .join("\n")
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -107,7 +118,9 @@ impl Console {
 fn find(text: &str, patterns: &[&str], from: usize) -> Option<String> {
     let rest = text.get(from..)?;
     let whole = rest.rfind('\n').and_then(|end| rest.get(..end))?;
-    let line = whole.lines().find(|line| patterns.iter().any(|p| line.contains(p)))?;
+    let line = whole
+        .lines()
+        .find(|line| patterns.iter().any(|p| line.contains(p)))?;
     Some(line.trim_end().to_owned())
 }
 
@@ -130,6 +143,9 @@ mod tests {
         let console = Console::default();
         console.follow(&b"boot\nboot again\n"[..], std::io::sink());
         let soon = Instant::now() + Duration::from_secs(5);
-        assert_eq!(console.wait_for(&["boot"], 5, soon), Ok("boot again".to_owned()));
+        assert_eq!(
+            console.wait_for(&["boot"], 5, soon),
+            Ok("boot again".to_owned())
+        );
     }
 }

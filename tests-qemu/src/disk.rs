@@ -33,8 +33,14 @@ impl DiskCopy {
     pub fn of(disk: &Path) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("no temporary folder for a disk")?;
         let path = folder.path().join("disk.img");
-        run(Command::new("cp").args(["--sparse=always", "--reflink=auto"]).arg(disk).arg(&path))?;
-        Ok(Self { path, _folder: folder })
+        run(Command::new("cp")
+            .args(["--sparse=always", "--reflink=auto"])
+            .arg(disk)
+            .arg(&path))?;
+        Ok(Self {
+            path,
+            _folder: folder,
+        })
     }
 
     /// Where it is.
@@ -50,13 +56,31 @@ impl DiskCopy {
     pub fn partition(&self, name: &str) -> anyhow::Result<Extent> {
         let output = run(command("sfdisk").arg("--json").arg(&self.path))?;
         let table: Value = serde_json::from_slice(&output).context("sfdisk printed no JSON")?;
-        let table = table.get("partitiontable").context("sfdisk printed no partition table")?;
-        let sector = table.get("sectorsize").and_then(Value::as_u64).unwrap_or(512);
-        let partitions = table.get("partitions").and_then(Value::as_array).context("sfdisk printed no partitions")?;
-        let found = partitions.iter().find(|p| p.get("name").and_then(Value::as_str) == Some(name));
+        let table = table
+            .get("partitiontable")
+            .context("sfdisk printed no partition table")?;
+        let sector = table
+            .get("sectorsize")
+            .and_then(Value::as_u64)
+            .unwrap_or(512);
+        let partitions = table
+            .get("partitions")
+            .and_then(Value::as_array)
+            .context("sfdisk printed no partitions")?;
+        let found = partitions
+            .iter()
+            .find(|p| p.get("name").and_then(Value::as_str) == Some(name));
         let found = found.with_context(|| format!("there is no partition {name}"))?;
-        let field = |key: &str| found.get(key).and_then(Value::as_u64).with_context(|| format!("partition {name} has no {key}"));
-        Ok(Extent { start: field("start")? * sector, size: field("size")? * sector })
+        let field = |key: &str| {
+            found
+                .get(key)
+                .and_then(Value::as_u64)
+                .with_context(|| format!("partition {name} has no {key}"))
+        };
+        Ok(Extent {
+            start: field("start")? * sector,
+            size: field("size")? * sector,
+        })
     }
 
     /// Flips all bits of the byte at `offset` of a partition.
@@ -66,7 +90,10 @@ impl DiskCopy {
     pub fn flip(&self, partition: &str, offset: u64) -> anyhow::Result<()> {
         let extent = self.partition(partition)?;
         if offset >= extent.size {
-            bail!("{partition} has {} bytes, and byte {offset} was to be flipped", extent.size);
+            bail!(
+                "{partition} has {} bytes, and byte {offset} was to be flipped",
+                extent.size
+            );
         }
         let file = OpenOptions::new().read(true).write(true).open(&self.path)?;
         let mut byte = [0u8];
@@ -84,9 +111,15 @@ impl DiskCopy {
     pub fn fsck(&self, partition: &str) -> anyhow::Result<(Option<i32>, String)> {
         let extent = self.partition(partition)?;
         let target = format!("{}?offset={}", self.path.display(), extent.start);
-        let output = command("e2fsck").args(["-f", "-n", &target]).output().context("cannot run e2fsck")?;
+        let output = command("e2fsck")
+            .args(["-f", "-n", &target])
+            .output()
+            .context("cannot run e2fsck")?;
         let words = [output.stdout, output.stderr].concat();
-        Ok((output.status.code(), String::from_utf8_lossy(&words).into_owned()))
+        Ok((
+            output.status.code(),
+            String::from_utf8_lossy(&words).into_owned(),
+        ))
     }
 
     /// Whether the ext4 superblock says "not cleanly unmounted": e2fsck -n alone would forgive it.
@@ -123,9 +156,15 @@ fn command(program: &str) -> Command {
 }
 
 fn run(command: &mut Command) -> anyhow::Result<Vec<u8>> {
-    let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
+    let output = command
+        .output()
+        .with_context(|| format!("cannot run {command:?}"))?;
     if !output.status.success() {
-        bail!("{command:?} failed: {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+        bail!(
+            "{command:?} failed: {}: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     Ok(output.stdout)
 }

@@ -36,9 +36,14 @@ impl Image {
     /// When there is none, or it is not one.
     pub fn load(folder: &Path) -> anyhow::Result<Self> {
         let index = folder.join(INDEX);
-        let text = fs::read_to_string(&index)
-            .with_context(|| format!("cannot read {}: make it with `cargo xtask image`", index.display()))?;
-        serde_json::from_str(&text).with_context(|| format!("{} is not an image index", index.display()))
+        let text = fs::read_to_string(&index).with_context(|| {
+            format!(
+                "cannot read {}: make it with `cargo xtask image`",
+                index.display()
+            )
+        })?;
+        serde_json::from_str(&text)
+            .with_context(|| format!("{} is not an image index", index.display()))
     }
 
     /// The image named by [`VARIABLE`].

@@ -54,19 +54,33 @@ impl Machine {
     ///
     /// # Errors
     /// When QEMU cannot be started.
-    pub fn start(spec: &Spec, overlay: Overlay, copy: impl Write + Send + 'static) -> anyhow::Result<Self> {
+    pub fn start(
+        spec: &Spec,
+        overlay: Overlay,
+        copy: impl Write + Send + 'static,
+    ) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("no temporary folder for the machine")?;
         let initrd = folder.path().join("initrd");
         overlay.with_agent().append_to(&spec.initrd, &initrd)?;
         let mut command = spec.command(&initrd, Some(folder.path()));
         command.args(["-serial", "stdio"]);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-        let mut child = command.spawn().with_context(|| format!("cannot start {}", spec.arch.qemu()))?;
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit());
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("cannot start {}", spec.arch.qemu()))?;
         let console = Console::default();
         if let Some(output) = child.stdout.take() {
             console.follow(output, copy);
         }
-        let mut machine = Self { child, console, agent: None, _folder: folder };
+        let mut machine = Self {
+            child,
+            console,
+            agent: None,
+            _folder: folder,
+        };
         let agent = Agent::connect(machine._folder.path(), Instant::now() + CONNECT)?;
         machine.agent = Some(agent);
         Ok(machine)
@@ -83,14 +97,19 @@ impl Machine {
     /// Waits until it is known how the boot went, or `deadline` passes. Only what the console prints
     /// at or after `from` counts, so that the boot after a reboot can be waited for.
     pub fn boot(&self, from: usize, deadline: Instant) -> Boot {
-        let Some(agent) = &self.agent else { return Boot::Ended };
+        let Some(agent) = &self.agent else {
+            return Boot::Ended;
+        };
         loop {
             match agent.report(Duration::from_millis(50)) {
                 Some(Report::BootGood) => return Boot::Good,
                 Some(Report::BootBad(why)) => return Boot::Bad(why),
                 Some(Report::Ended(_)) | None => {}
             }
-            match self.console.wait_for(&[RESCUE, PANIC], from, Instant::now()) {
+            match self
+                .console
+                .wait_for(&[RESCUE, PANIC], from, Instant::now())
+            {
                 Ok(line) if line.contains(RESCUE) => return Boot::Rescue(line),
                 Ok(line) => return Boot::Panic(line),
                 Err(Missed::Ended) => return Boot::Ended,
@@ -104,7 +123,13 @@ impl Machine {
     ///
     /// # Errors
     /// When the machine ends first or `deadline` passes.
-    pub fn run(&mut self, command: &str, out: &mut dyn Write, err: &mut dyn Write, deadline: Instant) -> anyhow::Result<u8> {
+    pub fn run(
+        &mut self,
+        command: &str,
+        out: &mut dyn Write,
+        err: &mut dyn Write,
+        deadline: Instant,
+    ) -> anyhow::Result<u8> {
         let agent = self.agent.as_mut().context("this machine has no agent")?;
         agent.run(command, out, err, deadline)
     }
@@ -124,7 +149,10 @@ impl Machine {
     /// # Errors
     /// When the machine has ended already.
     pub fn send(&mut self, command: &str) -> anyhow::Result<()> {
-        self.agent.as_mut().context("this machine has no agent")?.send(command)
+        self.agent
+            .as_mut()
+            .context("this machine has no agent")?
+            .send(command)
     }
 
     /// Waits for QEMU to end by itself.
@@ -137,7 +165,10 @@ impl Machine {
                 return Ok(status);
             }
             if Instant::now() >= deadline {
-                bail!("the machine is still on; its last lines:\n{}", self.console.tail(20));
+                bail!(
+                    "the machine is still on; its last lines:\n{}",
+                    self.console.tail(20)
+                );
             }
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -12,7 +12,10 @@ use initramfs::archive::{Archive, Entry};
 /// The script of the agent and the service that runs it.
 const AGENT: [(&str, &str); 2] = [
     ("shark/agent.sh", include_str!("../guest/agent.sh")),
-    ("shark/services/agent.toml", include_str!("../guest/agent.toml")),
+    (
+        "shark/services/agent.toml",
+        include_str!("../guest/agent.toml"),
+    ),
 ];
 
 /// A root shell on the console, where the image has a login.
@@ -31,7 +34,9 @@ impl Overlay {
     /// Adds the agent.
     #[must_use]
     pub fn with_agent(self) -> Self {
-        AGENT.iter().fold(self, |overlay, (path, text)| overlay.with_file(path, text))
+        AGENT
+            .iter()
+            .fold(self, |overlay, (path, text)| overlay.with_file(path, text))
     }
 
     /// Adds a root shell on the console.
@@ -43,7 +48,8 @@ impl Overlay {
     /// Adds one file; `path` is below /run.
     #[must_use]
     pub fn with_file(mut self, path: &str, content: impl AsRef<[u8]>) -> Self {
-        self.files.push((path.to_owned(), content.as_ref().to_vec()));
+        self.files
+            .push((path.to_owned(), content.as_ref().to_vec()));
         self
     }
 
@@ -52,7 +58,8 @@ impl Overlay {
     /// # Errors
     /// When one of the files cannot be read or written.
     pub fn append_to(&self, initrd: &Path, target: &Path) -> anyhow::Result<()> {
-        let mut bytes = fs::read(initrd).with_context(|| format!("cannot read {}", initrd.display()))?;
+        let mut bytes =
+            fs::read(initrd).with_context(|| format!("cannot read {}", initrd.display()))?;
         if !self.files.is_empty() {
             // An archive starts at a multiple of four bytes.
             bytes.resize(bytes.len().next_multiple_of(4), 0);
@@ -64,7 +71,10 @@ impl Overlay {
     fn archive(&self) -> anyhow::Result<Vec<u8>> {
         let mut archive = Archive::new();
         for (path, content) in &self.files {
-            archive.add(&format!("run-overlay/{path}"), Entry::file(0o644, content.clone()))?;
+            archive.add(
+                &format!("run-overlay/{path}"),
+                Entry::file(0o644, content.clone()),
+            )?;
         }
         Ok(archive.finish())
     }

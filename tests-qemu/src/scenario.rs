@@ -50,7 +50,10 @@ pub fn booted(spec: &Spec) -> anyhow::Result<Machine> {
     let machine = Machine::quiet(spec, Overlay::default())?;
     match machine.boot(0, Instant::now() + BOOT) {
         Boot::Good => Ok(machine),
-        other => bail!("the boot is not good: {other:?}; the console's last lines:\n{}", machine.console.tail(60)),
+        other => bail!(
+            "the boot is not good: {other:?}; the console's last lines:\n{}",
+            machine.console.tail(60)
+        ),
     }
 }
 
@@ -60,7 +63,13 @@ pub fn booted(spec: &Spec) -> anyhow::Result<Machine> {
 /// When the status is another.
 pub fn ask(machine: &mut Machine, command: &str) -> anyhow::Result<String> {
     let output = tell(machine, command)?;
-    ensure!(output.status == 0, "`{command}` ended with {}: {}{}", output.status, output.text(), String::from_utf8_lossy(&output.err));
+    ensure!(
+        output.status == 0,
+        "`{command}` ended with {}: {}{}",
+        output.status,
+        output.text(),
+        String::from_utf8_lossy(&output.err)
+    );
     Ok(output.text())
 }
 
@@ -85,14 +94,23 @@ pub fn ask_json(machine: &mut Machine, command: &str) -> anyhow::Result<Value> {
 ///
 /// # Errors
 /// When it is not within [`ANSWER`]; the last answer is in the error.
-pub fn until(machine: &mut Machine, command: &str, right: impl Fn(&Output) -> bool) -> anyhow::Result<Output> {
+pub fn until(
+    machine: &mut Machine,
+    command: &str,
+    right: impl Fn(&Output) -> bool,
+) -> anyhow::Result<Output> {
     let deadline = Instant::now() + ANSWER;
     loop {
         let output = tell(machine, command)?;
         if right(&output) {
             return Ok(output);
         }
-        ensure!(Instant::now() < deadline, "`{command}` still says: {} {}", output.status, output.text());
+        ensure!(
+            Instant::now() < deadline,
+            "`{command}` still says: {} {}",
+            output.status,
+            output.text()
+        );
     }
 }
 
@@ -101,5 +119,7 @@ pub fn until(machine: &mut Machine, command: &str, right: impl Fn(&Output) -> bo
 /// # Errors
 /// When there is none.
 pub fn field<'a>(value: &'a Value, pointer: &str) -> anyhow::Result<&'a Value> {
-    value.pointer(pointer).with_context(|| format!("no {pointer} in {value}"))
+    value
+        .pointer(pointer)
+        .with_context(|| format!("no {pointer} in {value}"))
 }

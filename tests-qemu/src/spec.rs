@@ -109,7 +109,12 @@ impl Spec {
             Arch::Aarch64 => command.args(["-M", "virt"]),
         };
         command.args(self.accel.arguments(self.arch));
-        command.args(["-m", &self.memory.to_string(), "-smp", &self.smp.to_string()]);
+        command.args([
+            "-m",
+            &self.memory.to_string(),
+            "-smp",
+            &self.smp.to_string(),
+        ]);
         command.arg("-kernel").arg(&self.kernel);
         command.arg("-initrd").arg(initrd);
         command.args(["-append", &self.command_line()]);
@@ -143,7 +148,12 @@ impl Spec {
         for (host, guest) in &self.forwards {
             netdev.push_str(&format!(",hostfwd=tcp:127.0.0.1:{host}-:{guest}"));
         }
-        command.args(["-netdev", &netdev, "-device", "virtio-net-pci,netdev=net,romfile="]);
+        command.args([
+            "-netdev",
+            &netdev,
+            "-device",
+            "virtio-net-pci,netdev=net,romfile=",
+        ]);
     }
 }
 
@@ -192,8 +202,15 @@ mod tests {
     #[test]
     fn a_comma_in_the_path_of_the_disk_is_not_an_option() {
         let command = spec().command(Path::new("/i"), None);
-        let drive = command.get_args().find(|a| a.to_string_lossy().contains("id=disk"));
-        let drive = drive.map(|a| a.to_string_lossy().into_owned()).unwrap_or_default();
-        assert!(drive.ends_with("file=/a,,b/disk.img,snapshot=on"), "{drive}");
+        let drive = command
+            .get_args()
+            .find(|a| a.to_string_lossy().contains("id=disk"));
+        let drive = drive
+            .map(|a| a.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        assert!(
+            drive.ends_with("file=/a,,b/disk.img,snapshot=on"),
+            "{drive}"
+        );
     }
 }

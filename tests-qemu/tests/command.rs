@@ -22,17 +22,28 @@ fn qemu(arguments: &[&str]) -> anyhow::Result<Output> {
 
 fn check(output: &Output, status: i32) -> anyhow::Result<()> {
     let words = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.code() == Some(status), "{} instead of {status}:\n{words}", output.status);
+    ensure!(
+        output.status.code() == Some(status),
+        "{} instead of {status}:\n{words}",
+        output.status
+    );
     Ok(())
 }
 
 #[test]
 fn run_prints_and_passes_the_status_on() -> anyhow::Result<()> {
-    let output = qemu(&["--run", "sharkctl status --json; echo complaint >&2; exit 7"])?;
+    let output = qemu(&[
+        "--run",
+        "sharkctl status --json; echo complaint >&2; exit 7",
+    ])?;
     check(&output, 7)?;
-    let status: serde_json::Value = serde_json::from_slice(&output.stdout).context("stdout is no JSON")?;
+    let status: serde_json::Value =
+        serde_json::from_slice(&output.stdout).context("stdout is no JSON")?;
     ensure!(status.is_object(), "{status}");
-    ensure!(String::from_utf8_lossy(&output.stderr).contains("complaint"), "stderr is lost");
+    ensure!(
+        String::from_utf8_lossy(&output.stderr).contains("complaint"),
+        "stderr is lost"
+    );
     Ok(())
 }
 
@@ -44,6 +55,9 @@ fn rescue_and_time_have_a_status_of_their_own() -> anyhow::Result<()> {
     let path = disk.path().to_string_lossy().into_owned();
     let output = qemu(&["--disk", &path, "--run", "true"])?;
     check(&output, 127)?;
-    ensure!(String::from_utf8_lossy(&output.stderr).contains("shark: rescue:"), "it does not say why");
+    ensure!(
+        String::from_utf8_lossy(&output.stderr).contains("shark: rescue:"),
+        "it does not say why"
+    );
     check(&qemu(&["--timeout", "1", "--run", "true"])?, 124)
 }

@@ -27,7 +27,10 @@ fn a_verified_root_with_a_running_service_graph() -> anyhow::Result<()> {
 
 fn services(machine: &mut Machine) -> anyhow::Result<Vec<Value>> {
     let list = ask_json(machine, "sharkctl list --json")?;
-    field(&list, "/services")?.as_array().cloned().context("services is no list")
+    field(&list, "/services")?
+        .as_array()
+        .cloned()
+        .context("services is no list")
 }
 
 fn status(machine: &mut Machine, name: &str) -> anyhow::Result<Value> {
@@ -37,33 +40,57 @@ fn status(machine: &mut Machine, name: &str) -> anyhow::Result<Value> {
 
 fn pid(machine: &mut Machine, name: &str) -> anyhow::Result<u64> {
     let status = status(machine, name)?;
-    field(&status, "/pid")?.as_u64().with_context(|| format!("{name} has no pid: {status}"))
+    field(&status, "/pid")?
+        .as_u64()
+        .with_context(|| format!("{name} has no pid: {status}"))
 }
 
 /// Pids in the cgroup of a service.
 fn members(machine: &mut Machine, name: &str) -> anyhow::Result<Vec<String>> {
-    let output = tell(machine, &format!("find /sys/fs/cgroup/services/{name} -name cgroup.procs -exec cat {{}} +"))?;
-    Ok(output.text().split_whitespace().map(str::to_owned).collect())
+    let output = tell(
+        machine,
+        &format!("find /sys/fs/cgroup/services/{name} -name cgroup.procs -exec cat {{}} +"),
+    )?;
+    Ok(output
+        .text()
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect())
 }
 
 fn every_service_is_up(machine: &mut Machine) -> anyhow::Result<()> {
     let services = services(machine)?;
-    ensure!(services.len() > 8, "only {} services: {services:?}", services.len());
+    ensure!(
+        services.len() > 8,
+        "only {} services: {services:?}",
+        services.len()
+    );
     for service in &services {
         let state = field(service, "/state")?.as_str();
         ensure!(state == Some("up"), "not up: {service}");
     }
     for name in ["sshd", "chronyd", "getty", "node-exporter"] {
-        ensure!(services.iter().any(|s| s.get("name").and_then(Value::as_str) == Some(name)), "there is no {name}");
+        ensure!(
+            services
+                .iter()
+                .any(|s| s.get("name").and_then(Value::as_str) == Some(name)),
+            "there is no {name}"
+        );
     }
     let whole = ask_json(machine, "sharkctl status --json")?;
-    ensure!(whole.is_object(), "`sharkctl status --json` is no object: {whole}");
+    ensure!(
+        whole.is_object(),
+        "`sharkctl status --json` is no object: {whole}"
+    );
     Ok(())
 }
 
 fn the_root_is_read_only_on_verity(machine: &mut Machine) -> anyhow::Result<()> {
     let mount = ask(machine, "grep ' / ' /proc/self/mounts")?;
-    ensure!(mount.starts_with("/dev/dm-0 / erofs ro"), "the root is {mount}");
+    ensure!(
+        mount.starts_with("/dev/dm-0 / erofs ro"),
+        "the root is {mount}"
+    );
     let verity = ask(machine, "dmsetup status shark-root-a")?;
     ensure!(verity.contains("verity V"), "dm-verity says {verity}");
     let write = tell(machine, "touch /usr/x")?;
@@ -81,11 +108,28 @@ fn the_boot_tells_slot_reason_and_timings(machine: &mut Machine) -> anyhow::Resu
     let boot = ask_json(machine, "sharkctl boot --json")?;
     ensure!(field(&boot, "/slot")? == "a", "{boot}");
     ensure!(field(&boot, "/state")? == "ready", "{boot}");
-    ensure!(field(&boot, "/rootHash")?.as_str().is_some_and(|h| h.len() == 64), "{boot}");
-    ensure!(!field(&boot, "/why")?.as_str().unwrap_or_default().is_empty(), "{boot}");
+    ensure!(
+        field(&boot, "/rootHash")?
+            .as_str()
+            .is_some_and(|h| h.len() == 64),
+        "{boot}"
+    );
+    ensure!(
+        !field(&boot, "/why")?
+            .as_str()
+            .unwrap_or_default()
+            .is_empty(),
+        "{boot}"
+    );
     let timings = field(&boot, "/timings")?.as_array().context("no timings")?;
-    let times: Vec<u64> = timings.iter().filter_map(|t| t.get("us")?.as_u64()).collect();
-    ensure!(times.len() > 5 && times.is_sorted(), "timings are not in order: {timings:?}");
+    let times: Vec<u64> = timings
+        .iter()
+        .filter_map(|t| t.get("us")?.as_u64())
+        .collect();
+    ensure!(
+        times.len() > 5 && times.is_sorted(),
+        "timings are not in order: {timings:?}"
+    );
     let text = ask(machine, "sharkctl boot")?;
     ensure!(text.contains("slot"), "{text}");
     Ok(())
@@ -93,35 +137,71 @@ fn the_boot_tells_slot_reason_and_timings(machine: &mut Machine) -> anyhow::Resu
 
 fn confinement_is_real(machine: &mut Machine) -> anyhow::Result<()> {
     let pid = pid(machine, "limited")?;
-    let cgroup = ask(machine, "cd /sys/fs/cgroup/services/limited && cat memory.max pids.max cpu.weight")?;
-    ensure!(cgroup.split_whitespace().eq(["67108864", "32", "50"]), "limits of the cgroup: {cgroup}");
-    let limits = ask(machine, &format!("grep -E 'open files|core file' /proc/{pid}/limits"))?;
+    let cgroup = ask(
+        machine,
+        "cd /sys/fs/cgroup/services/limited && cat memory.max pids.max cpu.weight",
+    )?;
+    ensure!(
+        cgroup.split_whitespace().eq(["67108864", "32", "50"]),
+        "limits of the cgroup: {cgroup}"
+    );
+    let limits = ask(
+        machine,
+        &format!("grep -E 'open files|core file' /proc/{pid}/limits"),
+    )?;
     ensure!(limits.contains(" 512 "), "limits of the process: {limits}");
-    let status = ask(machine, &format!("grep -E '^(Uid|SigBlk|SigIgn|Umask):' /proc/{pid}/status"))?;
+    let status = ask(
+        machine,
+        &format!("grep -E '^(Uid|SigBlk|SigIgn|Umask):' /proc/{pid}/status"),
+    )?;
     ensure!(status.contains("65534"), "runs as {status}");
     ensure!(status.contains("0027"), "umask: {status}");
-    ensure!(status.matches("0000000000000000").count() == 2, "signals of PID 1 were inherited: {status}");
+    ensure!(
+        status.matches("0000000000000000").count() == 2,
+        "signals of PID 1 were inherited: {status}"
+    );
     let owner = ask(machine, "stat -c %u /run/limited /var/lib/limited")?;
-    ensure!(owner.split_whitespace().eq(["65534", "65534"]), "its directories belong to {owner}");
-    let oom = ask(machine, &format!("cat /proc/1/oom_score_adj /proc/{pid}/oom_score_adj"))?;
-    ensure!(oom.split_whitespace().eq(["-1000", "0"]), "oom_score_adj: {oom}");
+    ensure!(
+        owner.split_whitespace().eq(["65534", "65534"]),
+        "its directories belong to {owner}"
+    );
+    let oom = ask(
+        machine,
+        &format!("cat /proc/1/oom_score_adj /proc/{pid}/oom_score_adj"),
+    )?;
+    ensure!(
+        oom.split_whitespace().eq(["-1000", "0"]),
+        "oom_score_adj: {oom}"
+    );
     let own = ask(machine, "cat /proc/1/cgroup")?;
     ensure!(own == "0::/shark.init", "PID 1 is in {own}");
     Ok(())
 }
 
 fn restart_of_sshd_and_exporter(machine: &mut Machine) -> anyhow::Result<()> {
-    for (name, restart) in [("sshd", "sharkctl service restart sshd"), ("node-exporter", "sharkctl restart node-exporter")] {
+    for (name, restart) in [
+        ("sshd", "sharkctl service restart sshd"),
+        ("node-exporter", "sharkctl restart node-exporter"),
+    ] {
         let before = pid(machine, name)?;
         let old = members(machine, name)?;
         ask(machine, restart)?;
         let after = pid(machine, name)?;
         ensure!(before != after, "{name} still has pid {before}");
         let new = members(machine, name)?;
-        ensure!(old.iter().all(|pid| !new.contains(pid)), "{name}: of {old:?} some are still in {new:?}");
+        ensure!(
+            old.iter().all(|pid| !new.contains(pid)),
+            "{name}: of {old:?} some are still in {new:?}"
+        );
     }
-    until(machine, "wget -q -O - http://127.0.0.1:9100/metrics | grep -c ^node_", |o| o.text().parse::<u32>().is_ok_and(|n| n > 10))?;
-    until(machine, "nc 127.0.0.1 22 </dev/null", |o| o.text().starts_with("SSH-2.0"))?;
+    until(
+        machine,
+        "wget -q -O - http://127.0.0.1:9100/metrics | grep -c ^node_",
+        |o| o.text().parse::<u32>().is_ok_and(|n| n > 10),
+    )?;
+    until(machine, "nc 127.0.0.1 22 </dev/null", |o| {
+        o.text().starts_with("SSH-2.0")
+    })?;
     Ok(())
 }
 
@@ -131,7 +211,8 @@ fn a_killed_service_comes_back(machine: &mut Machine) -> anyhow::Result<()> {
     until(machine, "sharkctl status limited --json", |o| {
         let status: Value = serde_json::from_slice(&o.out).unwrap_or_default();
         let service = status.get("service").unwrap_or(&status);
-        service.get("state").and_then(Value::as_str) == Some("up") && service.get("pid").and_then(Value::as_u64) != Some(before)
+        service.get("state").and_then(Value::as_str) == Some("up")
+            && service.get("pid").and_then(Value::as_u64) != Some(before)
     })?;
     Ok(())
 }
@@ -144,14 +225,20 @@ fn what_detached_is_stopped_too(machine: &mut Machine) -> anyhow::Result<()> {
     ensure!(left.text().is_empty(), "left over: {}", left.text());
     let down = status(machine, "detached")?;
     ensure!(field(&down, "/state")? == "down", "{down}");
-    ensure!(tell(machine, "sharkctl status detached")?.status != 0, "status of a service that is down succeeds");
+    ensure!(
+        tell(machine, "sharkctl status detached")?.status != 0,
+        "status of a service that is down succeeds"
+    );
     ask(machine, "sharkctl start detached")?;
     Ok(())
 }
 
 fn what_ignores_sigterm_is_killed(machine: &mut Machine) -> anyhow::Result<()> {
     let seconds: f64 = ask(machine, "a=$(cut -d' ' -f1 /proc/uptime); sharkctl stop stubborn; b=$(cut -d' ' -f1 /proc/uptime); echo $b $a | awk '{print $1-$2}'")?.parse()?;
-    ensure!((2.0..20.0).contains(&seconds), "stop.timeout is 2 s, and the stop took {seconds} s");
+    ensure!(
+        (2.0..20.0).contains(&seconds),
+        "stop.timeout is 2 s, and the stop took {seconds} s"
+    );
     ensure!(members(machine, "stubborn")?.is_empty(), "it still lives");
     ask(machine, "sharkctl start stubborn")?;
     Ok(())
@@ -159,28 +246,57 @@ fn what_ignores_sigterm_is_killed(machine: &mut Machine) -> anyhow::Result<()> {
 
 fn logs_survive_a_restart(machine: &mut Machine) -> anyhow::Result<()> {
     ask(machine, "sharkctl restart limited")?;
-    let output = until(machine, "sharkctl logs limited", |o| o.text().matches("limited started").count() >= 3)?;
+    let output = until(machine, "sharkctl logs limited", |o| {
+        o.text().matches("limited started").count() >= 3
+    })?;
     ensure!(output.status == 0, "logs ended with {}", output.status);
     let missing = tell(machine, "sharkctl logs nobody-knows-me")?;
-    ensure!(missing.status == 3, "logs of an unknown service ended with {}", missing.status);
+    ensure!(
+        missing.status == 3,
+        "logs of an unknown service ended with {}",
+        missing.status
+    );
     Ok(())
 }
 
 const BAD: [(&str, &str, &str); 4] = [
     ("unknown", "exec = \"/bin/true\"\nrestat = 1\n", "restart"),
-    ("circle", "exec = \"/bin/true\"\nafter = [\"circle2\"]\n", "circle"),
-    ("lonely", "exec = \"/bin/true\"\nrequires = [\"no-such-thing\"]\n", "no-such-thing"),
-    ("unit", "exec = \"/bin/true\"\n[cgroup]\nmemory-max = \"512X\"\n", "512X"),
+    (
+        "circle",
+        "exec = \"/bin/true\"\nafter = [\"circle2\"]\n",
+        "circle",
+    ),
+    (
+        "lonely",
+        "exec = \"/bin/true\"\nrequires = [\"no-such-thing\"]\n",
+        "no-such-thing",
+    ),
+    (
+        "unit",
+        "exec = \"/bin/true\"\n[cgroup]\nmemory-max = \"512X\"\n",
+        "512X",
+    ),
 ];
 
 fn a_bad_reload_changes_nothing(machine: &mut Machine) -> anyhow::Result<()> {
     let before = services(machine)?;
     let folder = "/etc/shark/services";
-    ask(machine, &format!("mkdir -p {folder} && printf 'exec = \"/bin/true\"\\nafter = [\"circle\"]\\n' > {folder}/circle2.toml"))?;
+    ask(
+        machine,
+        &format!(
+            "mkdir -p {folder} && printf 'exec = \"/bin/true\"\\nafter = [\"circle\"]\\n' > {folder}/circle2.toml"
+        ),
+    )?;
     for (name, text, _) in BAD {
-        ask(machine, &format!("cat > {folder}/{name}.toml <<'END'\n{text}END"))?;
+        ask(
+            machine,
+            &format!("cat > {folder}/{name}.toml <<'END'\n{text}END"),
+        )?;
     }
-    let verify = tell(machine, &format!("sharkctl verify /usr/lib/shark/services {folder}"))?;
+    let verify = tell(
+        machine,
+        &format!("sharkctl verify /usr/lib/shark/services {folder}"),
+    )?;
     ensure!(verify.status != 0, "verify accepted it");
     let reload = tell(machine, "sharkctl reload")?;
     ensure!(reload.status != 0, "reload accepted it");
@@ -188,30 +304,54 @@ fn a_bad_reload_changes_nothing(machine: &mut Machine) -> anyhow::Result<()> {
         let words = format!("{}{}", output.text(), String::from_utf8_lossy(&output.err));
         for (name, _, word) in BAD {
             let place = format!("{folder}/{name}.toml:");
-            ensure!(words.lines().any(|l| l.contains(&place) && l.contains(word)), "{place} {word} is not in:\n{words}");
+            ensure!(
+                words
+                    .lines()
+                    .any(|l| l.contains(&place) && l.contains(word)),
+                "{place} {word} is not in:\n{words}"
+            );
         }
     }
     let pids = |all: &[Value]| -> Vec<(Option<Value>, Option<Value>)> {
-        all.iter().map(|s| (s.get("name").cloned(), s.get("pid").cloned())).collect()
+        all.iter()
+            .map(|s| (s.get("name").cloned(), s.get("pid").cloned()))
+            .collect()
     };
-    ensure!(pids(&before) == pids(&services(machine)?), "a refused reload changed something");
+    ensure!(
+        pids(&before) == pids(&services(machine)?),
+        "a refused reload changed something"
+    );
     ask(machine, &format!("rm {folder}/*.toml"))?;
     Ok(())
 }
 
 fn a_good_reload_adds_a_service(machine: &mut Machine) -> anyhow::Result<()> {
     let before = pid(machine, "sshd")?;
-    ask(machine, "echo 'exec = \"/bin/sleep 100009\"' > /etc/shark/services/added.toml && sharkctl reload")?;
+    ask(
+        machine,
+        "echo 'exec = \"/bin/sleep 100009\"' > /etc/shark/services/added.toml && sharkctl reload",
+    )?;
     until(machine, "sharkctl status added", |o| o.status == 0)?;
-    ensure!(before == pid(machine, "sshd")?, "a reload restarted sshd, which had not changed");
-    ask(machine, "rm /etc/shark/services/added.toml && sharkctl reload")?;
+    ensure!(
+        before == pid(machine, "sshd")?,
+        "a reload restarted sshd, which had not changed"
+    );
+    ask(
+        machine,
+        "rm /etc/shark/services/added.toml && sharkctl reload",
+    )?;
     until(machine, "sharkctl status added", |o| o.status == 3)?;
     Ok(())
 }
 
 fn init_is_introspectable(machine: &mut Machine) -> anyhow::Result<()> {
     let call = r#"{"method":"org.varlink.service.GetInterfaceDescription","parameters":{"interface":"io.shark.Init"}}"#;
-    let answer = ask(machine, &format!("printf '%s\\0' '{call}' | timeout 5 nc local:/run/shark/io.shark.Init | tr -d '\\0'"))?;
+    let answer = ask(
+        machine,
+        &format!(
+            "printf '%s\\0' '{call}' | timeout 5 nc local:/run/shark/io.shark.Init | tr -d '\\0'"
+        ),
+    )?;
     ensure!(answer.contains("interface io.shark.Init"), "{answer}");
     Ok(())
 }

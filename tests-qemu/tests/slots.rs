@@ -23,7 +23,10 @@ fn reason_for_b(disk: &DiskCopy) -> anyhow::Result<String> {
     let mut machine = booted(&spec(Some(disk.path()))?)?;
     let boot = ask_json(&mut machine, "sharkctl boot --json")?;
     ensure!(field(&boot, "/slot")? == "b", "{boot}");
-    let why = field(&boot, "/why")?.as_str().unwrap_or_default().to_owned();
+    let why = field(&boot, "/why")?
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
     machine.power_off(ANSWER)?;
     Ok(why)
 }
@@ -42,7 +45,10 @@ fn a_flipped_byte_in_signature_a_boots_b() -> anyhow::Result<()> {
     let disk = disk()?;
     disk.flip("shark-sig-a", SIGNATURE)?;
     let why = reason_for_b(&disk)?;
-    ensure!(why.contains("slot a") && why.contains("sign"), "the reason is {why:?}");
+    ensure!(
+        why.contains("slot a") && why.contains("sign"),
+        "the reason is {why:?}"
+    );
     Ok(())
 }
 
@@ -58,7 +64,11 @@ fn with_neither_slot_there_is_a_rescue_console() -> anyhow::Result<()> {
     };
     let deadline = Instant::now() + ANSWER;
     for slot in ["slot a", "slot b"] {
-        ensure!(machine.console.wait_for(&[slot], 0, deadline).is_ok(), "rescue says nothing of {slot}:\n{}", machine.console.tail(40));
+        ensure!(
+            machine.console.wait_for(&[slot], 0, deadline).is_ok(),
+            "rescue says nothing of {slot}:\n{}",
+            machine.console.tail(40)
+        );
     }
     Ok(())
 }
