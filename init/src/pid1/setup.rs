@@ -223,8 +223,9 @@ fn own_limits(contained: bool) -> Vec<String> {
         if let Err(error) = kernel::reboot::ctrl_alt_del_to_init(true) {
             missing.push(format!("Ctrl-Alt-Del: {error}"));
         }
-        // Our own lines are limited by us; the kernel's limit of ten in five seconds loses most.
-        let _unset = kernel::system::set_sysctl("kernel.printk_devkmsg", "on");
+        // Our own lines are limited by us; the kernel's limit of ten in five seconds loses most. It
+        // takes the word with a newline only.
+        let _unset = kernel::system::set_sysctl("kernel.printk_devkmsg", "on\n");
     }
     missing
 }
