@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use kernel::Errno;
 use kernel::modules::Loaded;
 use mounts::cmdline::Cmdline;
 use mounts::modules::{IndexFiles, ModuleIndex, module_name};
@@ -122,6 +123,8 @@ impl Modules {
             Ok(Loaded::Before) => {}
             Ok(Loaded::Now) => report
                 .step(format!("modules: loaded {} {parameters}", module_name(path)).trim_end()),
+            // Drivers of a processor's instructions are tried as dependencies on processors without.
+            Err(error) if error.errno == Errno::NODEV => report.step(&format!("modules: {error}")),
             Err(error) => report.warn(format!("modules: {error}")),
         }
     }
