@@ -234,7 +234,7 @@ fn what_detached_is_stopped_too(machine: &mut Machine) -> anyhow::Result<()> {
 }
 
 fn what_ignores_sigterm_is_killed(machine: &mut Machine) -> anyhow::Result<()> {
-    let seconds: f64 = ask(machine, "a=$(cut -d' ' -f1 /proc/uptime); sharkctl stop stubborn; b=$(cut -d' ' -f1 /proc/uptime); echo $b $a | awk '{print $1-$2}'")?.parse()?;
+    let seconds: f64 = ask(machine, "a=$(cut -d' ' -f1 /proc/uptime); sharkctl stop stubborn >/dev/null; b=$(cut -d' ' -f1 /proc/uptime); echo $b $a | awk '{print $1-$2}'")?.parse()?;
     ensure!(
         (2.0..20.0).contains(&seconds),
         "stop.timeout is 2 s, and the stop took {seconds} s"

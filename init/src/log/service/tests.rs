@@ -230,7 +230,6 @@ const BE_A_LOGGER: &str = "SHARK_TEST_BE_A_LOGGER";
 
 /// Not a test: the process that [`a_killed_logger_loses_nothing_in_the_pipes`] starts and kills.
 #[test]
-#[ignore = "started by a_killed_logger_loses_nothing_in_the_pipes"]
 fn be_a_logger() {
     let Ok(directory) = std::env::var(BE_A_LOGGER) else {
         return;
@@ -244,7 +243,7 @@ fn be_a_logger() {
 fn spawn_logger(directory: &Path) -> (OwnedFd, Child) {
     let (ours, theirs) = kernel::unix::seqpacket_pair().unwrap();
     let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "log::service::tests::be_a_logger", "--ignored"])
+        .args(["--exact", "log::service::tests::be_a_logger"])
         .env(BE_A_LOGGER, directory.join("log"))
         .stdin(Stdio::from(theirs))
         .stdout(Stdio::null())
