@@ -66,7 +66,7 @@ impl Accel {
                 "-accel",
                 "tcg,thread=multi",
                 "-cpu",
-                "qemu64,+rdrand,+rdseed,+smap,+smep",
+                "qemu64,+rdrand,+smap,+smep",
             ],
             // `-cpu max` is two to three times slower to emulate.
             (Self::Tcg, Arch::Aarch64) => &["-accel", "tcg,thread=multi", "-cpu", "cortex-a57"],

@@ -91,7 +91,8 @@ impl Spec {
     /// The whole kernel command line.
     #[must_use]
     pub fn command_line(&self) -> String {
-        let base = format!("console={} panic=5", self.arch.console());
+        // `gpt`: the kernel believes the backup of a damaged partition table.
+        let base = format!("console={} panic=5 gpt", self.arch.console());
         match self.append.trim() {
             "" => base,
             more => format!("{base} {more}"),
@@ -196,7 +197,7 @@ mod tests {
 
     #[test]
     fn the_command_line_ends_with_what_was_appended() {
-        assert_eq!(spec().command_line(), "console=ttyS0 panic=5 quiet");
+        assert_eq!(spec().command_line(), "console=ttyS0 panic=5 gpt quiet");
     }
 
     #[test]

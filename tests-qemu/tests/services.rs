@@ -19,7 +19,6 @@ fn a_verified_root_with_a_running_service_graph() -> anyhow::Result<()> {
     logs_survive_a_restart(&mut machine)?;
     a_bad_reload_changes_nothing(&mut machine)?;
     a_good_reload_adds_a_service(&mut machine)?;
-    init_is_introspectable(&mut machine)?;
     let status = machine.power_off(machine::scenario::ANSWER)?;
     ensure!(status.success(), "QEMU ended with {status}");
     Ok(())
@@ -341,17 +340,5 @@ fn a_good_reload_adds_a_service(machine: &mut Machine) -> anyhow::Result<()> {
         "rm /etc/shark/services/added.toml && sharkctl reload",
     )?;
     until(machine, "sharkctl status added", |o| o.status == 3)?;
-    Ok(())
-}
-
-fn init_is_introspectable(machine: &mut Machine) -> anyhow::Result<()> {
-    let call = r#"{"method":"org.varlink.service.GetInterfaceDescription","parameters":{"interface":"io.shark.Init"}}"#;
-    let answer = ask(
-        machine,
-        &format!(
-            "printf '%s\\0' '{call}' | timeout 5 nc local:/run/shark/io.shark.Init | tr -d '\\0'"
-        ),
-    )?;
-    ensure!(answer.contains("interface io.shark.Init"), "{answer}");
     Ok(())
 }

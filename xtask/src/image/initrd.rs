@@ -93,6 +93,8 @@ fn archive(parts: &Parts<'_>) -> Result<Vec<u8>> {
     }
     // Until devtmpfs is mounted, this is where the kernel opens stage1's standard streams.
     archive.add("dev/console", Entry::character_device(0o600, 5, 1))?;
+    // Without a console, Rust's runtime opens it in place of each standard descriptor.
+    archive.add("dev/null", Entry::character_device(0o666, 1, 3))?;
     archive.add("init", Entry::file(0o755, read(parts.stage1)?))?;
     archive.add("bin/busybox", Entry::file(0o755, read(parts.busybox)?))?;
     archive.add("bin/sh", Entry::symlink("busybox"))?;
