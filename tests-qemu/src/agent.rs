@@ -141,6 +141,12 @@ impl Agent {
         self.reports.recv_timeout(wait).ok()
     }
 
+    /// Forgets what a command of an earlier boot has printed: the one that ended that boot is
+    /// nobody's any more.
+    pub fn forget(&self) {
+        while self.out.try_recv().is_ok() || self.err.try_recv().is_ok() {}
+    }
+
     /// Sends a command for the guest's `/bin/sh`.
     ///
     /// # Errors

@@ -102,8 +102,14 @@ impl Machine {
         };
         loop {
             match agent.report(Duration::from_millis(50)) {
-                Some(Report::BootGood) => return Boot::Good,
-                Some(Report::BootBad(why)) => return Boot::Bad(why),
+                Some(Report::BootGood) => {
+                    agent.forget();
+                    return Boot::Good;
+                }
+                Some(Report::BootBad(why)) => {
+                    agent.forget();
+                    return Boot::Bad(why);
+                }
                 Some(Report::Ended(_)) | None => {}
             }
             match self
