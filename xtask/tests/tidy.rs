@@ -1,5 +1,9 @@
 //! Rules of the house that no compiler checks. Each test names the rule and the places that break
 //! it. Not here: style (rustfmt) and habits (clippy).
+#![allow(
+    clippy::expect_used,
+    reason = "a rule that cannot be looked at is broken"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -129,7 +133,6 @@ fn pid_1_has_one_reaper_no_threads_and_no_foreign_children() {
     let rooms = [
         "init/src/pid1/",
         "init/src/ending/",
-        "initramfs/src/stage1/",
         "kernel/src/",
     ];
     for (file, text) in sources() {
@@ -185,7 +188,7 @@ fn the_architecture_names_every_module() {
     let missing: Vec<String> = sources()
         .into_iter()
         .map(|(file, _)| file)
-        .filter(|file| file.contains("/src/"))
+        .filter(|file| file.contains("/src/") && !file.contains("/tests/"))
         .filter(|file| {
             let path = Path::new(file);
             let stem = path
