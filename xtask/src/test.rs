@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every test, in the order in which a mistake is cheapest to find. CI runs this
 //! same command. Not here: the tests.
 
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
@@ -8,7 +9,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::image::{self, ImageOptions};
-use crate::{command, paths, setup};
+use crate::{build, command, paths, setup};
 
 /// Service files that the boots of `tests-qemu` put to the test.
 const TEST_SERVICES: &str = "tests-qemu/services";
@@ -74,10 +75,21 @@ fn boots(args: &TestArgs) -> Result<()> {
     };
     setup::need(&[setup::Need::Qemu(options.arch)])?;
     let folder = image::make_folder(&options)?;
+    if args.filter.is_none() {
+        same_bytes(&options, &folder)?;
+    }
     let mut tests = cargo(&["test", "--package", "tests-qemu", "--test", "*", "--locked"]);
     tests.args(&args.filter).args(["--", "--test-threads=2"]);
     tests.env(machine::image::VARIABLE, folder);
     step("boots in QEMU", tests)
+}
+
+/// Builds and images a second time, from another checkout and in another folder.
+fn same_bytes(options: &ImageOptions, folder: &Path) -> Result<()> {
+    command::step("same inputs, same bytes: programs");
+    build::check_reproducible(options.arch)?;
+    command::step("same inputs, same bytes: image");
+    image::check_reproducible(options, folder)
 }
 
 fn cargo(args: &[&str]) -> Command {

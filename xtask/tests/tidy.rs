@@ -130,11 +130,7 @@ fn pid_1_has_one_reaper_no_threads_and_no_foreign_children() {
         "thread::scope",
         "thread::Builder",
     ];
-    let rooms = [
-        "init/src/pid1/",
-        "init/src/ending/",
-        "kernel/src/",
-    ];
+    let rooms = ["init/src/pid1/", "init/src/ending/", "kernel/src/"];
     for (file, text) in sources() {
         if rooms.iter().any(|room| file.starts_with(room)) {
             none(

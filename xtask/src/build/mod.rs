@@ -93,6 +93,17 @@ pub(crate) fn programs(arch: Arch) -> Result<Programs> {
     programs_with(arch, &toolchain)
 }
 
+/// Builds the programs a second time elsewhere, and compares the bytes.
+///
+/// # Errors
+/// When they differ.
+pub(crate) fn check_reproducible(arch: Arch) -> Result<()> {
+    let _lock = paths::lock()?;
+    let toolchain = toolchain::choose(arch, Rust::Auto)?;
+    let programs = programs_with(arch, &toolchain)?;
+    reproducible::check(arch, &toolchain, &programs)
+}
+
 fn programs_with(arch: Arch, toolchain: &toolchain::Toolchain) -> Result<Programs> {
     command::step(&format!(
         "building stage1, init and sharkctl for {} with {toolchain}",

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use super::apt::{self, Apt};
+use super::config;
 use crate::arch::Arch;
 use crate::cache::{self, Hasher, Key};
 use crate::{command, paths};
@@ -93,6 +94,7 @@ fn from_package(file: &Path, id: &str) -> Result<Linux> {
 
 /// A directory with boot/vmlinuz-RELEASE and lib/modules/RELEASE.
 fn unpacked(dir: &Path) -> Result<Linux> {
+    config::check(dir)?;
     let is_kernel = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         name.starts_with("vmlinuz-") || name.starts_with("vmlinux-")

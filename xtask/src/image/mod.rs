@@ -4,6 +4,7 @@
 
 mod apt;
 mod check;
+mod config;
 mod disk;
 mod initrd;
 mod key;
@@ -67,12 +68,40 @@ pub(crate) fn make_folder(options: &ImageOptions) -> Result<PathBuf> {
     setup::need(&[Need::Image])?;
     let _lock = paths::lock()?;
     let inputs = Inputs::gather(options)?;
-    let sealed = inputs.sealed_root()?;
-    let folder = inputs.folder(&sealed)?;
     let output = paths::arch_output(options.arch);
+    let key = inputs.root_key()?;
+    let place = paths::cache().join(format!("root-{}", key.short()));
+    let sealed = inputs.sealed_root(key, place)?;
+    let key = inputs.image_key(&sealed)?;
+    let place = output.join(format!("image-{}", key.short()));
+    let folder = inputs.folder(&sealed, key, &place)?;
     cache::prune(&output, "image-", KEEP)?;
     cache::prune(&paths::cache(), "root-", KEEP)?;
     Ok(folder)
+}
+
+/// Makes the image once more, out of the way, and compares it with the one in `first`.
+///
+/// # Errors
+/// Names the first part that differs; both are left for a look.
+pub(crate) fn check_reproducible(options: &ImageOptions, first: &Path) -> Result<()> {
+    let _lock = paths::lock()?;
+    let inputs = Inputs::gather(options)?;
+    let place = paths::output().join("again");
+    cache::remove(&place)?;
+    paths::make_dir(&place)?;
+    let sealed = inputs.sealed_root(inputs.root_key()?, place.join("root"))?;
+    let key = inputs.image_key(&sealed)?;
+    let second = inputs.folder(&sealed, key, &place.join("image"))?;
+    for path in cache::sorted_entries(first)? {
+        let name = path.file_name().unwrap_or_default();
+        // The index says where it is, and that differs.
+        if name != machine::image::INDEX {
+            command::run(command::new("cmp").arg(&path).arg(second.join(name)))
+                .context("not reproducible: the same inputs gave other bytes")?;
+        }
+    }
+    cache::remove(&place)
 }
 
 /// Everything an image is made of.
@@ -137,9 +166,7 @@ impl<'a> Inputs<'a> {
     }
 
     /// The sealed root, in a directory of its own.
-    fn sealed_root(&self) -> Result<Sealed> {
-        let key = self.root_key()?;
-        let dir = paths::cache().join(format!("root-{}", key.short()));
+    fn sealed_root(&self, key: Key, dir: PathBuf) -> Result<Sealed> {
         let debs: Vec<PathBuf> = self.packages.iter().map(|(_, file)| file.clone()).collect();
         let what = format!(
             "assembling the root from {} Debian packages (about 20 s)",
@@ -190,7 +217,7 @@ impl<'a> Inputs<'a> {
         Ok(())
     }
 
-    fn folder(&self, sealed: &Sealed) -> Result<PathBuf> {
+    fn image_key(&self, sealed: &Sealed) -> Result<Key> {
         let mut hasher = Hasher::new("image");
         hasher.bytes(&sealed.key.0).bytes(&self.linux.key.0);
         hasher.file(&self.programs.stage1)?.file(&self.busybox)?;
@@ -201,12 +228,14 @@ impl<'a> Inputs<'a> {
             "{} {:?} {}",
             self.options.security_version, self.options.root_size, self.options.data_size
         ));
-        let key = hasher.finish();
-        let output = paths::arch_output(self.options.arch);
-        let folder = output.join(format!("image-{}", key.short()));
+        Ok(hasher.finish())
+    }
+
+    /// Everything of the image, in `folder`.
+    fn folder(&self, sealed: &Sealed, key: Key, folder: &Path) -> Result<PathBuf> {
         let what = "writing hash trees, manifests, initramfs and disk (about 10 s)";
-        cache::directory(folder.clone(), what, |fresh| {
-            self.write(sealed, key, fresh, &folder)
+        cache::directory(folder.to_path_buf(), what, |fresh| {
+            self.write(sealed, key, fresh, folder)
         })
     }
 
