@@ -29,7 +29,7 @@ Usage: init
 
 Shark init, the first process of a machine, a container or a PID namespace. The
 kernel starts it as PID 1; arguments are then ignored. To talk to a running one,
-use sharkctl(1).
+use sharkctl(8).
 
   init --help       print this
   init --version    print the version
