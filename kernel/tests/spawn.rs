@@ -482,7 +482,7 @@ fn nested_cgroups_are_removed_and_limits_without_a_controller_are_told() {
     inner.remove().unwrap();
     ground.0.thaw().unwrap();
     // No limit asked for: fine with and without controllers.
-    ground.0.set_limits(&cgroup::Limits::default()).unwrap();
+    assert_eq!(ground.0.set_limits(&cgroup::Limits::default()), []);
     let limits = cgroup::Limits {
         pids_max: Some(5),
         ..cgroup::Limits::default()
@@ -490,12 +490,15 @@ fn nested_cgroups_are_removed_and_limits_without_a_controller_are_told() {
     match ground.0.pids_current().unwrap() {
         Some(count) => {
             assert_eq!(count, 0);
-            ground.0.set_limits(&limits).unwrap();
+            assert_eq!(ground.0.set_limits(&limits), []);
             assert_eq!(ground.0.read("pids.max").unwrap(), "5\n");
+            assert_eq!(ground.0.set_limits(&cgroup::Limits::default()), []);
+            assert_eq!(ground.0.read("pids.max").unwrap(), "max\n");
         }
         None => {
-            let errno = ground.0.set_limits(&limits).unwrap_err().errno;
-            assert_eq!(errno, Errno::NOENT);
+            let unset = ground.0.set_limits(&limits);
+            let causes: Vec<_> = unset.iter().map(|error| error.errno).collect();
+            assert_eq!(causes, [Errno::NOENT]);
         }
     }
     let failed = ground.0.enable(&["no-such-controller"]);

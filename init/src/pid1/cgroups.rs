@@ -1,26 +1,19 @@
-//! The cgroups of the services: one directory each, with limits, killed and watched as a whole. Not
-//! here: when to kill, and finding or mounting the hierarchy (`setup`).
+//! The cgroups of the services as policy: what they are called, which controllers they need, who
+//! owns them, and what is told of a machine that lacks something. Not here: cgroupfs itself
+//! (`kernel::cgroup`), when to kill, and which hierarchy is taken (`setup`).
 //!
 //! Layout below the root: `shark.init` holds PID 1 and its helpers, `services/NAME` one service.
 
-use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::chown;
-use std::path::{Path, PathBuf};
-
+use kernel::cgroup::{Cgroup, Limits, remove_tree};
 use services::definition::{CgroupLimits, Ids};
 
 /// Controllers that limits of service files need.
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
-/// Levels below a service's cgroup that are looked at when it is removed.
-const DEPTH_MAX: u32 = 16;
-/// Period of `cpu.max`, microseconds; the kernel's own default.
-const CPU_PERIOD: u64 = 100_000;
 
 /// The hierarchy, set up.
 #[derive(Debug)]
 pub(super) struct Cgroups {
-    services: PathBuf,
+    services: String,
 }
 
 impl Cgroups {
@@ -29,61 +22,54 @@ impl Cgroups {
     ///
     /// # Errors
     /// What keeps services from having cgroups at all, for people.
-    pub(super) fn set_up(root: &Path, missing: &mut Vec<String>) -> Result<Self, String> {
-        let own = root.join("shark.init");
-        let services = root.join("services");
-        make(&own)?;
-        make(&services)?;
+    pub(super) fn set_up(root: &str, missing: &mut Vec<String>) -> Result<Self, String> {
+        let root = Cgroup::open(root).map_err(text)?;
+        let own = Cgroup::create(&format!("{}/shark.init", root.path())).map_err(text)?;
+        let services = Cgroup::create(&format!("{}/services", root.path())).map_err(text)?;
         // Processes and passed-down controllers exclude each other in one cgroup: we move out first.
-        write(&own.join("cgroup.procs"), "0")?;
-        let lacking = pass_down(root);
+        own.add_process(0).map_err(text)?;
+        let lacking = pass_down(&root);
         let below = pass_down(&services);
         // What the root does not have, its children cannot have either: told once.
         let told = if lacking.is_empty() { below } else { lacking };
         missing.extend(told.iter().map(|it| format!("cgroup: {it}")));
-        if !services.join("cgroup.kill").exists() {
+        if !kernel::files::exists(&format!("{}/cgroup.kill", services.path())) {
             return Err("the kernel has no cgroup.kill; it is there since Linux 5.14".to_owned());
         }
-        Ok(Self { services })
+        Ok(Self {
+            services: services.path().to_owned(),
+        })
     }
 
-    /// The directory of a service's cgroup.
-    #[must_use]
-    pub(super) fn path(&self, name: &str) -> PathBuf {
-        self.services.join(name)
+    fn path(&self, name: &str) -> String {
+        format!("{}/{name}", self.services)
     }
 
-    /// The file that changes when the service's cgroup empties.
-    #[must_use]
-    pub(super) fn events_path(&self, name: &str) -> PathBuf {
-        self.path(name).join("cgroup.events")
+    fn open(&self, name: &str) -> kernel::Result<Cgroup> {
+        Cgroup::open(&self.path(name))
     }
 
-    /// Makes the cgroup where there is none, sets its limits, and opens it to start a process in it.
-    /// Limits that could not be set are returned as sentences; the service starts all the same.
+    /// Makes the cgroup where there is none, sets its limits, those that are not named to the
+    /// kernel's defaults, and opens it to start a process in it. Limits that could not be set are
+    /// returned as sentences; the service starts all the same.
     ///
     /// # Errors
-    /// The cgroup cannot be made or opened, for people.
+    /// The cgroup cannot be made, opened or thawed, for people.
     pub(super) fn prepare(
         &self,
         name: &str,
         limits: &CgroupLimits,
         owner: Option<&Ids>,
-    ) -> Result<(File, Vec<String>), String> {
-        let path = self.path(name);
-        make(&path)?;
-        let mut unset = Vec::new();
-        for (file, value) in settings(limits) {
-            if let Err(error) = write(&path.join(file), &value) {
-                unset.push(error);
-            }
-        }
+    ) -> Result<(Cgroup, Vec<String>), String> {
+        let cgroup = Cgroup::create(&self.path(name)).map_err(text)?;
+        // PID 1 waits from clone to exec: in a cgroup that somebody froze it would wait for ever.
+        cgroup.thaw().map_err(text)?;
+        let unset = cgroup.set_limits(&kernel_limits(limits));
+        let mut unset: Vec<String> = unset.into_iter().map(text).collect();
         if let (true, Some(ids)) = (limits.delegate, owner) {
-            unset.extend(delegate(&path, ids));
+            unset.extend(cgroup.delegate(ids.uid, ids.gid).err().map(text));
         }
-        let directory =
-            File::open(&path).map_err(|error| format!("open {}: {error}", path.display()))?;
-        Ok((directory, unset))
+        Ok((cgroup, unset))
     }
 
     /// Kills every process of the service, and those it is just making.
@@ -91,31 +77,30 @@ impl Cgroups {
     /// # Errors
     /// For people.
     pub(super) fn kill(&self, name: &str) -> Result<(), String> {
-        write(&self.path(name).join("cgroup.kill"), "1")
+        self.open(name).and_then(|it| it.kill()).map_err(text)
     }
 
     /// Whether the service has a process left; `None`: there is no such cgroup.
     #[must_use]
     pub(super) fn populated(&self, name: &str) -> Option<bool> {
-        number(&self.events_path(name), "populated").map(|count| count > 0)
+        self.open(name).and_then(|it| it.populated()).ok()
     }
 
     /// How many processes of the service the OOM killer has taken.
     #[must_use]
     pub(super) fn oom_kills(&self, name: &str) -> u64 {
-        number(&self.path(name).join("memory.events"), "oom_kill").unwrap_or(0)
+        let kills = self.open(name).and_then(|it| it.oom_kills());
+        kills.ok().flatten().unwrap_or(0)
     }
 
     /// Memory of the service in bytes, and its number of processes and threads; what no controller
     /// counts is absent.
     #[must_use]
     pub(super) fn usage(&self, name: &str) -> (Option<u64>, Option<u64>) {
-        let read = |file| {
-            fs::read_to_string(self.path(name).join(file))
-                .ok()
-                .and_then(|text| text.trim().parse().ok())
-        };
-        (read("memory.current"), read("pids.current"))
+        self.open(name).map_or((None, None), |cgroup| {
+            let memory = cgroup.memory_current().ok().flatten();
+            (memory, cgroup.pids_current().ok().flatten())
+        })
     }
 
     /// Removes the service's cgroup with all it has made below it.
@@ -123,13 +108,16 @@ impl Cgroups {
     /// # Errors
     /// For people; as a rule that a process is left in it.
     pub(super) fn remove(&self, name: &str) -> Result<(), String> {
-        let path = self.path(name);
-        remove(&path, DEPTH_MAX).map_err(|error| format!("remove {}: {error}", path.display()))
+        remove_tree(&self.path(name)).map_err(text)
     }
 }
 
-/// File and content of every limit that is set.
-fn settings(limits: &CgroupLimits) -> Vec<(&'static str, String)> {
+#[allow(clippy::needless_pass_by_value, reason = "for map_err")]
+fn text(error: kernel::Error) -> String {
+    error.to_string()
+}
+
+fn kernel_limits(limits: &CgroupLimits) -> Limits {
     let CgroupLimits {
         memory_high,
         memory_max,
@@ -138,145 +126,120 @@ fn settings(limits: &CgroupLimits) -> Vec<(&'static str, String)> {
         cpu_max_percent,
         delegate: _,
     } = limits;
-    let cpu_max = cpu_max_percent
-        .map(|percent| format!("{} {CPU_PERIOD}", u64::from(percent) * CPU_PERIOD / 100));
-    [
-        ("memory.high", memory_high.map(|bytes| bytes.0.to_string())),
-        ("memory.max", memory_max.map(|bytes| bytes.0.to_string())),
-        ("pids.max", pids_max.map(|count| count.to_string())),
-        ("cpu.weight", cpu_weight.map(|weight| weight.to_string())),
-        ("cpu.max", cpu_max),
-    ]
-    .into_iter()
-    .filter_map(|(file, value)| Some((file, value?)))
-    .collect()
+    Limits {
+        memory_high: memory_high.map(|bytes| bytes.0),
+        memory_max: memory_max.map(|bytes| bytes.0),
+        pids_max: *pids_max,
+        cpu_weight: *cpu_weight,
+        cpu_max_percent: *cpu_max_percent,
+    }
 }
 
-/// Lets the account make cgroups of its own below `path`, as cgroups(7) describes delegation.
-fn delegate(path: &Path, ids: &Ids) -> Vec<String> {
-    [
-        "",
-        "cgroup.procs",
-        "cgroup.threads",
-        "cgroup.subtree_control",
-    ]
-    .iter()
-    .filter_map(|file| {
-        let path = path.join(file);
-        chown(&path, Some(ids.uid), Some(ids.gid))
-            .err()
-            .map(|error| format!("give {} to uid {}: {error}", path.display(), ids.uid))
-    })
-    .collect()
-}
-
-/// Enables the controllers for the children of `directory`; what could not be, for people.
-fn pass_down(directory: &Path) -> Vec<String> {
-    let there = fs::read_to_string(directory.join("cgroup.controllers")).unwrap_or_default();
-    let there: Vec<&str> = there.split_whitespace().collect();
-    let control = directory.join("cgroup.subtree_control");
-    CONTROLLERS
+/// Enables the controllers for the children of `cgroup`; what could not be, for people.
+fn pass_down(cgroup: &Cgroup) -> Vec<String> {
+    let there = cgroup.controllers().unwrap_or_default();
+    let (wanted, absent): (Vec<&str>, Vec<&str>) = CONTROLLERS
         .iter()
-        .filter_map(|controller| {
-            if !there.contains(controller) {
-                return Some(format!("no {controller} controller: its limits do nothing"));
-            }
-            write(&control, &format!("+{controller}"))
-                .err()
-                .map(|error| format!("no {controller} controller for services: {error}"))
-        })
-        .collect()
-}
-
-fn make(path: &Path) -> Result<(), String> {
-    match fs::create_dir(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(format!("make {}: {error}", path.display()))
-        }
-        Ok(()) | Err(_) => Ok(()),
-    }
-}
-
-fn write(path: &Path, text: &str) -> Result<(), String> {
-    // Never created: in cgroupfs that fails anyway, and elsewhere it would hide a mistake.
-    fs::OpenOptions::new()
-        .write(true)
-        .open(path)
-        .and_then(|mut file| io::Write::write_all(&mut file, text.as_bytes()))
-        .map_err(|error| format!("write {text:?} to {}: {error}", path.display()))
-}
-
-/// The number behind `key` in a flat keyed file.
-fn number(path: &Path, key: &str) -> Option<u64> {
-    let text = fs::read_to_string(path).ok()?;
-    text.lines().find_map(|line| {
-        let (found, value) = line.split_once(' ')?;
-        (found == key).then(|| value.parse().ok()).flatten()
-    })
-}
-
-fn remove(path: &Path, depth: u32) -> io::Result<()> {
-    match fs::remove_dir(path) {
-        Ok(()) => return Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) if depth == 0 => return Err(error),
-        Err(_) => {}
-    }
-    for entry in fs::read_dir(path)?.flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            remove(&entry.path(), depth - 1)?;
-        }
-    }
-    fs::remove_dir(path)
+        .partition(|name| there.iter().any(|it| it == *name));
+    let refused = cgroup.enable(&wanted);
+    let absent = absent
+        .iter()
+        .map(|name| format!("no {name} controller: its limits do nothing"));
+    let refused = refused
+        .iter()
+        .map(|(name, error)| format!("no {name} controller for services: {error}"));
+    absent.chain(refused).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use services::definition::Bytes;
+    use std::fs;
+    use std::path::Path;
 
-    #[test]
-    fn limits_become_what_the_kernel_reads() {
-        let limits = CgroupLimits {
-            memory_high: None,
-            memory_max: Some(Bytes(1 << 30)),
-            pids_max: Some(64),
-            cpu_weight: None,
-            cpu_max_percent: Some(150),
-            delegate: false,
-        };
-        let expect = [
-            ("memory.max", "1073741824".to_owned()),
-            ("pids.max", "64".to_owned()),
-            ("cpu.max", "150000 100000".to_owned()),
-        ];
-        assert_eq!(settings(&limits), expect);
-        assert_eq!(settings(&CgroupLimits::default()), []);
+    /// A directory with the files that a cgroup would have.
+    fn with_files(names: &[&str]) -> (tempfile::TempDir, Cgroups) {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("a")).unwrap();
+        for name in names {
+            fs::write(dir.path().join("a").join(name), "").unwrap();
+        }
+        let services = dir.path().to_str().unwrap().to_owned();
+        (dir, Cgroups { services })
+    }
+
+    fn content(dir: &Path, name: &str) -> String {
+        fs::read_to_string(dir.join("a").join(name)).unwrap()
     }
 
     #[test]
-    fn flat_keyed_files_are_read_by_whole_keys() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("memory.events");
-        fs::write(&path, "low 0\noom 3\noom_kill 2\noom_group_kill 0\n").unwrap();
-        assert_eq!(number(&path, "oom_kill"), Some(2));
-        assert_eq!(number(&path, "kill"), None);
+    fn limits_become_what_the_kernel_reads_and_what_is_not_named_its_default() {
+        let files = [
+            "memory.high",
+            "memory.max",
+            "pids.max",
+            "cpu.weight",
+            "cpu.max",
+        ];
+        let limits = CgroupLimits {
+            memory_high: Some(Bytes(4096)),
+            memory_max: Some(Bytes(1 << 30)),
+            pids_max: Some(64),
+            cpu_weight: Some(10),
+            cpu_max_percent: Some(150),
+            delegate: false,
+        };
+        let check = |limits: &CgroupLimits, expect: [&str; 5]| {
+            let (dir, cgroups) = with_files(&files);
+            let (_cgroup, unset) = cgroups.prepare("a", limits, None).unwrap();
+            assert_eq!(unset, [""; 0]);
+            assert_eq!(files.map(|name| content(dir.path(), name)), expect);
+        };
+        check(&limits, ["4096", "1073741824", "64", "10", "150000 100000"]);
+        check(
+            &CgroupLimits::default(),
+            ["max", "max", "max", "100", "max 100000"],
+        );
+    }
+
+    #[test]
+    fn a_cgroup_is_thawed_before_a_process_is_put_into_it() {
+        let (dir, cgroups) = with_files(&["cgroup.freeze"]);
+        fs::write(dir.path().join("a/cgroup.freeze"), "1").unwrap();
+        let prepared = cgroups.prepare("a", &CgroupLimits::default(), None);
+        prepared.unwrap();
+        assert_eq!(content(dir.path(), "cgroup.freeze"), "0");
     }
 
     #[test]
     fn a_limit_that_cannot_be_set_is_said_and_nothing_is_made_up() {
-        let dir = tempfile::tempdir().unwrap();
-        let cgroups = Cgroups {
-            services: dir.path().to_owned(),
-        };
+        let (dir, cgroups) = with_files(&[]);
         let limits = CgroupLimits {
             pids_max: Some(3),
+            cpu_weight: Some(7),
             ..CgroupLimits::default()
         };
-        let (_directory, unset) = cgroups.prepare("a", &limits, None).unwrap();
-        assert_eq!(unset.len(), 1, "{unset:?}");
-        assert!(!cgroups.path("a").join("pids.max").exists());
+        let (_cgroup, unset) = cgroups.prepare("a", &limits, None).unwrap();
+        assert_eq!(unset.len(), 2, "{unset:?}");
+        assert!(!dir.path().join("a/pids.max").exists());
         assert_eq!(cgroups.remove("a"), Ok(()));
         assert_eq!(cgroups.remove("a"), Ok(()));
+    }
+
+    #[test]
+    fn every_controller_that_is_absent_or_refused_is_told() {
+        let (dir, cgroups) = with_files(&["cgroup.controllers"]);
+        fs::write(dir.path().join("a/cgroup.controllers"), "cpuset pids\n").unwrap();
+        let told = pass_down(&cgroups.open("a").unwrap());
+        let starts = [
+            "no cpu controller: its limits",
+            "no memory controller: its limits",
+            "no pids controller for services: write +pids",
+        ];
+        assert_eq!(told.len(), starts.len(), "{told:?}");
+        for (sentence, start) in told.iter().zip(starts) {
+            assert!(sentence.starts_with(start), "{sentence}");
+        }
     }
 }

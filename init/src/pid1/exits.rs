@@ -163,8 +163,8 @@ impl Init {
             None => {}
         }
         if self.cgroups.is_some() {
-            let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-            let name = sender::service_of_cgroup(&text)?;
+            let path = kernel::cgroup::of_process(pid).ok()??;
+            let name = sender::service_of_cgroup(&path)?;
             let service = self.supervisor.as_ref()?.lookup(name.as_str())?;
             let live = self.table.get(service)?.live.as_ref()?;
             return Some((live.run, false));

@@ -3,6 +3,7 @@
 
 use std::os::fd::AsFd;
 
+use kernel::cgroup::Cgroup;
 use services::control::BootState;
 use services::definition::{Definition, Program, Reload};
 use services::id::{RunId, ServiceId};
@@ -121,23 +122,19 @@ impl Init {
         service: ServiceId,
         name: &str,
         program: &Program,
-    ) -> Result<Option<std::fs::File>, String> {
+    ) -> Result<Option<Cgroup>, String> {
         let Some(cgroups) = &self.cgroups else {
             return Ok(None);
         };
         let owner = program.account.as_ref().and_then(|it| it.ids.as_ref());
-        let (directory, unset) = cgroups.prepare(name, &program.cgroup, owner)?;
-        let events = cgroups.events_path(name);
+        let (cgroup, unset) = cgroups.prepare(name, &program.cgroup, owner)?;
         let oom_kills = cgroups.oom_kills(name);
         if let Some(place) = self.table.get(service) {
             place.oom_kills = oom_kills;
             if place.watch.is_none() {
                 let watch = self
                     .watches
-                    .watch(
-                        &events.display().to_string(),
-                        kernel::inotify::WatchFlags::MODIFY,
-                    )
+                    .watch(&cgroup.events_path(), kernel::inotify::WatchFlags::MODIFY)
                     .map_err(|error| error.to_string())?;
                 self.table.watched(service, watch.0);
             }
@@ -145,7 +142,7 @@ impl Init {
         for cause in unset {
             self.say(Level::Warning, &format!("{name}: {cause}"));
         }
-        Ok(Some(directory))
+        Ok(Some(cgroup))
     }
 
     fn signal(&mut self, run: RunId, signal: services::definition::Signal) {

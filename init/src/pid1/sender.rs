@@ -3,11 +3,10 @@
 
 use services::id::ServiceName;
 
-/// The service whose cgroup, or a cgroup below it, the text of `/proc/PID/cgroup` names. Our root is
-/// always the root of the hierarchy as we see it.
+/// The service whose cgroup is `path` or above it. Our root is always the root of the hierarchy as
+/// we see it.
 #[must_use]
-pub(super) fn service_of_cgroup(text: &str) -> Option<ServiceName> {
-    let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
+pub(super) fn service_of_cgroup(path: &str) -> Option<ServiceName> {
     let below = path.strip_prefix("/services/")?;
     let name = below.split('/').next()?;
     // A cgroup that is gone already still names a process that has ended and not been reaped.
@@ -27,27 +26,26 @@ pub(super) fn session_of_stat(text: &str) -> Option<u32> {
 mod tests {
     use super::*;
 
-    fn check(text: &str, expect: Option<&str>) {
-        let got = service_of_cgroup(text);
-        assert_eq!(got.as_ref().map(ServiceName::as_str), expect, "{text:?}");
+    fn check(path: &str, expect: Option<&str>) {
+        let got = service_of_cgroup(path);
+        assert_eq!(got.as_ref().map(ServiceName::as_str), expect, "{path:?}");
     }
 
     #[test]
     fn the_cgroup_names_the_service() {
-        check("0::/services/sshd\n", Some("sshd"));
-        check("0::/services/k3s/kubepods/pod1\n", Some("k3s"));
-        check("1:name=x:/a\n0::/services/a.b@c\n", Some("a.b@c"));
-        check("0::/services/sshd (deleted)\n", Some("sshd"));
+        check("/services/sshd", Some("sshd"));
+        check("/services/k3s/kubepods/pod1", Some("k3s"));
+        check("/services/a.b@c", Some("a.b@c"));
+        check("/services/sshd (deleted)", Some("sshd"));
     }
 
     #[test]
     fn nothing_else_does() {
-        check("0::/\n", None);
-        check("0::/shark.init\n", None);
-        check("0::/services\n", None);
-        check("0::/services/\n", None);
-        check("0::/other/services/sshd\n", None);
-        check("1:cpu:/services/sshd\n", None);
+        check("/", None);
+        check("/shark.init", None);
+        check("/services", None);
+        check("/services/", None);
+        check("/other/services/sshd", None);
     }
 
     #[test]

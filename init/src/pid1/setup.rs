@@ -5,8 +5,9 @@
 //! one.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use kernel::cgroup;
 use kernel::system::Surroundings;
 use mounts::cmdline::Cmdline;
 use mounts::handover::{self, Handover};
@@ -235,38 +236,18 @@ fn set_up_cgroups(contained: bool, missing: &mut Vec<String>) -> Result<Cgroups,
         // The hierarchy we see is the host's, and so is every service in it.
         return Err("this namespace shares the cgroups of its host".to_owned());
     }
-    let root = match mounted_hierarchy() {
-        Some(root) => root,
-        None => mount_hierarchy()?,
-    };
-    Cgroups::set_up(&root, missing)
+    let hierarchy = cgroup::detect().map_err(|error| error.to_string())?;
+    if let Some(root) = hierarchy.root() {
+        return Cgroups::set_up(root, missing);
+    }
+    cgroup::mount_v2(CGROUP_MOUNT).map_err(|error| error.to_string())?;
+    Cgroups::set_up(CGROUP_MOUNT, missing)
 }
 
 fn is_first_cgroup_namespace() -> bool {
     fs::read_link("/proc/self/ns/cgroup").map_or(true, |namespace| {
         namespace.as_os_str() == FIRST_CGROUP_NAMESPACE
     })
-}
-
-/// A cgroup2 mount that shows our root: in a namespace, one made outside shows the host's.
-fn mounted_hierarchy() -> Option<PathBuf> {
-    let text = kernel::files::read("/proc/self/mountinfo", PROC_FILE_MAX).ok()?;
-    let (entries, _broken) = parse_mountinfo(&text);
-    let found = entries
-        .into_iter()
-        .find(|entry| entry.fstype == "cgroup2" && entry.root == b"/")?;
-    String::from_utf8(found.target).ok().map(PathBuf::from)
-}
-
-fn mount_hierarchy() -> Result<PathBuf, String> {
-    let steps = mounts::plan::late();
-    let step = steps.iter().find_map(|step| match step {
-        Step::Mount(mount) if mount.target == CGROUP_MOUNT => Some(mount),
-        Step::Mount(_) | Step::Directory { .. } | Step::Move { .. } => None,
-    });
-    let step = step.ok_or("no plan to mount it")?;
-    crate::mounting::mount(step).map_err(|error| error.to_string())?;
-    Ok(PathBuf::from(CGROUP_MOUNT))
 }
 
 #[cfg(test)]

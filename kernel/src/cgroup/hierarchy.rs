@@ -19,7 +19,7 @@ pub enum Hierarchy {
 }
 
 impl Hierarchy {
-    /// Mount point of v2.
+    /// Mount point of v2: one that shows the root of the hierarchy as this process sees it.
     #[must_use]
     pub fn root(&self) -> Option<&str> {
         match self {
@@ -79,7 +79,11 @@ fn judge(mountinfo: &str) -> Hierarchy {
         };
         match right.split(' ').next() {
             Some("cgroup") => v1 = true,
-            Some("cgroup2") => v2 = v2.or_else(|| left.split(' ').nth(4)),
+            // The fourth field is what of the hierarchy it shows. In a cgroup namespace, a mount
+            // made outside shows the host's, and what is made there is not ours.
+            Some("cgroup2") if left.split(' ').nth(3) == Some("/") => {
+                v2 = v2.or_else(|| left.split(' ').nth(4));
+            }
             Some(_) | None => {}
         }
     }
@@ -111,6 +115,12 @@ mod tests {
         check(&format!("{other}{v2}"), &unified);
         let both = Hierarchy::Hybrid("/sys/fs/cgroup/unified".into());
         check(&format!("{v1}{hybrid}"), &both);
+        // In a namespace: what was mounted outside, alone and before our own.
+        let outside = v2.replace(" / /sys", " /../.. /sys");
+        check(&outside, &Hierarchy::Absent);
+        let own = v2.replace("/sys/fs/cgroup", "/run/cgroup");
+        let found = Hierarchy::Unified("/run/cgroup".into());
+        check(&format!("{outside}{own}"), &found);
     }
 
     #[test]

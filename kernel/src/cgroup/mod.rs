@@ -124,12 +124,10 @@ impl Cgroup {
             .map_err(|errno| Error::new("read", format_args!("{}/{file}", self.path), errno))
     }
 
-    /// Writes all limits. A limit that is the default, and whose controller is not there, is no
-    /// error; one that was asked for is.
-    ///
-    /// # Errors
-    /// The first that could not be written; the others are written all the same.
-    pub fn set_limits(&self, limits: &Limits) -> Result<()> {
+    /// Writes all limits, each for itself; those that could not be. A limit that is the default, and
+    /// whose controller is not there, is no error; one that was asked for is.
+    #[must_use]
+    pub fn set_limits(&self, limits: &Limits) -> Vec<Error> {
         let max = |value: Option<u64>| value.map(|value| value.to_string());
         let cpu_max = limits.cpu_max_percent.map(|percent| {
             // Microseconds of CPU in each period of 100 ms.
@@ -142,18 +140,14 @@ impl Cgroup {
             ("cpu.weight", max(limits.cpu_weight.map(u64::from)), "100"),
             ("cpu.max", cpu_max, "max 100000"),
         ];
-        let mut first = Ok(());
-        for (file, value, default) in values {
+        let write = |(file, value, default): (&str, Option<String>, &str)| {
             let asked = value.is_some();
             let result = self.write(file, value.as_deref().unwrap_or(default));
-            if let Err(error) = result
-                && (asked || error.errno != Errno::NOENT)
-                && first.is_ok()
-            {
-                first = Err(error);
-            }
-        }
-        first
+            result
+                .err()
+                .filter(|error| asked || error.errno != Errno::NOENT)
+        };
+        values.into_iter().filter_map(write).collect()
     }
 
     /// Moves a process, 0 for the caller, into it.
@@ -210,9 +204,12 @@ impl Cgroup {
     /// Lets its processes run again. A process spawned into a frozen cgroup would hold the parent.
     ///
     /// # Errors
-    /// write(2).
+    /// write(2). Without `cgroup.freeze`, before Linux 5.2, nothing is ever frozen, and that is none.
     pub fn thaw(&self) -> Result<()> {
-        self.write("cgroup.freeze", "0")
+        match self.write("cgroup.freeze", "0") {
+            Err(error) if error.errno == Errno::NOENT => Ok(()),
+            other => other,
+        }
     }
 
     /// Kills everything in it and below it: `cgroup.kill`, and before Linux 5.14 each process by
