@@ -13,9 +13,10 @@ pub const SYSROOT: &str = "/sysroot";
 /// Directory of the /etc overlay, on the data filesystem as the running system sees it.
 pub const ETC_OVERLAY: &str = "/var/lib/shark/etc";
 
-/// Mount flags. [`crate`] has no libc: `kernel` turns them into MS_* bits.
+/// Mount flags, as the MS_* bits of mount(2). They are written out because [`crate`] has no libc;
+/// they are part of Linux's ABI and the same on every architecture (linux/mount.h).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Flags(u8);
+pub struct Flags(u32);
 
 impl Flags {
     /// None.
@@ -29,7 +30,13 @@ impl Flags {
     /// MS_NOEXEC
     pub const NO_EXEC: Self = Self(8);
     /// MS_NOATIME
-    pub const NO_ATIME: Self = Self(16);
+    pub const NO_ATIME: Self = Self(1024);
+
+    /// The MS_* bits.
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
 
     /// Whether all of `other` are set.
     #[must_use]

@@ -5,7 +5,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
 use kernel::mount::MountFlags;
-use mounts::plan::{Flags, MountStep, Step};
+use mounts::plan::{MountStep, Step};
 
 use super::report::Report;
 
@@ -52,41 +52,14 @@ fn mount(step: &MountStep) -> Result<(), kernel::Error> {
         &step.source,
         &step.target,
         &step.fstype,
-        flags(step.flags),
+        MountFlags::from_bits_retain(step.flags.bits()),
         &step.options,
     )
-}
-
-fn flags(flags: Flags) -> MountFlags {
-    let table = [
-        (Flags::READ_ONLY, MountFlags::RDONLY),
-        (Flags::NO_SUID, MountFlags::NOSUID),
-        (Flags::NO_DEV, MountFlags::NODEV),
-        (Flags::NO_EXEC, MountFlags::NOEXEC),
-        (Flags::NO_ATIME, MountFlags::NOATIME),
-    ];
-    table
-        .into_iter()
-        .filter(|(ours, _)| flags.contains(*ours))
-        .fold(MountFlags::empty(), |all, (_, theirs)| all | theirs)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn flags_of_the_plan_are_those_of_mount() {
-        assert_eq!(flags(Flags::NONE), MountFlags::empty());
-        assert_eq!(
-            flags(Flags::READ_ONLY | Flags::NO_ATIME),
-            MountFlags::RDONLY | MountFlags::NOATIME
-        );
-        assert_eq!(
-            flags(Flags::NO_SUID | Flags::NO_DEV | Flags::NO_EXEC),
-            MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC
-        );
-    }
 
     #[test]
     fn a_directory_that_is_there_keeps_its_mode() {
