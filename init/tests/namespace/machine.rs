@@ -111,6 +111,12 @@ impl Machine {
         self.cgroup.is_some()
     }
 
+    /// A file of the cgroup of a service, as the host sees it; `None` without cgroups.
+    pub(crate) fn cgroup_file(&self, service: &str, file: &str) -> Option<PathBuf> {
+        let root = self.cgroup.as_ref()?;
+        Some(root.join("services").join(service).join(file))
+    }
+
     /// A path below the test's directory, which services may write to.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)

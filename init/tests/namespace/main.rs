@@ -12,7 +12,9 @@
     reason = "json!() is written where a call is made"
 )]
 
+mod cgroup;
 mod daemon;
+mod introspection;
 mod logs;
 mod machine;
 mod notify;

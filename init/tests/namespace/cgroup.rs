@@ -1,0 +1,51 @@
+//! What a service's cgroup is set to when a process is put into it.
+
+use std::fs;
+
+use serde_json::json;
+
+use crate::machine::{Machine, possible};
+
+/// PID 1 waits from clone to exec, and a process in a frozen cgroup never gets there.
+#[test]
+fn a_frozen_service_does_not_hold_pid_1() {
+    if !possible() {
+        return;
+    }
+    let service = "exec = \"/bin/sleep 1000\"\nreload = \"/bin/true\"\n";
+    let machine = Machine::boot(&[("a.toml", service)]);
+    machine.call("WaitBoot", json!({})).unwrap();
+    let Some(freeze) = machine.cgroup_file("a", "cgroup.freeze") else {
+        eprintln!("NOT TESTED: no cgroup v2 that this test may use");
+        return;
+    };
+    fs::write(&freeze, "1").unwrap();
+    let events = machine.cgroup_file("a", "cgroup.events").unwrap();
+    machine.wait("it is frozen", || {
+        let text = fs::read_to_string(&events).ok()?;
+        text.contains("frozen 1").then_some(())
+    });
+    machine.on("ReloadService", "a").unwrap();
+    assert_eq!(fs::read_to_string(&freeze).unwrap(), "0\n");
+    assert_eq!(machine.state("a"), "up");
+}
+
+#[test]
+fn a_limit_that_is_taken_back_is_lifted_at_the_next_start() {
+    if !possible() {
+        return;
+    }
+    let plain = "exec = \"/bin/sleep 1000\"\n";
+    let machine = Machine::boot(&[("a.toml", &format!("{plain}[cgroup]\npids-max = 5\n"))]);
+    machine.call("WaitBoot", json!({})).unwrap();
+    let limit = machine.cgroup_file("a", "pids.max");
+    let Some(limit) = limit.filter(|file| file.exists()) else {
+        eprintln!("NOT TESTED: no pids controller that this test may use");
+        return;
+    };
+    assert_eq!(fs::read_to_string(&limit).unwrap(), "5\n");
+    machine.write_service("a.toml", plain);
+    machine.call("ReloadAll", json!({})).unwrap();
+    machine.on("Restart", "a").unwrap();
+    assert_eq!(fs::read_to_string(&limit).unwrap(), "max\n");
+}
