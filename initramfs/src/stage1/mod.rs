@@ -121,6 +121,7 @@ fn run(report: &mut Report) -> Result<Infallible, Failure> {
 
 /// Pseudo filesystems, console, command line.
 fn begin(report: &mut Report) -> Result<Cmdline, Failure> {
+    report.ended(Phase::Start);
     mounting::perform(&plan::early(), report).map_err(in_phase(Phase::PseudoFilesystems))?;
     if let Err(error) = take_console() {
         report.lack(format!("console: {error}"));

@@ -8,6 +8,8 @@ use std::fmt;
 /// One step of the way from the kernel's first process to `/sbin/init`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
+    /// Up to the first instruction of stage1: the firmware's and the kernel's own time.
+    Start,
     /// `/proc`, `/sys`, `/dev`; standard input and output on the console.
     PseudoFilesystems,
     /// The kernel command line.
@@ -34,6 +36,7 @@ impl Phase {
     /// The name in the hand-over and in messages.
     pub(crate) const fn name(self) -> &'static str {
         match self {
+            Self::Start => "start",
             Self::PseudoFilesystems => "pseudo-filesystems",
             Self::CommandLine => "command-line",
             Self::Modules => "modules",
