@@ -244,7 +244,15 @@ fn what_ignores_sigterm_is_killed(machine: &mut Machine) -> anyhow::Result<()> {
 }
 
 fn logs_survive_a_restart(machine: &mut Machine) -> anyhow::Result<()> {
+    ask(
+        machine,
+        "sharkctl logs -n 0 -f limited > /run/followed & echo $! > /run/follower",
+    )?;
     ask(machine, "sharkctl restart limited")?;
+    until(machine, "cat /run/followed", |o| {
+        o.text().contains("limited started")
+    })?;
+    ask(machine, "kill $(cat /run/follower)")?;
     let output = until(machine, "sharkctl logs limited", |o| {
         o.text().matches("limited started").count() >= 3
     })?;
