@@ -1,6 +1,7 @@
 //! The way off the root filesystem: a tmpfs with a copy of this program becomes the root, so that the
 //! old one can be unmounted. Not here: unmounting it (`last`).
 
+use kernel::mount::MountPropagationFlags;
 use services::status::ShutdownKind;
 
 use crate::arguments::shutdown_word;
@@ -39,12 +40,35 @@ fn prepare(kind: ShutdownKind) -> Result<std::convert::Infallible, String> {
     }
     let copy = format!("{REFUGE}/init");
     kernel::files::copy("/proc/self/exe", &copy, 0o700).map_err(text)?;
-    for directory in MOVED {
-        kernel::mount::move_to(directory, &format!("{REFUGE}{directory}")).map_err(text)?;
-    }
-    kernel::mount::pivot_root(REFUGE, &format!("{REFUGE}{OLD_ROOT}")).map_err(text)?;
+    // What made the mounts shared (a container engine does) would forbid moving them.
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    kernel::mount::set_propagation("/", private).map_err(text)?;
+    change_root().map_err(text)?;
     let mut plan =
         kernel::spawn::Plan::new(&["/init", "final", shutdown_word(kind)]).map_err(text)?;
     plan.set_env("PATH", "/").map_err(text)?;
     Err(text(kernel::spawn::exec(&plan)))
+}
+
+/// Makes the refuge the root. Where that fails, as it does on a root that is the initramfs, [`MOVED`]
+/// is where it was: whoever unmounts from there reads /proc and needs /dev.
+fn change_root() -> kernel::Result<()> {
+    let mut changed: kernel::Result<()> = Ok(());
+    let mut moved = Vec::new();
+    for directory in MOVED {
+        changed = kernel::mount::move_to(directory, &format!("{REFUGE}{directory}"));
+        if changed.is_err() {
+            break;
+        }
+        moved.push(directory);
+    }
+    if changed.is_ok() {
+        changed = kernel::mount::pivot_root(REFUGE, &format!("{REFUGE}{OLD_ROOT}"));
+    }
+    if changed.is_err() {
+        for directory in moved.into_iter().rev() {
+            let _ = kernel::mount::move_to(&format!("{REFUGE}{directory}"), directory);
+        }
+    }
+    changed
 }
