@@ -87,6 +87,8 @@ fn run(
     command
         .arg0("stage1")
         .args([HELPER, root, program, "-p", device])
+        // Variables come from the kernel command line, which nobody has signed: LD_PRELOAD is one.
+        .env_clear()
         .stdin(Stdio::null())
         .stdout(OwnedFd::from(theirs))
         .stderr(OwnedFd::from(errors));

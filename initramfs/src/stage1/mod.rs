@@ -136,6 +136,9 @@ fn begin(report: &mut Report) -> Result<Cmdline, Failure> {
     for error in &cmdline.errors {
         report.warn(error.clone());
     }
+    if cmdline.watchdog.is_some() {
+        report.warn("kernel command line: shark.watchdog has no effect yet".to_owned());
+    }
     report.ended(Phase::CommandLine);
     Ok(cmdline)
 }

@@ -32,9 +32,12 @@ pub(crate) fn perform(steps: &[Step], report: &mut Report) -> Result<(), String>
 }
 
 /// Makes the directory and its parents where they are missing. One that is there keeps its mode: on
-/// the data partition an administrator may have changed it.
+/// the data partition an administrator may have changed it, or put a link in its place. Such a link
+/// (`/var/log` to `/run/log`) need not lead anywhere before the root is changed, and is no reason to
+/// give up the data.
 fn directory(path: &str, mode: u32) -> Result<(), String> {
-    if Path::new(path).is_dir() {
+    let is_link = fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
+    if is_link || Path::new(path).is_dir() {
         return Ok(());
     }
     let make = fs::DirBuilder::new()
@@ -79,5 +82,14 @@ mod tests {
         );
         fs::write(dir.path().join("file"), "").unwrap();
         assert!(directory(dir.path().join("file/x").to_str().unwrap(), 0o755).is_err());
+    }
+
+    #[test]
+    fn a_link_in_its_place_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        std::os::unix::fs::symlink("/nonexistent/log", &path).unwrap();
+        assert_eq!(directory(path.to_str().unwrap(), 0o755), Ok(()));
+        assert!(fs::symlink_metadata(&path).unwrap().is_symlink());
     }
 }

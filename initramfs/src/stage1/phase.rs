@@ -22,9 +22,9 @@ pub(crate) enum Phase {
     BootRecord,
     /// Signature, hash tree and root filesystem of a slot.
     Root,
-    /// The data partition: checked, grown, mounted.
+    /// The data partition: checked, mounted, grown; the overlay on `/etc` and the tmpfs on `/tmp`.
     Data,
-    /// Overlay on `/etc`, tmpfs on `/run` and `/tmp`, what the initramfs brings for `/run`.
+    /// What the initramfs brings for `/run`.
     Overlays,
     /// The facts for init; the last phase that can be timed, because init reads the time from it.
     HandOver,
