@@ -25,7 +25,6 @@ use clap::{Parser, Subcommand};
     name = "cargo xtask",
     bin_name = "cargo xtask",
     version,
-    about,
     max_term_width = 100
 )]
 struct Cli {

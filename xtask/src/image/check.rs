@@ -116,6 +116,16 @@ mod tests {
     }
 
     #[test]
+    fn the_examples_check() {
+        let top = crate::paths::workspace();
+        let mut sources = Vec::new();
+        collect(&top, &top.join("examples"), 0, &mut sources).unwrap();
+        assert!(!sources.is_empty());
+        let loaded = load(&sources, None);
+        assert!(loaded.graph.is_some(), "{:?}", loaded.diagnostics);
+    }
+
+    #[test]
     fn an_image_whose_services_do_not_fit_is_refused_with_all_reasons() {
         let good = "exec = \"/usr/bin/there -x\"\nrequires = [\"base\"]\nuser = \"root\"\n";
         check("usr/lib/shark/services/a.toml", good, Ok(()));

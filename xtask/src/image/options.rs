@@ -39,7 +39,7 @@ pub(crate) struct ImageOptions {
     #[arg(long = "image-version", value_name = "VERSION", default_value = env!("CARGO_PKG_VERSION"))]
     pub(crate) version: String,
 
-    /// Security version: a device does not go back below one that proved good
+    /// Security version, told in the manifest and the boot record; stage1 does not compare it yet
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) security_version: u32,
 

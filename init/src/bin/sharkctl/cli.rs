@@ -8,7 +8,7 @@ const EXAMPLES: &str = "\
 Examples:
   sharkctl list                    what runs, what does not
   sharkctl status sshd             one service and its last lines
-  sharkctl restart sshd chrony     both at once; waits until they are up
+  sharkctl restart sshd chronyd    both at once; waits until they are up
   sharkctl logs -f sshd            follow a log
   sharkctl boot                    which slot, why, and how long the boot took
   sharkctl verify etc/services     check service files, with no init running
