@@ -55,9 +55,11 @@ impl Supervisor {
                 service.failures = 0;
                 service.tried = false;
             }
-            State::Waiting { .. } | State::Spawning { .. } | State::Starting(_) => {
+            State::Spawning { recalled } => {
+                *recalled = recalled.map(|_| End::Asked);
                 service.tried = false;
             }
+            State::Waiting { .. } | State::Starting(_) => service.tried = false,
         }
         if matches!(service.state, State::Failed | State::Backoff) {
             self.enter(index, State::Down);
