@@ -3,6 +3,7 @@
 
 use services::id::{RunId, ServiceId};
 use services::notify::Message;
+use services::supervisor::Supervisor;
 use services::supervisor::event::{Event, ExitStatus};
 
 use super::Init;
@@ -135,6 +136,9 @@ impl Init {
 
     /// Looks at the cgroups that the kernel says have changed.
     pub(super) fn take_changes_of_cgroups(&mut self) {
+        // A cgroup can be seen empty before its last process is seen ended: how that one ended must
+        // be known first, or an adopted main process would seem to have ended well.
+        self.reap();
         let mut changed: Vec<ServiceId> = Vec::new();
         let mut lost = false;
         let table = &self.table;
@@ -181,6 +185,11 @@ impl Init {
             message,
             from_main,
         });
+        // At once: the end of the process that said it may be the next thing told.
+        let adoption = self.supervisor.as_mut().and_then(Supervisor::poll_adoption);
+        if let Some((run, pid)) = adoption {
+            self.adopt(run, pid);
+        }
     }
 
     /// Takes the process that a service names for its main one, if it is one of the service's.

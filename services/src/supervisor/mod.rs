@@ -154,6 +154,18 @@ impl Supervisor {
         self.actions.pop_front()
     }
 
+    /// The adoption that the latest event asked for, ahead of all other actions: run and pid. A main
+    /// process that names its successor and ends at once is told to have ended right after, and by
+    /// then the successor must be the main process.
+    pub fn poll_adoption(&mut self) -> Option<(RunId, u32)> {
+        let Some(Action::Adopt { run, pid }) = self.actions.back() else {
+            return None;
+        };
+        let adoption = (*run, *pid);
+        self.actions.pop_back();
+        Some(adoption)
+    }
+
     /// When an [`Event::Tick`] is due next, and for what. `None`: only an event can change anything.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Time, Why)> {
