@@ -79,12 +79,22 @@ impl Init {
             .kind
             .program()
             .ok_or("a target has no program to start")?;
+        self.renew_cgroup(run.service, definition.name.as_str());
         let child = self.execute(run.service, &definition, program, &program.exec)?;
         if let Some(place) = self.table.get(run.service) {
             place.runtime_dirs.clone_from(&program.runtime_dirs);
         }
         self.table.started(run, child.pid, child.pidfd);
         Ok(())
+    }
+
+    /// Removes what an earlier run has left of its cgroup. One that passed controllers down to
+    /// cgroups of its own making, as a container engine does, takes no process any more (EBUSY).
+    fn renew_cgroup(&mut self, service: ServiceId, name: &str) {
+        // Where it cannot be removed it is still the one that is watched, and is used again.
+        if let Some(Ok(())) = self.cgroups.as_ref().map(|cgroups| cgroups.remove(name)) {
+            self.table.unwatched(service);
+        }
     }
 
     fn definition(&self, service: ServiceId) -> Result<Definition, String> {
