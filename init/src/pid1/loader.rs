@@ -40,10 +40,10 @@ enum Purpose {
 #[derive(Debug)]
 struct Working {
     purpose: Purpose,
+    pid: u32,
     pidfd: OwnedFd,
     result: OwnedFd,
     deadline: Time,
-    overdue: bool,
 }
 
 /// What PID 1 knows of its loader.
@@ -57,10 +57,7 @@ pub(super) struct Loader {
 impl Loader {
     /// When the loader is given up.
     pub(super) fn deadline(&self) -> Option<Time> {
-        self.working
-            .as_ref()
-            .filter(|working| !working.overdue)
-            .map(|working| working.deadline)
+        self.working.as_ref().map(|working| working.deadline)
     }
 }
 
@@ -110,27 +107,30 @@ impl Init {
                 self.table.own(child.pid, Owner::Loader);
                 self.loader.working = Some(Working {
                     purpose,
+                    pid: child.pid,
                     pidfd: child.pidfd,
                     result,
                     deadline: self.now + PATIENCE,
-                    overdue: false,
                 });
             }
             Err(cause) => self.not_loaded(purpose, cause, Vec::new()),
         }
     }
 
-    /// The loader takes too long: its end, which follows, is its answer.
+    /// The loader takes too long. It is killed and disowned, not waited for: what it hangs in (a dead
+    /// disk) may keep even the kill from it, and the boot must go on.
     pub(super) fn loader_overdue(&mut self) {
-        let Some(working) = &mut self.loader.working else {
+        let Some(working) = self.loader.working.take() else {
             return;
         };
-        working.overdue = true;
         if let Err(error) =
             kernel::pidfd::send_signal(&working.pidfd, kernel::signals::Signal::KILL)
         {
             self.say(Level::Error, &error.to_string());
         }
+        self.table.disown(working.pid);
+        let cause = format!("the loader took more than {} s", PATIENCE.as_secs());
+        self.not_loaded(working.purpose, cause, Vec::new());
     }
 
     /// The loader has ended: takes its result.
@@ -139,10 +139,6 @@ impl Init {
             return;
         };
         let purpose = working.purpose;
-        if working.overdue {
-            let cause = format!("the loader took more than {} s", PATIENCE.as_secs());
-            return self.not_loaded(purpose, cause, Vec::new());
-        }
         match status {
             ExitStatus::Code(0) => {}
             ExitStatus::Code(code) => {
