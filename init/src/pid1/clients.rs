@@ -12,6 +12,8 @@ use super::connection::Connection;
 
 /// Most clients at a time; the next one is turned away.
 pub(super) const CLIENTS_MAX: usize = 64;
+/// Of these, so many are for root alone: nobody else can keep it from asking for anything.
+const CLIENTS_OF_ROOT: usize = 16;
 
 /// Who is at the other end, as the kernel says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +68,11 @@ pub(super) struct Clients {
 impl Clients {
     /// Takes a client in; `None` when there are too many.
     pub(super) fn admit(&mut self, stream: UnixStream, peer: Peer) -> Option<u32> {
-        if self.clients.len() >= CLIENTS_MAX {
+        let most = match peer.uid {
+            0 => CLIENTS_MAX,
+            _ => CLIENTS_MAX - CLIENTS_OF_ROOT,
+        };
+        if self.clients.len() >= most {
             return None;
         }
         self.next_client = self.next_client.wrapping_add(1);
@@ -171,5 +177,17 @@ mod tests {
         }
         let (_far, near) = UnixStream::pair().unwrap();
         assert_eq!(clients.admit(near, peer(0, &[])), None);
+    }
+
+    #[test]
+    fn nobody_can_take_all_places_from_root() {
+        let mut clients = Clients::default();
+        let mut admit = |uid| {
+            let (_far, near) = UnixStream::pair().unwrap();
+            clients.admit(near, peer(uid, &[])).is_some()
+        };
+        let taken = (0..2 * CLIENTS_MAX).filter(|_| admit(1000)).count();
+        assert_eq!(taken, CLIENTS_MAX - CLIENTS_OF_ROOT);
+        assert!(admit(0) && !admit(1001));
     }
 }

@@ -77,6 +77,7 @@ struct Init {
     more_actions: bool,
     unreaped: bool,
     resumed: Vec<u32>,
+    listener_rests_until: Option<Time>,
     finished: Option<ShutdownKind>,
 }
 
@@ -199,6 +200,7 @@ fn open(prepared: setup::Prepared, now: Time) -> kernel::Result<Init> {
         // A child may have ended before the signal was blocked.
         unreaped: true,
         resumed: Vec::new(),
+        listener_rests_until: None,
         finished: None,
         paths,
     };

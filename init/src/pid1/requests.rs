@@ -18,19 +18,19 @@ use crate::arguments::shutdown_word;
 const LIST_USAGE_MAX: usize = 256;
 
 impl Init {
-    /// Takes calls of a client as far as they can be answered.
+    /// Takes one call of a client, if it can be answered now. A client that has sent more of them
+    /// ahead gets its next turn after everybody else has had one.
     pub(super) fn serve(&mut self, number: u32) {
         // Before there is a graph, every answer would be wrong a moment later: calls wait.
-        while self.supervisor.is_some() {
-            let Some(client) = self.clients.get(number) else {
-                return;
-            };
-            if client.waiting.is_some() || client.connection.is_sending() {
-                break;
+        if self.supervisor.is_some()
+            && let Some(client) = self.clients.get(number)
+            && client.waiting.is_none()
+            && !client.connection.is_sending()
+            && let Some(call) = client.connection.take_call()
+        {
+            if !client.connection.is_reading() {
+                self.resumed.push(number);
             }
-            let Some(call) = client.connection.take_call() else {
-                break;
-            };
             let peer = client.peer.clone();
             match Request::parse(&call) {
                 Ok(call) => {
@@ -101,6 +101,8 @@ impl Init {
             Request::Boot => Some(Ok(Reply::Boot {
                 boot: Box::new(self.boot.info.clone()),
             })),
+            // Nobody waits: it would only take a place among the open requests.
+            Request::WaitBoot if client.is_none() => None,
             Request::WaitBoot => {
                 let id = self.clients.owe(client, request.clone());
                 self.tell(Event::Request {

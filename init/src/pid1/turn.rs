@@ -140,6 +140,7 @@ impl Init {
             self.loader.deadline(),
             self.logger.deadline(),
             self.clients.next_deadline(),
+            self.listener_rests_until,
         ]
         .into_iter()
         .flatten()
@@ -219,6 +220,10 @@ impl Init {
         if due(self.logger.deadline(), self.now) {
             self.start_logger();
         }
+        if due(self.listener_rests_until, self.now) {
+            self.listener_rests_until = None;
+            self.watch_listener(Readiness::READ);
+        }
         if due(self.clients.next_deadline(), self.now) {
             for number in self.clients.numbers() {
                 let late = self
@@ -239,9 +244,19 @@ impl Init {
                 Ok(None) => return,
                 Err(error) => {
                     self.say(Level::Warning, &format!("control socket: {error}"));
+                    // Without a descriptor to spare the connection stays where it is, and the
+                    // socket readable.
+                    self.watch_listener(Readiness::NONE);
+                    self.listener_rests_until = Some(self.now + REST);
                     return;
                 }
             }
+        }
+    }
+
+    fn watch_listener(&mut self, interest: Readiness) {
+        if let Err(error) = self.poller.modify(&self.listener, LISTENER, interest) {
+            self.say(Level::Error, &error.to_string());
         }
     }
 
