@@ -116,10 +116,12 @@ fn prepare_and_execute(orders: &Orders<'_>) -> Outcome {
     }
     let dir = address(orders.working_dir.as_ptr());
     call(libc::SYS_chdir, [dir, 0, 0, 0, 0, 0]).map_err(plain(Step::WorkingDir))?;
+    signals().map_err(plain(Step::Signals))?;
+    // Last of all: from here on the user's other processes may stop this one, and with it the parent.
+    // Inside of execve a stop waits until the parent is free.
     if let Some(ids) = orders.ids {
         identity(ids)?;
     }
-    signals().map_err(plain(Step::Signals))?;
     let arguments = [
         address(orders.program.as_ptr()),
         address(orders.arguments.as_ptr()),
