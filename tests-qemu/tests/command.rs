@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 use anyhow::{Context as _, ensure};
 use machine::disk::DiskCopy;
 use machine::{Image, image};
+use serde_json::Value;
 
 /// Runs the command on the image under test: the same options give the same image, from the cache.
 fn qemu(arguments: &[&str]) -> anyhow::Result<Output> {
@@ -32,14 +33,24 @@ fn check(output: &Output, status: i32) -> anyhow::Result<()> {
 
 #[test]
 fn run_prints_and_passes_the_status_on() -> anyhow::Result<()> {
-    let output = qemu(&[
-        "--run",
-        "sharkctl status --json; echo complaint >&2; exit 7",
-    ])?;
+    let output = qemu(&["--run", "sharkctl status --json"])?;
+    check(&output, 0)?;
+    let status: Value = serde_json::from_slice(&output.stdout).context("stdout is no JSON")?;
+    let services = status.pointer("/services").and_then(Value::as_array);
+    let services = services.with_context(|| format!("no services in {status}"))?;
+    let up = |service: &&Value| service.get("state").and_then(Value::as_str) == Some("up");
+    ensure!(
+        services.len() > 8,
+        "only {} services: {status}",
+        services.len()
+    );
+    ensure!(
+        services.iter().all(|s| up(&s)),
+        "not every service is up: {status}"
+    );
+
+    let output = qemu(&["--run", "echo complaint >&2; exit 7"])?;
     check(&output, 7)?;
-    let status: serde_json::Value =
-        serde_json::from_slice(&output.stdout).context("stdout is no JSON")?;
-    ensure!(status.is_object(), "{status}");
     ensure!(
         String::from_utf8_lossy(&output.stderr).contains("complaint"),
         "stderr is lost"

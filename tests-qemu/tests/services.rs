@@ -95,6 +95,11 @@ fn the_root_is_read_only_on_verity(machine: &mut Machine) -> anyhow::Result<()> 
     let write = tell(machine, "touch /usr/x")?;
     ensure!(write.status != 0, "/usr can be written");
     ask(machine, "touch /etc/x && test -f /etc/x && rm /etc/x")?;
+    let foreign = ask(machine, "find /usr /etc -name '*systemd*'")?;
+    ensure!(
+        foreign.is_empty(),
+        "there is systemd in the root: {foreign}"
+    );
     let data = ask(machine, "grep ' /var ' /proc/self/mounts")?;
     ensure!(data.contains(" ext4 rw"), "/var is {data}");
     // 32 MiB in the image: grown to its partition at the first boot.
@@ -187,11 +192,14 @@ fn restart_of_sshd_and_exporter(machine: &mut Machine) -> anyhow::Result<()> {
         ask(machine, restart)?;
         let after = pid(machine, name)?;
         ensure!(before != after, "{name} still has pid {before}");
-        let new = members(machine, name)?;
-        ensure!(
-            old.iter().all(|pid| !new.contains(pid)),
-            "{name}: of {old:?} some are still in {new:?}"
-        );
+        for pid in old {
+            let left = tell(machine, &format!("cat /proc/{pid}/cgroup"))?;
+            ensure!(
+                left.status != 0,
+                "{name}: {pid} of its old cgroup still lives, in {}",
+                left.text()
+            );
+        }
     }
     until(
         machine,

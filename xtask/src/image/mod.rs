@@ -16,7 +16,7 @@ mod slots;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use machine::Image;
 use mounts::slot::Slot;
@@ -212,7 +212,7 @@ impl<'a> Inputs<'a> {
             && self.options.files.is_empty()
             && compressed > BASE_LIMIT
         {
-            eprintln!("warning: that is more than the promised {BASE_LIMIT} bytes");
+            bail!("that is more than the {BASE_LIMIT} bytes that the base image may have");
         }
         Ok(())
     }
