@@ -15,6 +15,8 @@ pub enum Mode {
     Final(ShutdownKind),
     /// A child of the last stage: write everything to the disks, then end.
     Sync,
+    /// A child of the last stage: unmount everything, remove device-mapper devices, then end.
+    Detach,
     /// Print how it is called.
     Help,
     /// Print the version.
@@ -57,6 +59,7 @@ pub fn mode(pid: u32, arguments: &[String]) -> Mode {
         (_, ["load"]) => Mode::Load,
         (_, ["log"]) => Mode::Log,
         (_, ["sync"]) => Mode::Sync,
+        (_, ["detach"]) => Mode::Detach,
         (_, ["--help" | "-h"]) => Mode::Help,
         (_, ["--version" | "-V"]) => Mode::Version,
         (_, ["final", ..]) => Mode::Misused("`init final` is run by PID 1 itself, at the end"),
@@ -119,6 +122,7 @@ mod tests {
         check(7, "load", Mode::Load);
         check(7, "log", Mode::Log);
         check(7, "sync", Mode::Sync);
+        check(7, "detach", Mode::Detach);
         check(7, "--help", Mode::Help);
         check(7, "--version", Mode::Version);
         for line in ["", "final reboot", "reboot", "load log"] {

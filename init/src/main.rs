@@ -20,6 +20,12 @@ fn main() -> ExitCode {
             kernel::reboot::sync();
             ExitCode::SUCCESS
         }
+        // For somebody who only tries the word, everything would be unmounted under their feet.
+        Mode::Detach if std::os::unix::process::parent_id() == 1 => init::ending::last::detach(),
+        Mode::Detach => {
+            eprintln!("init: `init detach` is run by PID 1 itself, at the end");
+            ExitCode::from(2)
+        }
         Mode::Help => {
             print!("{}", arguments::HELP);
             ExitCode::SUCCESS

@@ -18,6 +18,10 @@ use crate::pid1::say::{Level, Say};
 
 /// How long the disks may take to get everything; a dead one must not keep the machine up.
 const SYNC_PATIENCE: Duration = Duration::from_secs(30);
+/// How long unmounting may take; a dead server must not keep the machine up.
+const DETACH_PATIENCE: Duration = Duration::from_secs(60);
+/// Between two tries of reboot(2).
+const AGAIN: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(10);
 /// Each pass unmounts at least one, or is the last; this bounds a kernel that lies.
 const PASSES: usize = 64;
@@ -25,10 +29,29 @@ const PASSES: usize = 64;
 const KEEP: [&str; 3] = ["/proc", "/sys", "/dev"];
 const MOUNTINFO_MAX: usize = 16 << 20;
 
-/// Ends the machine. Returns only where reboot(2) failed.
-pub fn run(kind: ShutdownKind) -> ExitCode {
+/// Ends the machine. Returns never: where reboot(2) fails, it is tried again.
+pub fn run(kind: ShutdownKind) -> ! {
     let mut say = Say::open(true, true);
-    sync(&mut say);
+    // Both may wait for storage that never answers, so neither is done by PID 1 itself.
+    in_child("sync", SYNC_PATIENCE, &mut say);
+    in_child("detach", DETACH_PATIENCE, &mut say);
+    let line = format!("{} now", crate::arguments::shutdown_word(kind));
+    say_now(&mut say, Level::Notice, &line);
+    loop {
+        let failed = kernel::reboot::reboot(match kind {
+            ShutdownKind::Poweroff => Kind::PowerOff,
+            ShutdownKind::Reboot => Kind::Restart,
+            ShutdownKind::Halt => Kind::Halt,
+        });
+        say_now(&mut say, Level::Emergency, &failed.to_string());
+        std::thread::sleep(AGAIN);
+    }
+}
+
+/// The child `init detach`: every filesystem unmounted or at least read-only, every device-mapper
+/// device removed.
+pub fn detach() -> ExitCode {
+    let mut say = Say::open(true, true);
     let left = unmount_all(&mut say);
     for entry in &left {
         make_read_only(entry, &mut say);
@@ -36,24 +59,16 @@ pub fn run(kind: ShutdownKind) -> ExitCode {
     remove_devices(&mut say);
     if !left.is_empty() {
         // What was made read-only is clean; what could not be gets its last chance.
-        sync(&mut say);
+        kernel::reboot::sync();
     }
-    let line = format!("{} now", crate::arguments::shutdown_word(kind));
-    say_now(&mut say, Level::Notice, &line);
-    let failed = kernel::reboot::reboot(match kind {
-        ShutdownKind::Poweroff => Kind::PowerOff,
-        ShutdownKind::Reboot => Kind::Restart,
-        ShutdownKind::Halt => Kind::Halt,
-    });
-    say_now(&mut say, Level::Emergency, &failed.to_string());
-    ExitCode::FAILURE
+    ExitCode::SUCCESS
 }
 
-/// Runs sync(2) in a child, and goes on without it when it takes too long.
-fn sync(say: &mut Say) {
-    let child = match crate::pid1::start_sync() {
+/// Runs a part of this program in a child, and goes on without it when it takes too long.
+fn in_child(part: &str, patience: Duration, say: &mut Say) {
+    let child = match crate::pid1::start_part(part) {
         Ok(child) => child,
-        Err(error) => return say_now(say, Level::Error, &format!("sync: {error}")),
+        Err(error) => return say_now(say, Level::Error, &format!("{part}: {error}")),
     };
     let start = Instant::now();
     loop {
@@ -62,9 +77,12 @@ fn sync(say: &mut Say) {
                 return;
             }
         }
-        if start.elapsed() >= SYNC_PATIENCE {
+        if start.elapsed() >= patience {
             let _sent = kernel::pidfd::send_signal(&child.pidfd, Signal::KILL);
-            let line = format!("sync takes more than {} s", SYNC_PATIENCE.as_secs());
+            let line = format!(
+                "{part} takes more than {} s: going on without it",
+                patience.as_secs()
+            );
             return say_now(say, Level::Error, &line);
         }
         std::thread::sleep(PAUSE);

@@ -80,10 +80,14 @@ impl Cgroups {
         self.open(name).and_then(|it| it.kill()).map_err(text)
     }
 
-    /// Whether the service has a process left; `None`: there is no such cgroup.
+    /// Whether the service has a process left. A cgroup that is gone has none; one that cannot be
+    /// looked at, for want of descriptors or memory, may have some.
     #[must_use]
-    pub(super) fn populated(&self, name: &str) -> Option<bool> {
-        self.open(name).and_then(|it| it.populated()).ok()
+    pub(super) fn populated(&self, name: &str) -> bool {
+        match self.open(name).and_then(|it| it.populated()) {
+            Ok(populated) => populated,
+            Err(error) => !matches!(error.errno, kernel::Errno::NOENT | kernel::Errno::NODEV),
+        }
     }
 
     /// How many processes of the service the OOM killer has taken.

@@ -104,7 +104,7 @@ impl Init {
             return;
         };
         let populated = match &self.cgroups {
-            Some(cgroups) => cgroups.populated(&place.name).unwrap_or(false),
+            Some(cgroups) => cgroups.populated(&place.name),
             None => !live.ended || group_lives(live.group),
         };
         if populated {

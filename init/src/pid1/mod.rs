@@ -98,7 +98,7 @@ pub struct Finished {
     pub say: Say,
 }
 
-pub(crate) use plan::start_sync;
+pub(crate) use plan::start_part;
 
 /// Is PID 1, until the end.
 #[must_use]

@@ -80,10 +80,10 @@ impl Init {
             .program()
             .ok_or("a target has no program to start")?;
         self.renew_cgroup(run.service, definition.name.as_str());
+        // Noted first: the child may make them and then fail to execute the program.
+        let place = self.table.place(run.service, definition.name.as_str());
+        place.runtime_dirs.clone_from(&program.runtime_dirs);
         let child = self.execute(run.service, &definition, program, &program.exec)?;
-        if let Some(place) = self.table.get(run.service) {
-            place.runtime_dirs.clone_from(&program.runtime_dirs);
-        }
         self.table.started(run, child.pid, child.pidfd);
         Ok(())
     }

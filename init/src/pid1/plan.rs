@@ -208,10 +208,10 @@ pub(super) fn start_logger(
     Ok((child, near))
 }
 
-/// Starts the child that writes everything to the disks.
-pub(crate) fn start_sync() -> Result<Child, String> {
+/// Starts a part of the last stage that PID 1 does not do itself, because it may never end.
+pub(crate) fn start_part(part: &str) -> Result<Child, String> {
     let text = |error: kernel::Error| error.to_string();
-    let plan = Plan::new(&[OWN_PROGRAM, "sync"]).map_err(text)?;
+    let plan = Plan::new(&[OWN_PROGRAM, part]).map_err(text)?;
     own_child(&mut Spawner::new().map_err(text)?, &plan, &[], None)
 }
 
