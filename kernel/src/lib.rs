@@ -32,5 +32,6 @@ pub mod system;
 mod tree;
 pub mod uevent;
 pub mod unix;
+pub mod watchdog;
 
 pub use error::{Errno, Error, Result};

@@ -1,7 +1,9 @@
 //! What stage1 tells init: facts and timings of the early boot, as JSON in a file on /run.
 //!
-//! Not here: the file, the clock, and what init makes of it. Reader and writer come from one image,
-//! but init may be re-executed by a newer one, so the version is checked.
+//! Not here: the file, the clock, and what init makes of it. The writer is in the initramfs and the
+//! reader in the slot, which may be older or newer (after a rollback, say): a field that one of them
+//! does not know is passed over or has its default, and what would be misunderstood takes another
+//! version.
 
 use std::fmt;
 
@@ -33,7 +35,6 @@ pub enum Mode {
 
 /// A moment of the boot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Timing {
     /// What was reached, such as `disk-found`.
     pub name: String,
@@ -43,7 +44,6 @@ pub struct Timing {
 
 /// A device-mapper device that stage1 made and that is taken apart at shutdown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct DmDevice {
     /// Its name for device-mapper.
     pub name: String,
@@ -51,9 +51,33 @@ pub struct DmDevice {
     pub node: String,
 }
 
+/// What became of the boot record.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RecordFacts {
+    /// The partition it is on, such as `/dev/vda2`; none when there is none.
+    pub device: Option<String>,
+    /// Whether this boot is written there as an attempt: only then can it be committed.
+    pub charged: bool,
+    /// What was wrong with reading or writing it, for people.
+    pub problem: Option<String>,
+}
+
+/// The watchdog, which runs and has to be fed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchdogFacts {
+    /// Its node, such as `/dev/watchdog0`.
+    pub device: String,
+    /// The descriptor at which it is open in the process that reads this.
+    pub fd: i32,
+    /// What it calls itself: `i6300ESB timer`.
+    pub identity: String,
+    /// In how many seconds it resets the machine when it is not fed.
+    pub timeout_seconds: u32,
+}
+
 /// The hand-over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Handover {
     /// Version of this format: [`VERSION`].
     pub version: u32,
@@ -79,6 +103,24 @@ pub struct Handover {
     pub notes: Vec<String>,
     /// Device-mapper devices.
     pub devices: Vec<DmDevice>,
+    /// The number of this boot in the boot record.
+    #[serde(default)]
+    pub boot_number: Option<u32>,
+    /// Whether the slot has yet to prove itself: it is not the committed one.
+    #[serde(default)]
+    pub trial: bool,
+    /// The boot record.
+    #[serde(default)]
+    pub record: RecordFacts,
+    /// The watchdog that stage1 took.
+    #[serde(default)]
+    pub watchdog: Option<WatchdogFacts>,
+    /// Whether every block of the root was read through dm-verity already.
+    #[serde(default)]
+    pub root_read_whole: bool,
+    /// Bytes of the root image.
+    #[serde(default)]
+    pub image_size: Option<u64>,
 }
 
 /// Why a hand-over is refused.
@@ -134,6 +176,12 @@ impl Handover {
             missing: Vec::new(),
             notes: Vec::new(),
             devices: Vec::new(),
+            boot_number: None,
+            trial: false,
+            record: RecordFacts::default(),
+            watchdog: None,
+            root_read_whole: false,
+            image_size: None,
         }
     }
 
@@ -192,6 +240,12 @@ impl Handover {
         each(&mut self.why);
         self.manifest_version.iter_mut().for_each(&mut each);
         self.disk.iter_mut().for_each(&mut each);
+        self.record.device.iter_mut().for_each(&mut each);
+        self.record.problem.iter_mut().for_each(&mut each);
+        if let Some(watchdog) = &mut self.watchdog {
+            each(&mut watchdog.device);
+            each(&mut watchdog.identity);
+        }
         self.missing.iter_mut().for_each(&mut each);
         self.notes.iter_mut().for_each(&mut each);
         for timing in &mut self.timings {
