@@ -4,7 +4,7 @@
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use rustix::fs::{FileType, Mode, OFlags, fstat, open};
+use rustix::fs::{FileType, FlockOperation, Mode, OFlags, flock, fstat, open};
 use rustix::io::{ReadWriteFlags, pwritev2, retry_on_intr};
 
 use crate::error::{At, Errno, Error, Result, last_errno};
@@ -52,6 +52,34 @@ impl BlockDevice {
     /// open(2): EINVAL on a filesystem without O_DIRECT, EROFS, EACCES.
     pub fn open_direct(path: &str) -> Result<Self> {
         Self::open_with(path, OFlags::RDWR | OFlags::DIRECT)
+    }
+
+    /// Opens an image file for the same through the page cache: where it lies on a filesystem without
+    /// O_DIRECT (a tmpfs, before Linux 6.6). On a disk this would not say what the medium holds.
+    ///
+    /// # Errors
+    /// open(2): EROFS, EACCES; EINVAL for anything but a regular file.
+    pub fn open_buffered(path: &str) -> Result<Self> {
+        let device = Self::open_with(path, OFlags::RDWR)?;
+        let stat = fstat(&device.fd).at("fstat", path)?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Ok(device),
+            _ => Err(Errno::INVAL).at("open", path),
+        }
+    }
+
+    /// Takes the lock between those who write to `path` (flock(2)), without waiting; `false`:
+    /// somebody else has it. It is given back when the device is dropped.
+    ///
+    /// # Errors
+    /// flock(2): ENOLCK.
+    pub fn try_lock(&self) -> Result<bool> {
+        let locked = retry_on_intr(|| flock(&self.fd, FlockOperation::NonBlockingLockExclusive));
+        match locked {
+            Ok(()) => Ok(true),
+            Err(Errno::AGAIN) => Ok(false),
+            Err(errno) => Err(errno).at("flock", &self.path),
+        }
     }
 
     fn open_with(path: &str, flags: OFlags) -> Result<Self> {
@@ -241,6 +269,20 @@ mod tests {
         assert_eq!(&few, b"shark");
         let errno = reader.write_block(0, &block).unwrap_err().errno;
         assert_eq!(errno, Errno::BADF);
+    }
+
+    #[test]
+    fn of_two_writers_one_has_the_lock() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_str().unwrap();
+        let first = BlockDevice::open_buffered(path).unwrap();
+        let second = BlockDevice::open_buffered(path).unwrap();
+        assert!(first.try_lock().unwrap());
+        assert!(!second.try_lock().unwrap());
+        drop(first);
+        assert!(second.try_lock().unwrap());
+        let errno = BlockDevice::open_buffered("/dev/null").unwrap_err().errno;
+        assert_eq!(errno, Errno::INVAL);
     }
 
     #[test]

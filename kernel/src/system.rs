@@ -1,7 +1,7 @@
 //! What this machine is: kernel, host name, and whether we are PID 1 of a machine or of a container.
 //! Not here: what to do about it.
 
-use crate::error::{At, Result};
+use crate::error::{At, Result, last_errno};
 use crate::files;
 
 /// The running kernel's release, `uname -r`.
@@ -68,6 +68,23 @@ pub fn raise_descriptor_limit(wanted: u64) -> Result<u64> {
     };
     setrlimit(Resource::Nofile, within).at("setrlimit", "RLIMIT_NOFILE")?;
     Ok(most)
+}
+
+/// Lets this process, and the children it makes, read and write disks only when nobody else wants to
+/// (the idle class of ioprio_set(2)). Schedulers without classes take no notice of it.
+///
+/// # Errors
+/// ioprio_set(2): EPERM in some sandboxes.
+pub fn idle_io() -> Result<()> {
+    // linux/ioprio.h: a process by its pid; the class is in the bits from 13 on, 3 is idle.
+    const WHO_PROCESS: libc::c_int = 1;
+    const IDLE: libc::c_int = 3 << 13;
+    // SAFETY: plain numbers; pid 0 is the caller.
+    let answer = unsafe { libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, IDLE) };
+    match answer {
+        0 => Ok(()),
+        _ => Err(last_errno()).at("ioprio_set", "idle"),
+    }
 }
 
 /// Ends this process at once, without unwinding and without running anything at exit.
@@ -182,6 +199,16 @@ mod tests {
         check(None, file, first, None);
         check(None, file, None, Some("/.dockerenv exists"));
         check(None, None, None, None);
+    }
+
+    #[test]
+    fn a_thread_goes_to_the_idle_class() {
+        let class = std::thread::spawn(|| {
+            idle_io().unwrap();
+            // SAFETY: plain numbers.
+            unsafe { libc::syscall(libc::SYS_ioprio_get, 1, 0) >> 13 }
+        });
+        assert_eq!(class.join().unwrap(), 3);
     }
 
     #[test]
