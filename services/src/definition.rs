@@ -27,6 +27,62 @@ pub struct Definition {
     pub start_timeout: Duration,
     /// How it is stopped.
     pub stop: Stop,
+    /// What it means for the boot it belongs to.
+    pub boot: BootRole,
+    /// When a boot of this target is found good; only targets have it, and `None` is
+    /// [`GateSettings::default`].
+    pub gate: Option<GateSettings>,
+}
+
+/// What a service means for the verdict on the boot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BootRole {
+    /// Nothing.
+    #[default]
+    None,
+    /// It is reported when it is not up and healthy, and decides nothing.
+    Wanted,
+    /// The boot is good only when it is up and healthy.
+    Essential,
+    /// It was one of the two, and the operator has switched it off for this boot: reported, as the
+    /// boot was not tried as it was meant.
+    Masked,
+}
+
+/// When the boot of a target is found good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateSettings {
+    /// The boot has failed when it is not found good within this time, counted from the hand-over
+    /// to init.
+    pub deadline: Duration,
+    /// How long all that is essential must be up and healthy without a break.
+    pub soak: Duration,
+    /// Whether the whole root must have been read through verity.
+    pub scrub: bool,
+}
+
+impl Default for GateSettings {
+    fn default() -> Self {
+        Self {
+            deadline: Duration::from_secs(5 * 60),
+            soak: Duration::from_secs(10),
+            scrub: false,
+        }
+    }
+}
+
+impl Definition {
+    /// Empties the service, so that those who need it start and it runs nothing: the operator wants
+    /// this boot without it.
+    pub fn mask(&mut self) {
+        self.kind = Kind::Target;
+        self.gate = None;
+        self.description = format!("(masked) {}", self.description);
+        self.boot = match self.boot {
+            BootRole::None => BootRole::None,
+            BootRole::Wanted | BootRole::Essential | BootRole::Masked => BootRole::Masked,
+        };
+    }
 }
 
 /// What starting the service means.
@@ -77,6 +133,8 @@ pub struct Program {
     pub exec: Vec<String>,
     /// How the service is told to read its configuration again; `None`: it cannot.
     pub reload: Option<Reload>,
+    /// How its health is asked for while it is up; `None`: it is taken to be healthy.
+    pub health: Option<Health>,
     /// Account to run as; `None` is root.
     pub account: Option<Account>,
     /// Variables added to the minimal environment (PATH, and what init passes).
@@ -130,6 +188,21 @@ pub enum Reload {
     Signal(Signal),
     /// Run a command in the surroundings of the service.
     Command(Vec<String>),
+}
+
+/// How a service that is up is asked for its health: a command that is run again and again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Path and arguments, run in the surroundings of the service; never empty. Status 0 is good.
+    pub exec: Vec<String>,
+    /// Pause between the end of one probe and the next.
+    pub interval: Duration,
+    /// A probe that takes longer is killed, and was a bad one.
+    pub timeout: Duration,
+    /// After so many bad ones in a row, the run counts as failed; at least 1.
+    pub failures: u32,
+    /// Time between up and the first probe.
+    pub delay: Duration,
 }
 
 /// A signal that may be named in a service file.

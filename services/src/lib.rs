@@ -4,10 +4,12 @@
 //! a descriptor. Time is an argument, a failure is an event, and everything is bounded.
 #![forbid(unsafe_code)]
 
+pub mod budget;
 pub mod control;
 pub mod definition;
 pub mod diagnostic;
 pub mod file;
+pub mod gate;
 pub mod graph;
 pub mod id;
 pub mod notify;

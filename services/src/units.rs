@@ -95,6 +95,24 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     }
 }
 
+/// A duration as [`parse_duration`] reads it, whole microseconds of it: `5min`, `1min 30s`, `0s`.
+#[must_use]
+pub fn duration_text(duration: Duration) -> String {
+    let mut left = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+    let mut words = Vec::new();
+    for (unit, nanos) in TIME_UNITS {
+        let count = left / nanos;
+        left %= nanos;
+        if count > 0 {
+            words.push(format!("{count}{unit}"));
+        }
+    }
+    match words.is_empty() {
+        true => "0s".to_owned(),
+        false => words.join(" "),
+    }
+}
+
 /// Reads an amount of memory, in bytes.
 ///
 /// # Errors
@@ -164,6 +182,17 @@ mod tests {
         check_duration("99999999999999999999s", Err(UnitError::TooLarge));
     }
 
+    #[test]
+    fn durations_are_written_as_people_do() {
+        let check = |millis, expect: &str| {
+            assert_eq!(duration_text(Duration::from_millis(millis)), expect);
+        };
+        check(0, "0s");
+        check(300_000, "5min");
+        check(90_500, "1min 30s 500ms");
+        check(90_061_000, "1d 1h 1min 1s");
+    }
+
     fn check_bytes(text: &str, expect: &Result<u64, UnitError>) {
         assert_eq!(&parse_bytes(text), expect, "{text:?}");
     }
@@ -208,6 +237,7 @@ mod tests {
             let text = format!("{minutes}min {millis}ms");
             let expect = Duration::from_millis(minutes * 60_000 + millis);
             proptest::prop_assert_eq!(parse_duration(&text), Ok(expect));
+            proptest::prop_assert_eq!(parse_duration(&duration_text(expect)), Ok(expect));
         }
     }
 }

@@ -209,6 +209,8 @@ impl Player {
             Action::Adopt { run, pid } => format!("Adopt {} {pid}", told(run)),
             Action::KillAll { run } => format!("KillAll {}", told(run)),
             Action::SpawnReload { run } => format!("SpawnReload {}", told(run)),
+            Action::Probe { run } => format!("Probe {}", told(run)),
+            Action::KillProbe { run } => format!("KillProbe {}", told(run)),
             Action::Release { service } => format!("Release {}", self.name(*service)),
             Action::Announce { service, change } => {
                 format!("{}: {change:?}", self.name(*service))

@@ -31,6 +31,11 @@ impl Boot {
                 failed: Vec::new(),
                 timings: Vec::new(),
                 missing: Vec::new(),
+                gate: None,
+                committed: false,
+                trial: false,
+                boot_number: None,
+                watchdog: None,
             },
             degraded: false,
         }

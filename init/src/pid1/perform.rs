@@ -47,6 +47,12 @@ impl Init {
             Action::Adopt { run, pid } => self.adopt(run, pid),
             Action::KillAll { run } => self.kill_all(run),
             Action::SpawnReload { run } => self.spawn_reload(run),
+            Action::Probe { run } => self.tell(Event::ProbeEnded {
+                run,
+                outcome: Err("this init runs no probes".to_owned()),
+            }),
+            // None runs, so none is left to be killed.
+            Action::KillProbe { run: _ } => {}
             Action::Release { service } => self.release(service),
             Action::Announce { service, change } => self.announce(service, &change),
             Action::Complete { request, outcome } => self.complete(request, outcome),

@@ -254,6 +254,7 @@ mod tests {
         Program {
             exec: vec!["/bin/x".to_owned()],
             reload: None,
+            health: None,
             account: None,
             environment: vec![("A".to_owned(), "1".to_owned())],
             working_dir: "/srv".into(),

@@ -111,6 +111,13 @@ impl Init {
                 });
                 None
             }
+            Request::WaitGate
+            | Request::BootGood { .. }
+            | Request::BootBad { .. }
+            | Request::SetSlot { .. }
+            | Request::BootRecord => Some(Err(ControlError::Refused {
+                reason: "this boot has no gate and no boot record".to_owned(),
+            })),
             Request::Shutdown { kind } => {
                 // Answered before it happens: afterwards there may be nobody to hear it.
                 self.answer(client, &Ok(Reply::Done {}));
@@ -189,6 +196,11 @@ impl Init {
             | Request::Restart { .. }
             | Request::ReloadService { .. }
             | Request::Boot
+            | Request::WaitGate
+            | Request::BootGood { .. }
+            | Request::BootBad { .. }
+            | Request::SetSlot { .. }
+            | Request::BootRecord
             | Request::Shutdown { .. }
             | Request::GetInfo
             | Request::GetInterfaceDescription { .. } => Reply::Done {},
@@ -255,10 +267,18 @@ fn description(request: &Request) -> String {
         Request::Restart { name } => format!("restart {name}"),
         Request::ReloadService { name } => format!("reload {name}"),
         Request::ReloadAll => "reload all service files".to_owned(),
+        Request::BootGood { reason: None } => "this boot is good".to_owned(),
+        Request::BootGood {
+            reason: Some(reason),
+        } => format!("this boot is good: {reason}"),
+        Request::BootBad { reason, .. } => format!("this boot is bad: {reason}"),
+        Request::SetSlot { slot } => format!("boot slot {}", slot.as_str()),
         Request::List
         | Request::Status { .. }
         | Request::Boot
         | Request::WaitBoot
+        | Request::WaitGate
+        | Request::BootRecord
         | Request::GetInfo
         | Request::GetInterfaceDescription { .. } => request.method(),
     }
@@ -276,6 +296,11 @@ fn subject(request: &Request) -> &str {
         Request::List
         | Request::Boot
         | Request::WaitBoot
+        | Request::WaitGate
+        | Request::BootGood { .. }
+        | Request::BootBad { .. }
+        | Request::SetSlot { .. }
+        | Request::BootRecord
         | Request::Shutdown { .. }
         | Request::GetInfo
         | Request::GetInterfaceDescription { .. } => "boot",

@@ -11,7 +11,7 @@ const CHECKSUM: std::ops::Range<usize> = 16..20;
 
 fuzz_target!(|data: &[u8]| {
     let _ = Graph::from_bytes(data);
-    let mut bytes = b"SHARKGRA\x01\0\0\0\0\0\0\0\0\0\0\0".to_vec();
+    let mut bytes = b"SHARKGRA\x02\0\0\0\0\0\0\0\0\0\0\0".to_vec();
     let length = u32::try_from(data.len()).expect("inputs of the fuzzer are short");
     bytes[LENGTH].copy_from_slice(&length.to_le_bytes());
     bytes[CHECKSUM].copy_from_slice(&crc32c::crc32c(data).to_le_bytes());

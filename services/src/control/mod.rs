@@ -9,14 +9,16 @@
 pub mod boot;
 pub mod frame;
 pub mod introspect;
+pub mod record;
 pub mod reply;
 pub mod request;
 #[cfg(test)]
 mod tests;
 
-pub use boot::{BootInfo, BootMode, BootState, Timing};
+pub use boot::{BootInfo, BootMode, BootState, GateInfo, GateState, Timing};
 pub use frame::{Frames, MESSAGE_MAX, TooLong};
 pub use introspect::Info;
+pub use record::{AttemptInfo, BootRecord, PastBoot, SlotInfo, SlotName};
 pub use reply::{
     Changed, ControlError, Reply, ReplyError, decode_reply, encode_error, encode_reply,
 };

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::INTERFACE;
 use super::boot::BootInfo;
 use super::introspect::Info;
+use super::record::BootRecord;
 use super::request::Request;
 use crate::diagnostic::Diagnostic;
 use crate::status::ServiceStatus;
@@ -46,6 +47,19 @@ pub enum Reply {
     BootFailed {
         /// Services of the boot target that failed.
         failed: Vec<String>,
+    },
+    /// Of `WaitGate`.
+    Gate {
+        /// The boot was found good, and that is in the boot record.
+        committed: bool,
+        /// Why it was not.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// Of `BootRecord`.
+    BootRecord {
+        /// What it says.
+        record: Box<BootRecord>,
     },
     /// Of `org.varlink.service.GetInfo`.
     Info(Info),
@@ -244,6 +258,17 @@ struct BootFailed {
 }
 
 #[derive(Deserialize)]
+struct Gate {
+    committed: bool,
+    reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Recorded {
+    record: Box<BootRecord>,
+}
+
+#[derive(Deserialize)]
 struct Description {
     description: String,
 }
@@ -267,6 +292,14 @@ fn decode_parameters(request: &Request, value: Value) -> Result<Reply, serde_jso
             let BootFailed { failed } = serde_json::from_value(value)?;
             Reply::BootFailed { failed }
         }
+        Request::WaitGate => {
+            let Gate { committed, reason } = serde_json::from_value(value)?;
+            Reply::Gate { committed, reason }
+        }
+        Request::BootRecord => {
+            let Recorded { record } = serde_json::from_value(value)?;
+            Reply::BootRecord { record }
+        }
         Request::GetInfo => Reply::Info(serde_json::from_value(value)?),
         Request::GetInterfaceDescription { .. } => {
             let Description { description } = serde_json::from_value(value)?;
@@ -276,6 +309,9 @@ fn decode_parameters(request: &Request, value: Value) -> Result<Reply, serde_jso
         | Request::Stop { .. }
         | Request::Restart { .. }
         | Request::ReloadService { .. }
+        | Request::BootGood { .. }
+        | Request::BootBad { .. }
+        | Request::SetSlot { .. }
         | Request::Shutdown { .. } => Reply::Done {},
     })
 }

@@ -4,6 +4,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::record::SlotName;
 use super::reply::ControlError;
 use super::{INTERFACE, SERVICE_INTERFACE};
 use crate::status::ShutdownKind;
@@ -44,6 +45,27 @@ pub enum Request {
     Boot,
     /// `io.shark.Init.WaitBoot`
     WaitBoot,
+    /// `io.shark.Init.WaitGate`
+    WaitGate,
+    /// `io.shark.Init.BootGood`
+    BootGood {
+        /// Why the operator thinks so, for the record.
+        reason: Option<String>,
+    },
+    /// `io.shark.Init.BootBad`
+    BootBad {
+        /// Why the operator thinks so, for the record; it has a character that can be seen.
+        reason: String,
+        /// Whether to restart the machine into the other slot at once.
+        reboot: bool,
+    },
+    /// `io.shark.Init.SetSlot`
+    SetSlot {
+        /// Which slot.
+        slot: SlotName,
+    },
+    /// `io.shark.Init.BootRecord`
+    BootRecord,
     /// `io.shark.Init.Shutdown`
     Shutdown {
         /// What happens at the end.
@@ -59,7 +81,7 @@ pub enum Request {
 }
 
 /// Every method of `io.shark.Init`, without the interface's name.
-pub const METHODS: [&str; 10] = [
+pub const METHODS: [&str; 15] = [
     "List",
     "Status",
     "Start",
@@ -69,6 +91,11 @@ pub const METHODS: [&str; 10] = [
     "ReloadAll",
     "Boot",
     "WaitBoot",
+    "WaitGate",
+    "BootGood",
+    "BootBad",
+    "SetSlot",
+    "BootRecord",
     "Shutdown",
 ];
 
@@ -121,6 +148,18 @@ struct Named {
 #[serde(deny_unknown_fields)]
 struct Kinded {
     kind: ShutdownKind,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reasoned {
+    reason: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Slotted {
+    slot: SlotName,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -186,6 +225,11 @@ impl Request {
             Self::ReloadAll => (INTERFACE, "ReloadAll"),
             Self::Boot => (INTERFACE, "Boot"),
             Self::WaitBoot => (INTERFACE, "WaitBoot"),
+            Self::WaitGate => (INTERFACE, "WaitGate"),
+            Self::BootGood { .. } => (INTERFACE, "BootGood"),
+            Self::BootBad { .. } => (INTERFACE, "BootBad"),
+            Self::SetSlot { .. } => (INTERFACE, "SetSlot"),
+            Self::BootRecord => (INTERFACE, "BootRecord"),
             Self::Shutdown { .. } => (INTERFACE, "Shutdown"),
             Self::GetInfo => (SERVICE_INTERFACE, "GetInfo"),
             Self::GetInterfaceDescription { .. } => (SERVICE_INTERFACE, "GetInterfaceDescription"),
@@ -202,11 +246,16 @@ impl Request {
             | Self::Restart { .. }
             | Self::ReloadService { .. }
             | Self::ReloadAll
+            | Self::BootGood { .. }
+            | Self::BootBad { .. }
+            | Self::SetSlot { .. }
             | Self::Shutdown { .. } => true,
             Self::List
             | Self::Status { .. }
             | Self::Boot
             | Self::WaitBoot
+            | Self::WaitGate
+            | Self::BootRecord
             | Self::GetInfo
             | Self::GetInterfaceDescription { .. } => false,
         }
@@ -232,6 +281,15 @@ fn method(envelope: Envelope) -> Result<Request, ControlError> {
         (INTERFACE, "ReloadAll") => none(parameters, Request::ReloadAll),
         (INTERFACE, "Boot") => none(parameters, Request::Boot),
         (INTERFACE, "WaitBoot") => none(parameters, Request::WaitBoot),
+        (INTERFACE, "WaitGate") => none(parameters, Request::WaitGate),
+        (INTERFACE, "BootGood") => {
+            typed(parameters, &["reason"]).map(|Reasoned { reason }| Request::BootGood { reason })
+        }
+        (INTERFACE, "BootBad") => boot_bad(parameters),
+        (INTERFACE, "SetSlot") => {
+            typed(parameters, &["slot"]).map(|Slotted { slot }| Request::SetSlot { slot })
+        }
+        (INTERFACE, "BootRecord") => none(parameters, Request::BootRecord),
         (INTERFACE, "Shutdown") => {
             typed(parameters, &["kind"]).map(|Kinded { kind }| Request::Shutdown { kind })
         }
@@ -256,6 +314,32 @@ fn named(
     typed(parameters, &["name"]).map(|Named { name }| request(name))
 }
 
+/// Two parameters: each is looked at alone, so that the wrong one is named.
+fn boot_bad(mut parameters: Map<String, Value>) -> Result<Request, ControlError> {
+    let reason = parameters.remove("reason");
+    let reboot = parameters.remove("reboot");
+    if let Some(unknown) = parameters.keys().next() {
+        return Err(invalid(unknown));
+    }
+    let Some(Value::String(reason)) = reason else {
+        return Err(invalid("reason"));
+    };
+    // A record that says nothing helps nobody after the rollback.
+    if reason.chars().all(|c| c.is_whitespace() || c.is_control()) {
+        return Err(invalid("reason"));
+    }
+    match reboot {
+        Some(Value::Bool(reboot)) => Ok(Request::BootBad { reason, reboot }),
+        Some(_) | None => Err(invalid("reboot")),
+    }
+}
+
+fn invalid(parameter: &str) -> ControlError {
+    ControlError::InvalidParameter {
+        parameter: parameter.into(),
+    }
+}
+
 /// Varlink's InvalidParameter names the parameter: the first that is unknown, missing or of another
 /// type.
 fn typed<T: DeserializeOwned>(
@@ -268,10 +352,9 @@ fn typed<T: DeserializeOwned>(
     let wrong = unknown
         .map(String::as_str)
         .or_else(|| expected.first().copied())
-        .unwrap_or("parameters")
-        .to_owned();
-    serde_json::from_value(Value::Object(parameters))
-        .map_err(|_| ControlError::InvalidParameter { parameter: wrong })
+        .unwrap_or("parameters");
+    let error = invalid(wrong);
+    serde_json::from_value(Value::Object(parameters)).map_err(|_| error)
 }
 
 /// The message for a call, with its NUL: the client's side.
@@ -282,12 +365,24 @@ pub fn encode_call(request: &Request) -> Vec<u8> {
         | Request::ReloadAll
         | Request::Boot
         | Request::WaitBoot
+        | Request::WaitGate
+        | Request::BootRecord
+        | Request::BootGood { reason: None }
         | Request::GetInfo => Map::new(),
         Request::Status { name }
         | Request::Start { name }
         | Request::Stop { name }
         | Request::Restart { name }
         | Request::ReloadService { name } => one("name", Value::from(name.as_str())),
+        Request::BootGood {
+            reason: Some(reason),
+        } => one("reason", Value::from(reason.as_str())),
+        Request::BootBad { reason, reboot } => {
+            let mut parameters = one("reason", Value::from(reason.as_str()));
+            parameters.insert("reboot".into(), Value::from(*reboot));
+            parameters
+        }
+        Request::SetSlot { slot } => one("slot", Value::from(slot.as_str())),
         Request::Shutdown { kind } => one("kind", serde_json::to_value(kind).unwrap_or_default()),
         Request::GetInterfaceDescription { interface } => {
             one("interface", Value::from(interface.as_str()))
@@ -328,9 +423,7 @@ mod tests {
     }
 
     fn invalid(parameter: &str) -> Result<Request, ControlError> {
-        Err(ControlError::InvalidParameter {
-            parameter: parameter.into(),
-        })
+        Err(super::invalid(parameter))
     }
 
     fn every_request() -> Vec<Request> {
@@ -345,6 +438,17 @@ mod tests {
             Request::ReloadAll,
             Request::Boot,
             Request::WaitBoot,
+            Request::WaitGate,
+            Request::BootGood { reason: None },
+            Request::BootGood {
+                reason: Some("seen by me".into()),
+            },
+            Request::BootBad {
+                reason: "no light".into(),
+                reboot: true,
+            },
+            Request::SetSlot { slot: SlotName::B },
+            Request::BootRecord,
             Request::Shutdown {
                 kind: ShutdownKind::Reboot,
             },
@@ -400,6 +504,25 @@ mod tests {
         check(
             r#"{"method":"io.shark.Init.Shutdown","parameters":{"kind":"sleep"}}"#,
             invalid("kind"),
+        );
+        let bad = |parameters: &str, wrong: &str| {
+            let message =
+                format!(r#"{{"method":"io.shark.Init.BootBad","parameters":{parameters}}}"#);
+            check(&message, invalid(wrong));
+        };
+        bad(r#"{"reboot":true}"#, "reason");
+        bad(r#"{"reason":"x"}"#, "reboot");
+        bad(r#"{"reason":"x","reboot":1}"#, "reboot");
+        bad(r#"{"reason":7,"reboot":1}"#, "reason");
+        bad(r#"{"reason":" \n","reboot":true}"#, "reason");
+        bad(r#"{"reason":"x","reboot":true,"now":1}"#, "now");
+        check(
+            r#"{"method":"io.shark.Init.SetSlot","parameters":{"slot":"c"}}"#,
+            invalid("slot"),
+        );
+        check(
+            r#"{"method":"io.shark.Init.BootGood","parameters":{"reason":null}}"#,
+            Ok(Request::BootGood { reason: None }),
         );
         check(r#"{"method":"List"}"#, invalid("method"));
         check(

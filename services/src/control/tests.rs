@@ -91,6 +91,66 @@ fn boot() -> BootInfo {
             us: 9,
         }],
         missing: vec!["watchdog: no device".into()],
+        gate: Some(gate()),
+        committed: true,
+        trial: true,
+        boot_number: Some(7),
+        watchdog: Some("i6300ESB timer, 60 s".into()),
+    }
+}
+
+fn gate() -> GateInfo {
+    GateInfo {
+        state: GateState::Open,
+        since_us: 1,
+        deadline_us: Some(300_000_000),
+        waiting: vec!["web: starting".into()],
+        reason: Some("because".into()),
+        wanted_failing: vec!["ntp: waits for net".into()],
+        slow: vec!["db: took 12.0s to start, usually 1.1s".into()],
+    }
+}
+
+fn record() -> BootRecord {
+    BootRecord {
+        device: Some("/dev/vda5".into()),
+        problem: Some("region 1 cannot be read".into()),
+        committed: Some(SlotName::A),
+        trial: Some(SlotName::B),
+        slots: vec![SlotInfo {
+            slot: SlotName::A,
+            priority: 2,
+            tries_left: 3,
+            good: true,
+            verity_bad: false,
+            crashes: 0,
+            power_cuts: 1,
+            security_version: 4,
+            state_generation: 5,
+            root_hash: "00".into(),
+        }],
+        attempt: Some(AttemptInfo {
+            number: 9,
+            slot: SlotName::B,
+            boot_id: "ab".into(),
+            state: "failed".into(),
+            ended: Some("gate-failed".into()),
+            phase: "gate".into(),
+            started_unix: 1,
+            uptime_seconds: 300,
+            text: "web failed".into(),
+        }),
+        history: vec![PastBoot {
+            number: 8,
+            slot: SlotName::A,
+            ended: "reboot".into(),
+            phase: "ending".into(),
+            uptime_seconds: 60,
+            ended_unix: 1,
+            times: 2,
+            text: String::new(),
+        }],
+        ..BootRecord::default()
     }
 }
 
@@ -106,6 +166,11 @@ fn the_text_has_every_type_as_it_is_written() {
     check_members("type ServiceStatus", &status());
     check_members("type BootInfo", &boot());
     check_members("type Timing", &boot().timings[0]);
+    check_members("type GateInfo", &gate());
+    check_members("type BootRecord", &record());
+    check_members("type SlotInfo", &record().slots[0]);
+    check_members("type Attempt", &record().attempt);
+    check_members("type PastBoot", &record().history[0]);
     check_members("type Diagnostic", &diagnostic());
     check_members("method ReloadAll() ->", &Changed::default());
     use StateName::{Backoff, Down, Failed, Starting, Stopping, Up, Waiting};
@@ -126,6 +191,10 @@ fn the_text_has_every_type_as_it_is_written() {
     check_words("type BootMode", &modes.map(word));
     let states = [BootState::Starting, BootState::Ready, BootState::Degraded];
     check_words("type BootState", &states.map(word));
+    use GateState::{None, Open, Passed};
+    let states = [Open, Passed, GateState::Failed, None];
+    check_words("type GateState", &states.map(word));
+    check_words("type Slot ", &[SlotName::A, SlotName::B].map(word));
 }
 
 #[test]
@@ -228,6 +297,20 @@ fn every_reply_survives_the_wire() {
                 failed: vec![name()],
             },
         ),
+        (
+            Request::WaitGate,
+            Reply::Gate {
+                committed: false,
+                reason: Some("web failed".into()),
+            },
+        ),
+        (
+            Request::BootRecord,
+            Reply::BootRecord {
+                record: Box::new(record()),
+            },
+        ),
+        (Request::SetSlot { slot: SlotName::A }, done.clone()),
         (
             Request::Shutdown {
                 kind: ShutdownKind::Halt,

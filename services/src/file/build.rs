@@ -8,7 +8,8 @@ use super::draft::{Draft, Type};
 use super::keys::KEYS;
 use super::value::either;
 use crate::definition::{
-    Account, Definition, Kind, Program, Relations, ResourceLimit, Restart, RestartPolicy, Stop,
+    Account, BootRole, Definition, Kind, Program, Relations, ResourceLimit, Restart, RestartPolicy,
+    Stop,
 };
 use crate::diagnostic::{Diagnostic, Place};
 use crate::graph::{DEFAULT_START_TIMEOUT, DEFAULT_TARGET, Placed, Relation};
@@ -54,6 +55,8 @@ impl Build<'_> {
             restart,
             start_timeout: self.draft.start_timeout.unwrap_or(DEFAULT_START_TIMEOUT),
             stop,
+            boot: BootRole::None,
+            gate: None,
         };
         Placed {
             definition,
@@ -184,6 +187,7 @@ impl Build<'_> {
         Program {
             exec,
             reload: draft.reload.take(),
+            health: None,
             account,
             environment: std::mem::take(&mut draft.environment).into_iter().collect(),
             working_dir: draft.working_dir.take().unwrap_or(PathBuf::from("/")),

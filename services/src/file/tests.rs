@@ -372,6 +372,7 @@ fn every_key_of_a_program() -> Program {
     Program {
         exec: vec![text("/bin/a"), text("b c")],
         reload: Some(Reload::Command(vec![text("/bin/kill"), text("-HUP")])),
+        health: None,
         account: Some(Account {
             user: text("u"),
             group: Some(text("g")),

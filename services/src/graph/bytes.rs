@@ -12,7 +12,7 @@ use crate::diagnostic::Diagnostic;
 
 const MAGIC: &[u8; 8] = b"SHARKGRA";
 /// Counts up whenever the layout of a definition changes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Largest body that is read: room for 16384 services of 4 KiB.
 const MAX_BODY: usize = 64 << 20;
 
@@ -148,6 +148,7 @@ fn check_definition(definition: &Definition) -> Result<(), GraphBytesError> {
     let Program {
         exec,
         reload,
+        health,
         working_dir,
         tty,
         umask,
@@ -157,15 +158,21 @@ fn check_definition(definition: &Definition) -> Result<(), GraphBytesError> {
         Some(Reload::Command(command)) => Some(command),
         Some(Reload::Signal(_)) | None => None,
     };
+    let probe = health.as_ref().map(|health| &health.exec);
     let commands_run = std::iter::once(exec)
         .chain(reload)
+        .chain(probe)
         .all(|command| command.first().is_some_and(|path| path.starts_with('/')));
     let absolute = working_dir.has_root() && tty.as_ref().is_none_or(|tty| tty.has_root());
-    if commands_run && absolute && *umask <= 0o777 {
+    // A probe without a pause would be a loop.
+    let probed = health.as_ref();
+    let paced = probed.is_none_or(|it| it.failures > 0 && !it.interval.is_zero());
+    if commands_run && absolute && paced && *umask <= 0o777 {
         Ok(())
     } else {
         Err(GraphBytesError::Definition(format!(
-            "`{}` has a command or a directory that is not absolute, or an impossible umask",
+            "`{}` has a command or a directory that is not absolute, an impossible umask, or probes \
+             of its health without a pause",
             definition.name
         )))
     }

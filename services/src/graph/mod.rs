@@ -11,7 +11,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use crate::definition::{Definition, Kind, Relations, Restart, RestartPolicy, Stop};
+use crate::definition::{BootRole, Definition, Kind, Relations, Restart, RestartPolicy, Stop};
 use crate::diagnostic::{Diagnostic, Place};
 use crate::id::ServiceName;
 use crate::time::Duration;
@@ -291,6 +291,8 @@ fn default_target(name: ServiceName) -> Definition {
         },
         start_timeout: DEFAULT_START_TIMEOUT,
         stop: Stop::default(),
+        boot: BootRole::None,
+        gate: None,
     }
 }
 

@@ -259,7 +259,7 @@ fn unchecked_bytes(services: &[Definition]) -> Vec<u8> {
 
 fn with_header(body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len()).unwrap();
-    let header = [1, length, crc32c::crc32c(body)].map(u32::to_le_bytes);
+    let header = [2, length, crc32c::crc32c(body)].map(u32::to_le_bytes);
     [b"SHARKGRA".as_slice(), header.as_flattened(), body].concat()
 }
 

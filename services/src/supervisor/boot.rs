@@ -30,7 +30,7 @@ pub struct BootReport {
 pub(super) struct Boot {
     target: Option<ServiceName>,
     /// Marked services that have not settled.
-    pending: u32,
+    pending: BTreeSet<u32>,
     settled_at: Option<Time>,
     failed: Vec<ServiceId>,
 }
@@ -44,8 +44,22 @@ impl Boot {
         self.target.as_ref()
     }
 
-    pub(super) fn one_settled(&mut self) {
-        self.pending = self.pending.saturating_sub(1);
+    pub(super) const fn settled_at(&self) -> Option<Time> {
+        self.settled_at
+    }
+
+    /// How many services have not settled.
+    pub(super) fn pending(&self) -> u32 {
+        u32::try_from(self.pending.len()).unwrap_or(u32::MAX)
+    }
+
+    /// One of those.
+    pub(super) fn first_pending(&self) -> Option<u32> {
+        self.pending.first().copied()
+    }
+
+    pub(super) fn one_settled(&mut self, index: u32) {
+        self.pending.remove(&index);
     }
 
     pub(super) fn report(&self, table: &Table) -> BootReport {
@@ -54,7 +68,7 @@ impl Boot {
             target: self.target.clone(),
             settled_at: self.settled_at,
             failed: failed.filter(|id| table.by_id(*id).is_some()).collect(),
-            pending: self.pending,
+            pending: self.pending(),
         }
     }
 }
@@ -73,6 +87,7 @@ impl Supervisor {
                 self.expect(index);
             }
         }
+        self.mark_roles();
     }
 
     /// The boot waits for `index`, unless it is up already.
@@ -85,7 +100,7 @@ impl Supervisor {
                 service.boot = BootMark::Settled;
             } else {
                 service.boot = BootMark::Pending;
-                self.boot.pending += 1;
+                self.boot.pending.insert(index);
             }
         }
     }
@@ -113,7 +128,7 @@ impl Supervisor {
 
     pub(super) fn settle_boot(&mut self) {
         let begun = self.boot.target.is_some();
-        if !begun || self.boot.settled() || self.boot.pending > 0 || self.shutdown.begun() {
+        if !begun || self.boot.settled() || !self.boot.pending.is_empty() || self.shutdown.begun() {
             return;
         }
         self.boot.settled_at = Some(self.now);

@@ -63,6 +63,14 @@ pub enum Event {
         /// How the command ended.
         outcome: Result<(), String>,
     },
+    /// The probe of the health of `run` has ended, or could not be started, or was killed: told once
+    /// for each [`Action::Probe`]. When the run is over by then, it is ignored.
+    ProbeEnded {
+        /// The run whose health was asked for.
+        run: RunId,
+        /// Good, or what is wrong in a few words: `it exited with status 1`.
+        outcome: Result<(), String>,
+    },
     /// A client asks for something.
     Request {
         /// Answered by [`Action::Complete`] with the same id, exactly once.
@@ -157,6 +165,19 @@ pub enum Action {
     /// Answered by `ReloadEnded`.
     SpawnReload {
         /// The run to be reloaded.
+        run: RunId,
+    },
+    /// Run the probe of the service's health beside its main process, in the same surroundings and
+    /// the same cgroup. Answered by `ProbeEnded`. A service has at most one at a time, and only
+    /// while it is up.
+    Probe {
+        /// The run whose health is asked for; the command is in its definition.
+        run: RunId,
+    },
+    /// Kill the probe of `run` with all it has started: it takes too long, or the service is
+    /// about to be stopped. `ProbeEnded` follows, if it has not been told already.
+    KillProbe {
+        /// The run.
         run: RunId,
     },
     /// The service is down and will not start again by itself: its cgroup and runtime directories

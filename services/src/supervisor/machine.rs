@@ -288,7 +288,7 @@ impl Supervisor {
             && service.boot == BootMark::Pending
         {
             service.boot = BootMark::Settled;
-            self.boot.one_settled();
+            self.boot.one_settled(index);
         }
     }
 

@@ -41,6 +41,8 @@
 
 mod boot;
 pub mod event;
+mod gate;
+mod health;
 mod inform;
 mod machine;
 mod outcome;
@@ -89,12 +91,15 @@ pub struct Supervisor {
     timers: timers::Timers,
     requests: requests::Requests,
     boot: boot::Boot,
+    marks: gate::Marks,
     shutdown: shutdown::Shutdown,
     /// Services to be looked at, each at most once.
     queue: VecDeque<u32>,
     actions: VecDeque<Action>,
     /// The latest time told; never goes back.
     now: Time,
+    /// How many events have been told.
+    events: u64,
 }
 
 impl Supervisor {
@@ -107,10 +112,12 @@ impl Supervisor {
             timers: timers::Timers::default(),
             requests: requests::Requests::default(),
             boot: boot::Boot::default(),
+            marks: gate::Marks::default(),
             shutdown: shutdown::Shutdown::default(),
             queue: VecDeque::new(),
             actions: VecDeque::new(),
             now: Time::default(),
+            events: 0,
         };
         supervisor.install(graph);
         supervisor
@@ -123,6 +130,7 @@ impl Supervisor {
     /// shell can tell all that happened first.
     pub fn handle_event(&mut self, event: Event, now: Time) {
         self.now = self.now.max(now);
+        self.events = self.events.wrapping_add(1);
         self.table.bury();
         if self.shutdown.finished() {
             return;
@@ -140,6 +148,7 @@ impl Supervisor {
                 from_main,
             } => self.on_notified(run, message, from_main),
             Event::ReloadEnded { run, outcome } => self.on_reload_ended(run, outcome),
+            Event::ProbeEnded { run, outcome } => self.on_probe_ended(run, outcome),
             Event::Request { request, command } => self.on_request(request, command),
             Event::Forget { request } => self.requests.forget(request),
             Event::Replace { request, graph } => self.on_replace(request, *graph),

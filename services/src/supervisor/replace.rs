@@ -80,6 +80,7 @@ impl Supervisor {
         drop(graph);
         self.look_again();
         self.start_fresh(&fresh);
+        self.mark_roles();
     }
 
     /// Stops what `graph` does not have. Gives all that is removed and not yet freed.

@@ -1,7 +1,7 @@
 //! One service: its state with the payload of each, and the rules of it that are needed at all
 //! times. Not here: transitions (`machine`, `outcome`, `stop`) and neighbours (`topology`).
 
-use crate::definition::{Definition, Kind, Reload, Restart, Signal};
+use crate::definition::{BootRole, Definition, Kind, Reload, Restart, Signal};
 use crate::id::ServiceName;
 use crate::status::StateName;
 use crate::time::{Duration, Time};
@@ -167,6 +167,7 @@ pub(super) struct Rules {
     pub(super) stop_timeout: Duration,
     pub(super) start_timeout: Duration,
     pub(super) restart: Restart,
+    pub(super) boot: BootRole,
 }
 
 /// A definition as the supervisor keeps it.
@@ -198,6 +199,7 @@ impl Kept {
                 stop_timeout: definition.stop.timeout,
                 start_timeout: definition.start_timeout,
                 restart: definition.restart.clone(),
+                boot: definition.boot,
             },
             packed: postcard::to_allocvec(definition)
                 .unwrap_or_default()
@@ -242,6 +244,8 @@ pub(super) struct Service {
     pub(super) deadline: Option<Time>,
     /// Why it is in its state.
     pub(super) reason: Option<Box<str>>,
+    /// How it ended when it last failed: its reason is gone with the next start.
+    pub(super) last_failure: Option<Box<str>>,
     /// What it says of itself.
     pub(super) status_text: Option<Box<str>>,
 }
@@ -275,12 +279,25 @@ impl Service {
             ready: None,
             deadline: None,
             reason: None,
+            last_failure: None,
             status_text: None,
         }
     }
 
     pub(super) fn definition(&self) -> Option<Definition> {
         postcard::from_bytes(&self.kept.packed).ok()
+    }
+
+    /// The definition of the newest graph, which a present run may not have.
+    pub(super) fn newest(&self) -> Option<Definition> {
+        let newest = self.next.as_deref().unwrap_or(&self.kept);
+        postcard::from_bytes(&newest.packed).ok()
+    }
+
+    /// What it means for the boot, in the newest graph.
+    pub(super) fn role(&self) -> BootRole {
+        let newest = self.next.as_deref().unwrap_or(&self.kept);
+        newest.rules.boot
     }
 
     /// Whether somebody who only comes after it need not wait for it.

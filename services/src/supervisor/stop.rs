@@ -160,6 +160,7 @@ impl Supervisor {
         }
         if !clean {
             service.failures = service.failures.saturating_add(1);
+            service.last_failure.clone_from(&service.reason);
         }
         let restart = &service.kept.rules.restart;
         match sequel(restart, clean, service.failures) {
@@ -204,6 +205,7 @@ impl Supervisor {
     pub(super) fn fail(&mut self, index: u32, cause: &str) {
         if let Some(service) = self.table.get_mut(index) {
             service.reason = Some(cause.into());
+            service.last_failure = Some(cause.into());
             service.tried = true;
         }
         self.enter(index, State::Failed);

@@ -83,7 +83,10 @@ impl Books {
                 let emptied = kernel.processes.get(run).is_some_and(|p| p.emptied);
                 ensure(!emptied, "nothing empty is killed", &name)
             }
-            Action::SpawnReload { run } | Action::Adopt { run, .. } => {
+            Action::SpawnReload { run }
+            | Action::Adopt { run, .. }
+            | Action::Probe { run }
+            | Action::KillProbe { run } => {
                 let name = live(*run, core, kernel)?;
                 let dead = kernel.processes.get(run).is_some_and(|p| p.dead);
                 ensure(!dead, "only the living are told", &name)

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use services::definition::{
-    CgroupLimits, Definition, Kind, Program, Relations, Reload, Restart, RestartPolicy, Signal,
-    Stop,
+    BootRole, CgroupLimits, Definition, Kind, Program, Relations, Reload, Restart, RestartPolicy,
+    Signal, Stop,
 };
 use services::graph::Graph;
 use services::id::ServiceName;
@@ -57,6 +57,7 @@ fn program(rng: &mut Rng) -> Box<Program> {
             1 => Some(Reload::Signal(Signal::Hup)),
             _ => Some(Reload::Command(vec!["/bin/reload".into()])),
         },
+        health: None,
         account: None,
         environment: Vec::new(),
         working_dir: PathBuf::from("/"),
@@ -116,6 +117,8 @@ fn definition(rng: &mut Rng, index: u8) -> Definition {
             signal: Signal::Term,
             timeout: milli(rng.u64(100..9000)),
         },
+        boot: BootRole::None,
+        gate: None,
     }
 }
 

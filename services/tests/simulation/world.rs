@@ -187,6 +187,8 @@ impl<'a> World<'a> {
             Action::Signal { run: r, signal } => format!("Signal {} {signal:?}", run(r)),
             Action::KillAll { run: r } => format!("KillAll {}", run(r)),
             Action::SpawnReload { run: r } => format!("SpawnReload {}", run(r)),
+            Action::Probe { run: r } => format!("Probe {}", run(r)),
+            Action::KillProbe { run: r } => format!("KillProbe {}", run(r)),
             Action::Adopt { run: r, pid } => format!("Adopt {} {pid}", run(r)),
             Action::Release { service } => format!("Release {}", name(*service)),
             Action::Announce { service, change } => format!("{} {change:?}", name(*service)),
@@ -207,7 +209,9 @@ impl<'a> World<'a> {
             Action::Signal { run, signal } => self.kernel.signal(*run, *signal, self.now),
             Action::KillAll { run } => self.kernel.kill_all(*run, self.now),
             Action::SpawnReload { run } => self.kernel.reload(*run, self.now),
-            Action::Adopt { .. }
+            Action::Probe { .. }
+            | Action::KillProbe { .. }
+            | Action::Adopt { .. }
             | Action::Release { .. }
             | Action::Announce { .. }
             | Action::Complete { .. }

@@ -164,6 +164,11 @@ mod tests {
             failed: vec![],
             timings: vec![timing("stage1", 1_204_000), timing("ready", 2_402_999)],
             missing: vec!["watchdog: no /dev/watchdog".into()],
+            gate: None,
+            committed: false,
+            trial: false,
+            boot_number: None,
+            watchdog: None,
         }
     }
 

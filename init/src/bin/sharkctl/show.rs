@@ -324,6 +324,11 @@ mod tests {
             failed: vec![],
             timings: vec![],
             missing: vec![],
+            gate: None,
+            committed: false,
+            trial: false,
+            boot_number: None,
+            watchdog: None,
         };
         assert_eq!(
             overview(&some_services(), &boot, 3_000_000, Paint(false)),

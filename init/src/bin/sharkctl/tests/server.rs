@@ -112,6 +112,11 @@ pub(super) fn boot(state: BootState) -> BootInfo {
         failed: vec![],
         timings: vec![],
         missing: vec!["watchdog: none".into()],
+        gate: None,
+        committed: false,
+        trial: false,
+        boot_number: None,
+        watchdog: None,
     }
 }
 
@@ -140,6 +145,12 @@ pub(super) fn machine(request: &Request) -> Answer {
         }),
         Request::WaitBoot => Ok(Reply::BootFailed { failed: vec![] }),
         Request::Shutdown { .. } => Ok(Reply::Done {}),
+        Request::WaitGate | Request::BootRecord => Err(ControlError::Refused {
+            reason: "this boot has no gate".into(),
+        }),
+        Request::BootGood { .. } | Request::BootBad { .. } | Request::SetSlot { .. } => {
+            Ok(Reply::Done {})
+        }
         Request::GetInfo | Request::GetInterfaceDescription { .. } => panic!("not asked for"),
     }
 }

@@ -1,0 +1,136 @@
+//! What the health gate is shown: the services of the boot target that have a role in the boot, and
+//! how each of them is. Not here: the verdict (`crate::gate`).
+
+use crate::definition::{BootRole, Definition, GateSettings};
+use crate::gate::{Condition, GateService, GateView};
+use crate::id::ServiceName;
+use crate::time::Duration;
+
+use super::Supervisor;
+use super::service::{Manner, Service, State};
+
+/// Places of the services that the gate looks at, by name.
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    marked: Vec<u32>,
+    /// Essential, but the boot target does not bring them up.
+    left_out: Vec<u32>,
+}
+
+impl Supervisor {
+    /// Looks for the services that have a role in the boot. Their number is that of service files
+    /// which say so: few, and looked for at the boot and at a reload only.
+    pub(super) fn mark_roles(&mut self) {
+        let root = self
+            .boot
+            .target()
+            .and_then(|target| self.table.lookup(target.as_str()));
+        let reached = root.map(|root| self.closure(root, |_| true));
+        let reached = reached.unwrap_or_default();
+        let mut marks = Marks::default();
+        for id in self.table.sorted() {
+            let role = self.table.get(id.index).map(Service::role);
+            match role {
+                None | Some(BootRole::None) => {}
+                Some(BootRole::Wanted | BootRole::Essential | BootRole::Masked)
+                    if reached.contains(&id.index) =>
+                {
+                    marks.marked.push(id.index);
+                }
+                Some(BootRole::Essential) => marks.left_out.push(id.index),
+                Some(BootRole::Wanted | BootRole::Masked) => {}
+            }
+        }
+        self.marks = marks;
+    }
+
+    /// What the gate is shown. Looks at marked services only; where nothing has been told since
+    /// ([`Self::events`]), it is the same as before.
+    #[must_use]
+    pub fn gate_view(&self) -> GateView<'_> {
+        let marked = self.marks.marked.iter();
+        let services = marked.filter_map(|index| self.gate_service(*index));
+        GateView {
+            target: self.boot.target().map_or("", ServiceName::as_str),
+            settled: self.boot.settled_at(),
+            pending: self.boot.pending(),
+            pending_name: self.boot.first_pending().and_then(|index| {
+                let service = self.table.get(index)?;
+                Some(service.name.as_str())
+            }),
+            services: services.collect(),
+        }
+    }
+
+    /// Counts what has been told to the supervisor: while it stays the same, so does everything.
+    #[must_use]
+    pub const fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// The gate's settings of the boot target.
+    #[must_use]
+    pub fn gate_settings(&self) -> GateSettings {
+        let target = self.boot.target();
+        let target = target.and_then(|target| self.table.lookup(target.as_str()));
+        let definition: Option<Definition> = target
+            .and_then(|index| self.table.get(index))
+            .and_then(Service::newest);
+        definition.and_then(|it| it.gate).unwrap_or_default()
+    }
+
+    /// Essential services that the boot target does not bring up: the boot is judged without them,
+    /// and somebody should know.
+    pub fn essential_left_out(&self) -> impl Iterator<Item = &str> {
+        let left_out = self.marks.left_out.iter();
+        left_out.filter_map(|index| Some(self.table.get(*index)?.name.as_str()))
+    }
+
+    /// How long the start of each service took that is up since its first start: what is learned
+    /// of a boot. Targets start nothing.
+    pub fn start_times(&self) -> impl Iterator<Item = (&str, Duration)> {
+        self.table.sorted().filter_map(|id| {
+            let service = self.table.get(id.index)?;
+            let up = matches!(service.state, State::Up { .. });
+            let once = service.runs == 1 && service.kept.rules.manner != Manner::Target;
+            let (started, ready) = (service.started?, service.ready?);
+            (up && once).then(|| (service.name.as_str(), ready.since(started)))
+        })
+    }
+
+    fn gate_service(&self, index: u32) -> Option<GateService<'_>> {
+        let service = self.table.get(index)?;
+        Some(GateService {
+            name: service.name.as_str(),
+            role: service.role(),
+            condition: self.condition(index, service),
+            restarts: service.restarts,
+            last_failure: service.last_failure.as_deref(),
+        })
+    }
+
+    fn condition<'s>(&'s self, index: u32, service: &'s Service) -> Condition<'s> {
+        let reason = service.reason.as_deref();
+        match service.state {
+            State::Up { .. } => Condition::Good {
+                since: service.since,
+            },
+            State::Failed => Condition::Failed {
+                cause: reason.unwrap_or("it failed"),
+            },
+            State::Waiting { on, .. } if on != index => Condition::Waiting {
+                on: self.table.get(on).map_or("", |it| it.name.as_str()),
+            },
+            State::Waiting { .. }
+            | State::Down
+            | State::Spawning { .. }
+            | State::Starting(_)
+            | State::Leaving { .. }
+            | State::Stopping { .. }
+            | State::Backoff => Condition::NotUp {
+                state: service.state.name(),
+                reason,
+            },
+        }
+    }
+}
