@@ -208,7 +208,7 @@ fn open_root(
     let keys = root::keys(report);
     let on_corruption = cmdline.verity.unwrap_or_default();
     let mut refused: Vec<String> = Vec::new();
-    for (slot, why) in decide::decide(record, cmdline.slot) {
+    for (slot, why) in decide::decide(record, cmdline.slot, None) {
         report.step(&format!("slot {slot}: {why}"));
         match root::open(slot, disk, &keys, on_corruption, devices, report) {
             Ok(root) => {

@@ -83,7 +83,7 @@ mod tests {
         assert_eq!(state.record().map(|record| record.sequence), Some(5));
         assert_eq!(oddities(&state), Vec::<String>::new());
         assert_eq!(
-            decide::decide(&state, None).first().map(|(slot, _)| *slot),
+            decide::decide(&state, None, None).first().map(|(slot, _)| *slot),
             Some(Slot::A)
         );
         assert_eq!(ruled_out(&state).len(), 1);
@@ -107,7 +107,7 @@ mod tests {
     fn nothing_to_read() {
         let missing = read("/nonexistent/partition");
         assert!(
-            matches!(&missing, RecordState::Unreadable { why } if why.contains("/nonexistent/partition"))
+            matches!(&missing, RecordState::Unreadable { why, .. } if why.contains("/nonexistent/partition"))
         );
         let empty = tempfile::NamedTempFile::new().unwrap();
         fs::write(empty.path(), "").unwrap();

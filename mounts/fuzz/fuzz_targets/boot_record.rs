@@ -25,7 +25,7 @@ fuzz_target!(|data: &[u8]| {
     let [first, second] = &regions;
     let state = newest([Ok(first), Ok(second)]);
     for force in [None, Some(Slot::A), Some(Slot::B)] {
-        let candidates = decide(&state, force);
+        let candidates = decide(&state, force, None);
         assert!(candidates.len() <= 2);
         for (slot, why) in &candidates {
             let _ = format!("slot {slot}: {why}");

@@ -1,13 +1,17 @@
 //! Which slots to try, in which order, and why. Pure: the record in, candidates out.
 //!
-//! A slot may be booted when it is committed or has tries left, its priority is not 0 and its root
-//! is not known to be bad; the higher priority comes first. An unreadable record boots what is
-//! signed, a before b, and changes no counter. Not here: charging an attempt, verifying a slot.
+//! A slot may be booted when it has tries left, its priority is not 0 and its root is not known to
+//! be bad; the higher priority comes first. That it was committed once changes nothing: a slot that
+//! breaks later runs out of tries like any other. When no slot may be booted the machine goes to
+//! rescue, and after a pause ([`rescue_pause`]) one slot is tried once more ([`last_good`]). An
+//! unreadable record boots what is signed, the newest first, and changes no counter. Not here:
+//! charging an attempt, verifying a slot.
 
+use core::time::Duration;
 use std::fmt;
 
 use super::Slot;
-use super::record::{Record, SlotRecord};
+use super::record::{Record, SlotRecord, TRIES};
 use super::region::RecordState;
 
 /// Why a slot is a candidate. Printed after "slot a: ".
@@ -21,8 +25,10 @@ pub enum Why {
         priority: u8,
         /// Its place among the candidates of the record, 0 for the first.
         rank: u8,
+        /// How often it may still fail.
+        tries_left: u8,
     },
-    /// It has not proved good yet and may try.
+    /// It is not the committed one and may try.
     TriesLeft {
         /// Its priority.
         priority: u8,
@@ -36,31 +42,47 @@ pub enum Why {
         /// The cause.
         why: String,
     },
+    /// Every slot is given up, a pause in rescue is over, and this one is tried once more. Nothing
+    /// is refilled: see [`last_good`].
+    LastGood,
 }
 
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = |rank: u8| if rank == 0 { "highest" } else { "next" };
+        let tries = |left: u8| format!("{left} {} left", if left == 1 { "try" } else { "tries" });
         match self {
             Self::Forced => write!(f, "forced by shark.slot= on the kernel command line"),
-            Self::Committed { priority, rank } => {
-                write!(f, "{} priority {priority}, committed", place(*rank))
+            Self::Committed {
+                priority,
+                rank,
+                tries_left,
+            } => {
+                write!(f, "{} priority {priority}, committed", place(*rank))?;
+                if *tries_left < TRIES {
+                    write!(f, ", {}", tries(*tries_left))?;
+                }
+                Ok(())
             }
             Self::TriesLeft {
                 priority,
                 rank,
                 tries_left,
             } => {
-                let plural = if *tries_left == 1 { "try" } else { "tries" };
                 write!(
                     f,
-                    "{} priority {priority}, not committed, {tries_left} {plural} left",
-                    place(*rank)
+                    "{} priority {priority}, not committed, {}",
+                    place(*rank),
+                    tries(*tries_left)
                 )
             }
             Self::RecordUnreadable { why } => {
-                write!(f, "boot record unreadable ({why}): trying a, then b")
+                write!(
+                    f,
+                    "boot record unreadable ({why}): newest signed slot first"
+                )
             }
+            Self::LastGood => write!(f, "every slot is given up: last good one, once more"),
         }
     }
 }
@@ -72,7 +94,7 @@ pub enum PassedOver {
     Disabled,
     /// A block of its root failed its hash.
     VerityBad,
-    /// It is not committed and has no tries left.
+    /// It has no tries left.
     Exhausted,
 }
 
@@ -81,25 +103,68 @@ impl fmt::Display for PassedOver {
         f.write_str(match self {
             Self::Disabled => "priority 0: empty or given up",
             Self::VerityBad => "a block of its root failed its hash",
-            Self::Exhausted => "not committed and no tries left",
+            Self::Exhausted => "no tries left",
         })
     }
 }
 
-/// The slots to try, in order. Empty when the record allows none: see [`passed_over`].
+/// Longest pause in rescue.
+const PAUSE_MAX: Duration = Duration::from_secs(60 * 60);
+/// Pause in rescue when the last good slot was not tried again yet; each attempt doubles it.
+const PAUSE_FIRST_SECONDS: u64 = 60;
+
+/// The slots to try, in order. Empty when the record allows none: see [`passed_over`], and
+/// [`last_good`] for what is left then. `newest_signed` is the slot with the highest security
+/// version among the manifests whose signature holds; it is asked when there is no record.
 #[must_use]
-pub fn decide(state: &RecordState, force: Option<Slot>) -> Vec<(Slot, Why)> {
-    let by_record = match state {
+pub fn decide(
+    state: &RecordState,
+    force: Option<Slot>,
+    newest_signed: Option<Slot>,
+) -> Vec<(Slot, Why)> {
+    let candidates = match state {
         RecordState::Newest(newest) => from_record(&newest.record),
-        RecordState::Unreadable { why } => Slot::ALL
-            .map(|slot| (slot, Why::RecordUnreadable { why: why.clone() }))
-            .into(),
+        RecordState::Unreadable { why, .. } => {
+            let first = newest_signed.unwrap_or(Slot::A);
+            [first, first.other()]
+                .map(|slot| (slot, Why::RecordUnreadable { why: why.clone() }))
+                .into()
+        }
     };
     let forced = force.map(|slot| (slot, Why::Forced));
-    let others = by_record
+    let others = candidates
         .into_iter()
         .filter(|(slot, _)| Some(*slot) != force);
     forced.into_iter().chain(others).collect()
+}
+
+/// The slot to try once more when the record gives every slot up, as [`Why::LastGood`]: the
+/// committed one, and each second time the other one if it holds a system, so that a committed slot
+/// that cannot be opened does not keep a working one from its turn. A slot whose root is known to be
+/// bad comes last. `None` when there is no record ([`decide`] then names both slots), or no slot
+/// that ever held a system.
+#[must_use]
+pub fn last_good(state: &RecordState) -> Option<Slot> {
+    let record = state.record()?;
+    let first = record.committed.unwrap_or(Slot::A);
+    let order = if record.rescues.is_multiple_of(2) {
+        [first, first.other()]
+    } else {
+        [first.other(), first]
+    };
+    order
+        .into_iter()
+        .filter(|slot| holds_a_system(record, *slot))
+        // The first of the least: a sound root before a bad one, otherwise in turn.
+        .min_by_key(|slot| record.slot(*slot).verity_bad)
+}
+
+/// How long to stay in rescue before the last good slot is tried again, when it was `rescues` times
+/// since the last commit: a minute, then twice as long each time, at most an hour.
+#[must_use]
+pub fn rescue_pause(rescues: u8) -> Duration {
+    let seconds = PAUSE_FIRST_SECONDS.saturating_mul(1 << rescues.min(16));
+    Duration::from_secs(seconds).min(PAUSE_MAX)
 }
 
 /// The slots that the record rules out, and why: for the console, when nothing boots.
@@ -127,14 +192,18 @@ fn from_record(record: &Record) -> Vec<(Slot, Why)> {
     (0u8..)
         .zip(slots)
         .map(|(rank, (slot, entry))| {
-            let priority = entry.priority;
+            let (priority, tries_left) = (entry.priority, entry.tries_left);
             let why = if record.committed == Some(slot) {
-                Why::Committed { priority, rank }
+                Why::Committed {
+                    priority,
+                    rank,
+                    tries_left,
+                }
             } else {
                 Why::TriesLeft {
                     priority,
                     rank,
-                    tries_left: entry.tries_left,
+                    tries_left,
                 }
             };
             (slot, why)
@@ -142,13 +211,19 @@ fn from_record(record: &Record) -> Vec<(Slot, Why)> {
         .collect()
 }
 
-fn hindrance(record: &Record, slot: Slot) -> Option<PassedOver> {
+fn holds_a_system(record: &Record, slot: Slot) -> bool {
+    let entry = record.slot(slot);
+    entry.priority > 0 || entry.good || record.committed == Some(slot)
+}
+
+/// Why `slot` is no candidate; `None` when it is one.
+pub(super) fn hindrance(record: &Record, slot: Slot) -> Option<PassedOver> {
     let entry = record.slot(slot);
     if entry.priority == 0 {
         Some(PassedOver::Disabled)
     } else if entry.verity_bad {
         Some(PassedOver::VerityBad)
-    } else if record.committed != Some(slot) && entry.tries_left == 0 {
+    } else if entry.tries_left == 0 {
         Some(PassedOver::Exhausted)
     } else {
         None

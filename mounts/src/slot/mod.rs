@@ -1,12 +1,25 @@
 //! The two slots, their boot record, and the choice between them.
 //!
 //! [`record`] is one record of 4 KiB, [`region`] the two regions of records on the state partition,
-//! [`decide`] the order in which slots are tried. Not here: reading or writing the partition.
+//! [`store`] how they are read and written over a medium. [`judge`] charges the boot that is over,
+//! [`decide`] says which slots are tried and in which order, [`account`] is every other change of a
+//! record. Not here: the medium itself, which is the business of whoever has the disk.
+//!
+//! A boot, in calls: [`store::load`], [`judge::judge`], [`decide::decide`], [`account::charge`],
+//! [`store::append`] by stage1; later [`account::commit`] or [`account::fail`], then
+//! [`account::end`], each on what was loaded anew and followed by [`store::append`], by PID 1's child.
 
+pub mod account;
 pub mod decide;
+pub mod judge;
 pub mod record;
 pub mod region;
+pub mod store;
 
+mod attempt;
+mod crash;
+mod fields;
+mod history;
 mod record_error;
 
 use std::fmt;

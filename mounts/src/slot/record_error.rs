@@ -3,7 +3,6 @@
 use std::fmt;
 
 use super::record::{RECORD_SIZE, VERSION};
-use crate::wire::Short;
 
 /// Why 4096 bytes are no record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +21,8 @@ pub enum RecordError {
         stored: u32,
         /// As it should be.
         computed: u32,
+        /// The sequence number that stands there, for what it is worth.
+        sequence: u64,
     },
     /// A slot byte that is neither none, a nor b.
     Slot {
@@ -47,15 +48,16 @@ pub enum RecordError {
         /// Its offset in the record.
         offset: usize,
     },
+    /// A text that is not UTF-8, has control characters or spaces at its ends, or is followed by
+    /// anything but zeros.
+    Text {
+        /// Its offset in the record.
+        offset: usize,
+    },
+    /// Fields that are right each and wrong together: which.
+    Contradiction(&'static str),
     /// A kind of authentication that version 1 does not have.
     Authentication(u32),
-}
-
-impl From<Short> for RecordError {
-    fn from(_: Short) -> Self {
-        // The length is checked first, so a field cannot lie outside; the type keeps it honest.
-        Self::Length(0)
-    }
 }
 
 impl fmt::Display for RecordError {
@@ -74,7 +76,9 @@ impl fmt::Display for RecordError {
                 f,
                 "written in version {version} of the layout, and this system knows only version {VERSION}: boot the system that wrote it"
             ),
-            Self::Checksum { stored, computed } => write!(
+            Self::Checksum {
+                stored, computed, ..
+            } => write!(
                 f,
                 "damaged or torn: checksum {stored:08x}, expected {computed:08x}"
             ),
@@ -89,6 +93,8 @@ impl fmt::Display for RecordError {
                 )
             }
             Self::Reserved { offset } => write!(f, "reserved byte {offset} is not zero"),
+            Self::Text { offset } => write!(f, "the text at byte {offset} is no line of UTF-8"),
+            Self::Contradiction(what) => f.write_str(what),
             Self::Authentication(kind) => {
                 write!(f, "authentication of kind {kind}, expected 0 (none)")
             }

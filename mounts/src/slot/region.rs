@@ -67,6 +67,20 @@ impl Place {
         region + u64::from(self.index) * RECORD_SIZE as u64
     }
 
+    /// The place after this one in the same region, round robin.
+    #[must_use]
+    pub fn beside(self) -> Self {
+        let index = self.index + 1;
+        Self {
+            second: self.second,
+            index: if usize::from(index) < RECORDS {
+                index
+            } else {
+                0
+            },
+        }
+    }
+
     /// Where the record after the one at this place goes: round robin, in the other region.
     #[must_use]
     pub fn next(self) -> Self {
@@ -95,6 +109,8 @@ pub enum Skip {
     Invalid(Place, RecordError),
     /// The record at this place has the sequence number of the newest and says something else.
     Twin(Place, u64),
+    /// This place could not be read, others of its region could.
+    Unread(Place, String),
     /// This region could not be read at all.
     Region(usize, String),
 }
@@ -107,6 +123,7 @@ impl fmt::Display for Skip {
                 f,
                 "{place}: a second, different record with sequence number {sequence}"
             ),
+            Self::Unread(place, error) => write!(f, "{place}: {error}"),
             Self::Region(region, error) => write!(f, "region {region}: {error}"),
         }
     }
@@ -121,6 +138,9 @@ pub struct Newest {
     pub place: Place,
     /// What was passed over: damaged and unknown records, not the places never written.
     pub skipped: Vec<Skip>,
+    /// The highest sequence number that anything readable bears, damaged records included: the next
+    /// record gets a higher one, so that what cannot be read today is no rival tomorrow.
+    pub highest: u64,
 }
 
 /// What the state partition says.
@@ -132,6 +152,10 @@ pub enum RecordState {
     Unreadable {
         /// The cause, for people.
         why: String,
+        /// Set when both regions could be read and hold nothing but empty places and damaged
+        /// records: then, and only then, may a new record be begun, with a sequence number above
+        /// this one. An I/O error or a record of another layout may hide the counters.
+        rebuild_above: Option<u64>,
     },
 }
 
@@ -139,7 +163,10 @@ impl RecordState {
     /// There is no state partition, or it cannot be opened.
     #[must_use]
     pub fn unreadable(why: impl Into<String>) -> Self {
-        Self::Unreadable { why: why.into() }
+        Self::Unreadable {
+            why: why.into(),
+            rebuild_above: None,
+        }
     }
 
     /// The record, if there is one.
@@ -156,65 +183,111 @@ impl RecordState {
 /// ([`REGION_SIZE`] of them), or as the text of the error that reading it gave.
 #[must_use]
 pub fn newest(regions: [Result<&[u8], String>; REGIONS]) -> RecordState {
-    let mut newest: Option<(Place, Record)> = None;
-    let mut skipped = Vec::new();
+    let mut scan = Scan::default();
     for (number, region) in regions.into_iter().enumerate() {
-        let bytes = match region {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                skipped.push(Skip::Region(number, error));
-                continue;
-            }
-        };
+        match region {
+            Ok(bytes) => scan.region(number, bytes),
+            Err(error) => scan.unread_region(number, error),
+        }
+    }
+    scan.finish()
+}
+
+/// Looks at one place after the other; [`newest`] for those who do not have whole regions at hand.
+#[derive(Debug, Default)]
+pub(super) struct Scan {
+    newest: Option<(Place, Record)>,
+    skipped: Vec<Skip>,
+    highest: u64,
+    /// Something may be there that was not seen or not understood.
+    hidden: bool,
+}
+
+/// A damaged record's sequence number beyond this is damaged itself: no device writes so often.
+const SEQUENCE_BELIEVED: u64 = 1 << 48;
+
+impl Scan {
+    pub(super) fn region(&mut self, number: usize, bytes: &[u8]) {
         if bytes.len() < REGION_SIZE {
             let length = bytes.len();
-            skipped.push(Skip::Region(
-                number,
-                format!("only {length} of {REGION_SIZE} bytes"),
-            ));
+            self.unread_region(number, format!("only {length} of {REGION_SIZE} bytes"));
         }
         let (records, _) = bytes.as_chunks::<RECORD_SIZE>();
         for (index, bytes) in records.iter().take(RECORDS).enumerate() {
-            let Some(place) = Place::new(number, index) else {
-                continue;
-            };
-            match Record::decode(bytes) {
-                Ok(record) => consider(&mut newest, &mut skipped, place, record),
-                Err(RecordError::Blank) => {}
-                Err(error) => skipped.push(Skip::Invalid(place, error)),
+            if let Some(place) = Place::new(number, index) {
+                self.place(place, bytes);
             }
         }
     }
-    match newest {
-        Some((place, record)) => {
-            drop_stale_twins(&mut skipped, record.sequence);
-            RecordState::Newest(Box::new(Newest {
-                record,
-                place,
-                skipped,
-            }))
-        }
-        None => RecordState::Unreadable {
-            why: say_unreadable(&skipped),
-        },
-    }
-}
 
-fn consider(
-    newest: &mut Option<(Place, Record)>,
-    skipped: &mut Vec<Skip>,
-    place: Place,
-    record: Record,
-) {
-    match newest {
-        Some((_, best)) if best.sequence > record.sequence => {}
-        // The earlier place stays: any fixed rule does, as long as every reader has the same.
-        Some((_, best)) if best.sequence == record.sequence => {
-            if *best != record {
-                skipped.push(Skip::Twin(place, record.sequence));
+    pub(super) fn place(&mut self, place: Place, bytes: &[u8; RECORD_SIZE]) {
+        match Record::decode(bytes) {
+            Ok(record) => self.consider(place, record),
+            Err(RecordError::Blank) => {}
+            Err(error) => {
+                match error {
+                    RecordError::Checksum { sequence, .. } => {
+                        if sequence < SEQUENCE_BELIEVED {
+                            self.highest = self.highest.max(sequence);
+                        }
+                    }
+                    RecordError::Magic(_) | RecordError::Blank => {}
+                    // Its checksum holds, or cannot be known: somebody's record all the same.
+                    RecordError::Length(_)
+                    | RecordError::Version(_)
+                    | RecordError::Slot { .. }
+                    | RecordError::Value { .. }
+                    | RecordError::HistoryGap { .. }
+                    | RecordError::Reserved { .. }
+                    | RecordError::Text { .. }
+                    | RecordError::Contradiction(_)
+                    | RecordError::Authentication(_) => self.hidden = true,
+                }
+                self.skipped.push(Skip::Invalid(place, error));
             }
         }
-        Some(_) | None => *newest = Some((place, record)),
+    }
+
+    pub(super) fn unread_place(&mut self, place: Place, error: String) {
+        self.hidden = true;
+        self.skipped.push(Skip::Unread(place, error));
+    }
+
+    pub(super) fn unread_region(&mut self, number: usize, error: String) {
+        self.hidden = true;
+        self.skipped.push(Skip::Region(number, error));
+    }
+
+    fn consider(&mut self, place: Place, record: Record) {
+        self.highest = self.highest.max(record.sequence);
+        match &self.newest {
+            Some((_, best)) if best.sequence > record.sequence => {}
+            // The earlier place stays: any fixed rule does, as long as every reader has the same.
+            Some((_, best)) if best.sequence == record.sequence => {
+                if *best != record {
+                    self.skipped.push(Skip::Twin(place, record.sequence));
+                }
+            }
+            Some(_) | None => self.newest = Some((place, record)),
+        }
+    }
+
+    pub(super) fn finish(mut self) -> RecordState {
+        match self.newest {
+            Some((place, record)) => {
+                drop_stale_twins(&mut self.skipped, record.sequence);
+                RecordState::Newest(Box::new(Newest {
+                    record,
+                    place,
+                    skipped: self.skipped,
+                    highest: self.highest,
+                }))
+            }
+            None => RecordState::Unreadable {
+                why: say_unreadable(&self.skipped),
+                rebuild_above: (!self.hidden).then_some(self.highest),
+            },
+        }
     }
 }
 
@@ -222,7 +295,7 @@ fn consider(
 fn drop_stale_twins(skipped: &mut Vec<Skip>, newest: u64) {
     skipped.retain(|skip| match skip {
         Skip::Twin(_, sequence) => *sequence == newest,
-        Skip::Invalid(..) | Skip::Region(..) => true,
+        Skip::Invalid(..) | Skip::Unread(..) | Skip::Region(..) => true,
     });
 }
 
