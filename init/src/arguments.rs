@@ -3,7 +3,7 @@
 use services::status::ShutdownKind;
 
 /// The parts of the one binary.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// PID 1: supervise.
     Supervise,
@@ -17,6 +17,22 @@ pub enum Mode {
     Sync,
     /// A child of the last stage: unmount everything, remove device-mapper devices, then end.
     Detach,
+    /// The recorder child: one change to the boot record.
+    Record {
+        /// The state partition, the disk, or `-`: wherever it is.
+        device: String,
+        /// The change, as JSON.
+        change: String,
+    },
+    /// The scrub child: read the root whole.
+    Scrub {
+        /// The device.
+        device: String,
+        /// How many bytes of it.
+        bytes: String,
+    },
+    /// The budget child: learn from the start times of this boot.
+    Budget,
     /// Print how it is called.
     Help,
     /// Print the version.
@@ -60,6 +76,15 @@ pub fn mode(pid: u32, arguments: &[String]) -> Mode {
         (_, ["log"]) => Mode::Log,
         (_, ["sync"]) => Mode::Sync,
         (_, ["detach"]) => Mode::Detach,
+        (_, ["record", device, change]) => Mode::Record {
+            device: (*device).to_owned(),
+            change: (*change).to_owned(),
+        },
+        (_, ["scrub", device, bytes]) => Mode::Scrub {
+            device: (*device).to_owned(),
+            bytes: (*bytes).to_owned(),
+        },
+        (_, ["budget"]) => Mode::Budget,
         (_, ["--help" | "-h"]) => Mode::Help,
         (_, ["--version" | "-V"]) => Mode::Version,
         (_, ["final", ..]) => Mode::Misused("`init final` is run by PID 1 itself, at the end"),
@@ -95,6 +120,7 @@ fn shutdown_kind(word: &str) -> Option<ShutdownKind> {
 mod tests {
     use super::*;
 
+    #[allow(clippy::needless_pass_by_value, reason = "the tables read better")]
     fn check(pid: u32, line: &str, expect: Mode) {
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
         assert_eq!(mode(pid, &words), expect, "pid {pid}, arguments {line:?}");
@@ -123,9 +149,21 @@ mod tests {
         check(7, "log", Mode::Log);
         check(7, "sync", Mode::Sync);
         check(7, "detach", Mode::Detach);
+        check(7, "budget", Mode::Budget);
+        let (device, change) = ("-".to_owned(), "\"look\"".to_owned());
+        check(7, "record - \"look\"", Mode::Record { device, change });
+        let (device, bytes) = ("/dev/dm-0".to_owned(), "4096".to_owned());
+        check(7, "scrub /dev/dm-0 4096", Mode::Scrub { device, bytes });
         check(7, "--help", Mode::Help);
         check(7, "--version", Mode::Version);
-        for line in ["", "final reboot", "reboot", "load log"] {
+        for line in [
+            "",
+            "final reboot",
+            "reboot",
+            "load log",
+            "record",
+            "scrub /dev/vda",
+        ] {
             let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
             assert!(
                 matches!(mode(7, &words), Mode::Misused(_)),

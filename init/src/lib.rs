@@ -3,9 +3,13 @@
 #![forbid(unsafe_code)]
 
 pub mod arguments;
+pub mod budget;
 pub mod ending;
+pub mod errand;
 pub mod load;
 pub mod log;
 mod mounting;
 pub mod paths;
 pub mod pid1;
+pub mod record;
+pub mod scrub;

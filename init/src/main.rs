@@ -26,6 +26,9 @@ fn main() -> ExitCode {
             eprintln!("init: `init detach` is run by PID 1 itself, at the end");
             ExitCode::from(2)
         }
+        Mode::Record { device, change } => init::record::child::run(&device, &change),
+        Mode::Scrub { device, bytes } => init::scrub::run(&device, &bytes),
+        Mode::Budget => init::budget::run(),
         Mode::Help => {
             print!("{}", arguments::HELP);
             ExitCode::SUCCESS

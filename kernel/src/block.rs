@@ -54,7 +54,16 @@ impl BlockDevice {
         Self::open_with(path, OFlags::RDWR | OFlags::DIRECT)
     }
 
-    /// Opens an image file for the same through the page cache: where it lies on a filesystem without
+    /// Opens `path` for reading past the page cache: for what is read once, and must not push out what
+    /// others read again.
+    ///
+    /// # Errors
+    /// open(2): EINVAL on a filesystem without O_DIRECT.
+    pub fn open_direct_read(path: &str) -> Result<Self> {
+        Self::open_with(path, OFlags::RDONLY | OFlags::DIRECT)
+    }
+
+    /// Opens an image file as [`BlockDevice::open_direct`] does, but through the page cache: where it lies on a filesystem without
     /// O_DIRECT (a tmpfs, before Linux 6.6). On a disk this would not say what the medium holds.
     ///
     /// # Errors

@@ -1,0 +1,311 @@
+//! Where a boot record is: a partition, a disk or an image file; reading it, writing it durably, and
+//! the lock between those who write. Not here: what a record says (`mounts::slot`).
+
+use std::fs;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use kernel::Errno;
+use kernel::block::{Block, BlockDevice};
+use mounts::dps::STATE_NAME;
+use mounts::gpt::{self, GptError, ReadError, Table};
+use mounts::slot::record::RECORD_SIZE;
+use mounts::slot::store::Medium;
+
+/// Where the kernel shows its block devices.
+const CLASS: &str = "/sys/class/block";
+/// Kinds of devices that never carry our disk; asking some of them takes seconds.
+const NO_DISKS: [&str; 8] = ["ram", "loop", "dm-", "zram", "sr", "fd", "nbd", "md"];
+/// How long another writer may keep the lock: longer than any write takes on a disk that lives.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// The partition named `shark-state`, as `/dev/NAME`. Of several disks the one that stage1 takes as
+/// well: the first by the length of its name, then by the name. It reads `/sys` alone and asks no disk.
+#[must_use]
+pub fn find() -> Option<String> {
+    find_in(Path::new(CLASS), |_| true)
+}
+
+fn find_in(class: &Path, wanted: impl Fn(&str) -> bool) -> Option<String> {
+    let mut names: Vec<String> = fs::read_dir(class)
+        .ok()?
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| !NO_DISKS.iter().any(|kind| is_kind(name, kind)))
+        .filter(|name| wanted(name) && is_named(&class.join(name)))
+        .collect();
+    names.sort_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
+    names.first().map(|name| format!("/dev/{name}"))
+}
+
+fn is_kind(name: &str, kind: &str) -> bool {
+    name.strip_prefix(kind)
+        .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+fn is_named(device: &Path) -> bool {
+    let text = fs::read_to_string(device.join("uevent")).unwrap_or_default();
+    text.lines()
+        .any(|line| line.strip_prefix("PARTNAME=") == Some(STATE_NAME))
+}
+
+/// An open place of boot records.
+#[derive(Debug)]
+pub(super) struct Device {
+    device: BlockDevice,
+    path: String,
+    /// Where the state partition starts, in bytes.
+    base: u64,
+}
+
+impl Device {
+    /// Opens the state partition `path`, or the one on the disk or in the image file `path`, to read.
+    ///
+    /// # Errors
+    /// For people: it cannot be opened, or it has a partition table without a `shark-state`.
+    pub(super) fn open(path: &str) -> Result<Self, String> {
+        // Past the page cache, which may hold what was there before another program wrote.
+        Self::open_by(path, BlockDevice::open_direct_read, BlockDevice::open)
+    }
+
+    /// The same to read and write.
+    ///
+    /// # Errors
+    /// As [`Device::open`].
+    pub(super) fn open_to_write(path: &str) -> Result<Self, String> {
+        Self::open_by(path, BlockDevice::open_direct, BlockDevice::open_buffered)
+    }
+
+    /// Opens it in one way or, where that cannot be done with it (an image on a filesystem without
+    /// O_DIRECT), in another.
+    fn open_by(
+        path: &str,
+        first: impl Fn(&str) -> kernel::Result<BlockDevice>,
+        second: impl Fn(&str) -> kernel::Result<BlockDevice>,
+    ) -> Result<Self, String> {
+        let path = partition_of(Path::new(CLASS), path).unwrap_or_else(|| path.to_owned());
+        let device = match first(&path) {
+            Err(error) if error.errno == Errno::INVAL => second(&path),
+            other => other,
+        };
+        let device = device.map_err(|error| error.to_string())?;
+        let base = base(&path)?;
+        Ok(Self { device, path, base })
+    }
+
+    /// Waits for its turn among those who write, and has it until the end of this value.
+    ///
+    /// # Errors
+    /// For people: another writer keeps the lock.
+    pub(super) fn lock(&self) -> Result<(), String> {
+        let start = Instant::now();
+        while !self.device.try_lock().map_err(|error| error.to_string())? {
+            if start.elapsed() >= LOCK_PATIENCE {
+                return Err(format!(
+                    "{}: another process has been writing the boot record for {} s; try again when \
+                     it has ended",
+                    self.path,
+                    LOCK_PATIENCE.as_secs()
+                ));
+            }
+            sleep(PAUSE);
+        }
+        Ok(())
+    }
+
+    fn at(&self, offset: u64) -> u64 {
+        self.base.saturating_add(offset)
+    }
+}
+
+impl Medium for Device {
+    fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<(), String> {
+        let mut block = Block::zeroed();
+        let mut at = self.at(offset);
+        for part in into.chunks_mut(RECORD_SIZE) {
+            self.device
+                .read_block(at, &mut block)
+                .map_err(|error| error.to_string())?;
+            // Only the last part can be shorter than a block.
+            for (to, from) in part.iter_mut().zip(&block.0) {
+                *to = *from;
+            }
+            at = at.saturating_add(RECORD_SIZE as u64);
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, offset: u64, bytes: &[u8; RECORD_SIZE]) -> Result<(), String> {
+        let mut block = Block::zeroed();
+        block.0 = *bytes;
+        self.device
+            .write_block(self.at(offset), &block)
+            .map_err(|error| error.to_string())
+    }
+}
+
+/// The state partition of the disk `path` as a device of its own, where the kernel has one: whoever
+/// comes by the disk then meets the lock of whoever comes by the partition.
+fn partition_of(class: &Path, path: &str) -> Option<String> {
+    let disk = fs::canonicalize(path).ok()?;
+    let disk = disk.to_str()?.strip_prefix("/dev/")?;
+    let inside = class.join(disk);
+    find_in(class, |name| inside.join(name).join("partition").exists())
+}
+
+/// Where the state partition starts in `path`: at its start, where there is no partition table.
+fn base(path: &str) -> Result<u64, String> {
+    let text = |error: kernel::Error| error.to_string();
+    // Through the page cache, since a table's blocks may be smaller than what O_DIRECT takes.
+    let reader = BlockDevice::open(path).map_err(text)?;
+    let size = reader.size().map_err(text)?;
+    let own = reader.sector_size().map_err(text)?;
+    let mut damaged = None;
+    for sector in [own, 4096] {
+        let blocks = size / u64::from(sector);
+        let table = gpt::read(sector, blocks, |lba, buffer| {
+            reader
+                .read_at(lba.saturating_mul(sector.into()), buffer)
+                .map_err(text)
+        });
+        match table {
+            Ok(table) => return state_partition(path, &table),
+            Err(error) if is_no_table(&error) => {}
+            Err(error) => damaged = damaged.or(Some(error)),
+        }
+    }
+    match damaged {
+        None => Ok(0),
+        Some(error) => Err(format!("{path}: {error}")),
+    }
+}
+
+/// Neither copy so much as starts like a partition table: then this is no disk.
+fn is_no_table(error: &ReadError) -> bool {
+    match error {
+        ReadError::Both { primary, backup } => {
+            *primary == GptError::Signature && *backup == GptError::Signature
+        }
+        ReadError::TooSmall(_) => true,
+        ReadError::BlockSize(_) => false,
+    }
+}
+
+fn state_partition(path: &str, table: &Table) -> Result<u64, String> {
+    let partition = table
+        .find(STATE_NAME)
+        .map_err(|error| format!("{path}: {error}"))?;
+    let offset = partition.offset(table.block_size);
+    if offset % RECORD_SIZE as u64 == 0 {
+        Ok(offset)
+    } else {
+        Err(format!(
+            "{path}: partition {STATE_NAME} starts at byte {offset}, expected a multiple of {RECORD_SIZE}"
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mounts::dps;
+    use mounts::gpt::Partition;
+    use std::os::unix::fs::FileExt;
+
+    /// A `/sys/class/block` with these devices: name, and partition name where it is one.
+    fn class(devices: &[(&str, Option<&str>)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, partition) in devices {
+            let path = dir.path().join(name);
+            fs::create_dir(&path).unwrap();
+            let text = partition.map_or_else(String::new, |it| format!("PARTNAME={it}\n"));
+            fs::write(path.join("uevent"), format!("MAJOR=8\n{text}")).unwrap();
+        }
+        dir
+    }
+
+    #[test]
+    fn the_partition_is_found_by_its_name_on_the_first_disk() {
+        let check = |devices: &[(&str, Option<&str>)], expect: Option<&str>| {
+            let dir = class(devices);
+            assert_eq!(find_in(dir.path(), |_| true).as_deref(), expect);
+        };
+        let state = Some("shark-state");
+        check(&[("vda", None), ("vda2", state)], Some("/dev/vda2"));
+        check(&[("sdb1", state), ("sda9", state)], Some("/dev/sda9"));
+        check(&[("nvme0n1p2", state), ("vdb2", state)], Some("/dev/vdb2"));
+        check(&[("loop0", state), ("vda2", Some("shark-state-2"))], None);
+        check(&[], None);
+    }
+
+    fn disk(block_size: u32, names: &[&str]) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let size = 64_u64 << 20;
+        file.as_file().set_len(size).unwrap();
+        let per = u64::from(8192 / block_size);
+        let partitions: Vec<Partition> = (1_u32..)
+            .zip(names)
+            .map(|(number, name)| Partition {
+                number,
+                name: (*name).to_owned(),
+                type_guid: dps::SHARK_STATE,
+                uuid: dps::guid_of_text_order([u8::try_from(number).unwrap(); 16]),
+                first_lba: u64::from(number) * 512 * per,
+                last_lba: u64::from(number) * 512 * per + 511,
+                attributes: 0,
+            })
+            .collect();
+        let blocks = size / u64::from(block_size);
+        for (offset, bytes) in gpt::build(block_size, blocks, dps::VAR, &partitions).unwrap() {
+            file.as_file().write_all_at(&bytes, offset).unwrap();
+        }
+        file
+    }
+
+    #[test]
+    fn a_disk_is_searched_and_a_partition_is_taken_as_it_is() {
+        let path = |file: &tempfile::NamedTempFile| file.path().to_str().unwrap().to_owned();
+        for block_size in [512, 4096] {
+            let found = base(&path(&disk(block_size, &["shark-esp", "shark-state"])));
+            assert_eq!(found, Ok(2 * 512 * 8192), "blocks of {block_size}");
+        }
+        let without = base(&path(&disk(512, &["shark-esp"]))).unwrap_err();
+        assert!(
+            without.contains("no partition is named shark-state"),
+            "{without}"
+        );
+        let blank = tempfile::NamedTempFile::new().unwrap();
+        blank.as_file().set_len(16 << 20).unwrap();
+        assert_eq!(base(&path(&blank)), Ok(0));
+        let damaged = disk(512, &["shark-state"]);
+        for at in [512 + 16, (64 << 20) - 512 + 16] {
+            damaged.as_file().write_all_at(&[0xff], at).unwrap();
+        }
+        let error = base(&path(&damaged)).unwrap_err();
+        assert!(error.contains("checksum"), "{error}");
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_no_other_place_is_touched() {
+        let file = disk(512, &["shark-state"]);
+        let mut device = Device::open_to_write(file.path().to_str().unwrap()).unwrap();
+        device.lock().unwrap();
+        device.write(4096, &[7; RECORD_SIZE]).unwrap();
+        let mut back = vec![1; 3 * RECORD_SIZE - 5];
+        device.read(0, &mut back).unwrap();
+        assert!(back[..4096].iter().all(|byte| *byte == 0));
+        assert!(back[4096..8192].iter().all(|byte| *byte == 7));
+        assert!(back[8192..].iter().all(|byte| *byte == 0));
+        let error = device.read(1 << 40, &mut back).unwrap_err();
+        assert!(error.contains("at byte"), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_be_opened_is_named() {
+        let error = Device::open("/nonexistent/disk").unwrap_err();
+        assert!(error.contains("/nonexistent/disk"), "{error}");
+        assert!(Device::open("/").is_err());
+    }
+}

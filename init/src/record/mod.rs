@@ -1,0 +1,94 @@
+//! The boot record on a disk: finding it, reading it, and making one change to it durably. Used by
+//! the recorder child of PID 1 and by `sharkctl` where no init runs. Not here: what a change means
+//! (`mounts::slot::account`), and PID 1's side of the child (`pid1::recorder`).
+//!
+//! PID 1 itself never does any of this: a disk that does not answer holds whoever asks it.
+
+pub mod change;
+pub mod child;
+mod device;
+mod info;
+
+pub use change::{Change, Identity};
+pub use device::find;
+pub use info::{info, slot_of_name};
+
+use mounts::slot::record::Record;
+use mounts::slot::region::RecordState;
+use mounts::slot::store;
+
+use device::Device;
+
+/// Reads the record on the partition, disk or image file `path`. What cannot be opened is a record
+/// that cannot be read.
+#[must_use]
+pub fn load(path: &str) -> RecordState {
+    match Device::open(path) {
+        Ok(mut device) => store::load(&mut device),
+        Err(why) => RecordState::unreadable(why),
+    }
+}
+
+/// Makes one change to the record on `path` and writes it, unless there is nothing to write; what
+/// the record is then. Two writers wait for each other, so that neither loses the other's change.
+///
+/// # Errors
+/// For people: what could not be opened, read or written, or why the change cannot be made. A write
+/// that was not confirmed by reading it back is an error.
+pub fn apply(path: &str, change: &Change) -> Result<RecordState, String> {
+    let mut device = Device::open_to_write(path)?;
+    device.lock()?;
+    let state = store::load(&mut device);
+    match change.make(&state, now())? {
+        None => Ok(state),
+        Some(record) => write(&mut device, &state, record)
+            .map_err(|error| format!("the boot record on {path} is not written: {error}")),
+    }
+}
+
+fn write(device: &mut Device, state: &RecordState, record: Record) -> Result<RecordState, String> {
+    store::append(device, state, record).map_err(|error| error.to_string())
+}
+
+/// The present time by the machine's clock, which may be wrong; it is only ever shown.
+fn now() -> mounts::slot::judge::Stamp {
+    let (seconds, _) = kernel::clock::realtime();
+    mounts::slot::judge::Stamp {
+        unix: u64::try_from(seconds).unwrap_or(0),
+    }
+}
+
+/// The kernel's id of this boot, by which an attempt in the record is known to be ours.
+#[must_use]
+pub fn boot_id() -> Option<[u8; 16]> {
+    let text = kernel::files::read_text("/proc/sys/kernel/random/boot_id", 64).ok()?;
+    parse_boot_id(&text)
+}
+
+fn parse_boot_id(text: &str) -> Option<[u8; 16]> {
+    let digits: Vec<u8> = text.trim().bytes().filter(|byte| *byte != b'-').collect();
+    let mut id = [0; 16];
+    let (pairs, rest) = digits.as_chunks::<2>();
+    if pairs.len() != id.len() || !rest.is_empty() {
+        return None;
+    }
+    for (byte, pair) in id.iter_mut().zip(pairs) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_boot_id_is_sixteen_bytes_in_the_order_of_its_text() {
+        let id = parse_boot_id("00112233-4455-6677-8899-aabbccddeeff\n").unwrap();
+        assert_eq!((id[0], id[1], id[15]), (0x00, 0x11, 0xff));
+        for bad in ["", "0011", "zz112233-4455-6677-8899-aabbccddeeff"] {
+            assert_eq!(parse_boot_id(bad), None, "{bad}");
+        }
+        assert!(boot_id().is_some());
+    }
+}
