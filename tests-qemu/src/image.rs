@@ -15,6 +15,21 @@ pub const INDEX: &str = "image.json";
 /// The environment variable with the folder of the image to be tested; `cargo xtask test` sets it.
 pub const VARIABLE: &str = "SHARK_IMAGE";
 
+/// The environment variable with the index of [`SmallImages`]; `cargo xtask test` sets it.
+pub const SMALL_VARIABLE: &str = "SHARK_SMALL_IMAGES";
+
+/// Folders of the images of the small system, with another version in each slot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SmallImages {
+    /// Slot b misbehaves as the kernel command line asks.
+    pub slots: PathBuf,
+    /// Slot b has no init.
+    pub without_init: PathBuf,
+    /// The init of slot b may not be executed.
+    pub init_not_executable: PathBuf,
+}
+
 /// The parts of an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -55,5 +70,18 @@ impl Image {
             format!("{VARIABLE} is not set: run these tests with `cargo xtask test`, or set it to the folder that `cargo xtask image` prints")
         })?;
         Self::load(Path::new(&folder))
+    }
+}
+
+impl SmallImages {
+    /// The images named by [`SMALL_VARIABLE`].
+    ///
+    /// # Errors
+    /// When the variable is not set, or is none.
+    pub fn from_environment() -> anyhow::Result<Self> {
+        let text = std::env::var(SMALL_VARIABLE).with_context(|| {
+            format!("{SMALL_VARIABLE} is not set: run these tests with `cargo xtask test`")
+        })?;
+        serde_json::from_str(&text).with_context(|| format!("{SMALL_VARIABLE}: {text}"))
     }
 }

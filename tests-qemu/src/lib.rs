@@ -5,9 +5,11 @@
 pub mod accel;
 pub mod agent;
 pub mod console;
+pub mod debugger;
 pub mod disk;
 pub mod image;
 pub mod machine;
+pub mod monitor;
 pub mod overlay;
 pub mod scenario;
 pub mod spec;

@@ -10,8 +10,10 @@ use tempfile::TempDir;
 
 use crate::agent::{Agent, Output, Report};
 use crate::console::{Console, Missed};
+use crate::debugger::{Debugger, Fault};
+use crate::monitor::Monitor;
 use crate::overlay::Overlay;
-use crate::spec::Spec;
+use crate::spec::{Arch, Spec};
 
 /// How long QEMU may take to listen on its sockets.
 const CONNECT: Duration = Duration::from_secs(20);
@@ -28,8 +30,9 @@ pub struct Machine {
     /// What it prints on its serial console.
     pub console: Console,
     agent: Option<Agent>,
+    arch: Arch,
     // Holds the sockets and the initramfs until the machine has ended.
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// How a boot went.
@@ -65,7 +68,7 @@ impl Machine {
         let mut command = spec.command(&initrd, Some(folder.path()));
         command.args(["-serial", "stdio"]);
         command
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit());
         let mut child = command
@@ -79,9 +82,10 @@ impl Machine {
             child,
             console,
             agent: None,
-            _folder: folder,
+            arch: spec.arch,
+            folder,
         };
-        let agent = Agent::connect(machine._folder.path(), Instant::now() + CONNECT)?;
+        let agent = Agent::connect(machine.folder.path(), Instant::now() + CONNECT)?;
         machine.agent = Some(agent);
         Ok(machine)
     }
@@ -123,6 +127,70 @@ impl Machine {
                 Err(Missed::Deadline) => {}
             }
         }
+    }
+
+    /// Waits until a boot is good, however the ones before it ended, or there is nothing more to
+    /// wait for: rescue, the end of the machine, the deadline.
+    ///
+    /// Only what the console prints at or after `from` counts.
+    pub fn good_at_last(&self, from: usize, deadline: Instant) -> Boot {
+        let Some(agent) = &self.agent else {
+            return Boot::Ended;
+        };
+        loop {
+            if let Some(Report::BootGood) = agent.report(Duration::from_millis(50)) {
+                agent.forget();
+                return Boot::Good;
+            }
+            match self.console.wait_for(&[RESCUE], from, Instant::now()) {
+                Ok(line) => return Boot::Rescue(line),
+                Err(Missed::Ended) => return Boot::Ended,
+                Err(Missed::Deadline) if Instant::now() >= deadline => return Boot::Deadline,
+                Err(Missed::Deadline) => {}
+            }
+        }
+    }
+
+    /// Types a line on the console.
+    ///
+    /// # Errors
+    /// When the machine has ended.
+    pub fn type_line(&mut self, line: &str) -> anyhow::Result<()> {
+        let keyboard = self
+            .child
+            .stdin
+            .as_mut()
+            .context("QEMU has no standard input")?;
+        keyboard
+            .write_all(format!("{line}\n").as_bytes())
+            .and_then(|()| keyboard.flush())
+            .context("nobody reads what is typed: the machine has ended")
+    }
+
+    /// Puts the cable into the network card, or takes it out.
+    ///
+    /// # Errors
+    /// When QEMU does not answer.
+    pub fn set_link(&self, up: bool) -> anyhow::Result<()> {
+        Monitor::connect(self.folder.path())?.set_link(up)
+    }
+
+    /// Plants `fault` over the code of a function in the guest's kernel.
+    ///
+    /// # Errors
+    /// When the kernel has no such function.
+    pub fn plant(&mut self, fault: Fault, function: &str, wait: Duration) -> anyhow::Result<()> {
+        let lines = self.shell(&format!("grep -w {function} /proc/kallsyms"), wait)?;
+        let text = lines.text();
+        let address = text
+            .split_whitespace()
+            .next()
+            .and_then(|word| u64::from_str_radix(word, 16).ok())
+            .filter(|address| *address != 0)
+            .with_context(|| format!("the kernel does not say where {function} is: {text:?}"))?;
+        let mut debugger = Debugger::attach(self.folder.path())?;
+        debugger.write(address, fault.code(self.arch))?;
+        debugger.detach()
     }
 
     /// Runs a command in the guest, and copies what it prints as it comes.

@@ -13,7 +13,7 @@ use crate::agent::Output;
 use crate::image::Image;
 use crate::machine::{Boot, Machine};
 use crate::overlay::Overlay;
-use crate::spec::{Disk, Spec};
+use crate::spec::{Arch, Disk, Spec};
 
 /// How long a boot may take under emulation on a busy machine.
 pub const BOOT: Duration = Duration::from_secs(180);
@@ -26,20 +26,18 @@ pub const ANSWER: Duration = Duration::from_secs(60);
 /// # Errors
 /// When there is no image.
 pub fn spec(disk: Option<&Path>) -> anyhow::Result<Spec> {
-    static ACCEL: OnceLock<Accel> = OnceLock::new();
     let image = Image::from_environment()?;
-    Ok(Spec {
-        arch: image.arch,
-        accel: *ACCEL.get_or_init(|| Accel::probe(image.arch).0),
-        kernel: image.kernel,
-        initrd: image.initrd,
-        append: String::new(),
-        disk: disk.map_or(Disk::Fresh(image.disk), |path| Disk::Kept(path.to_owned())),
-        memory: 512,
-        smp: 1,
-        no_reboot: true,
-        forwards: Vec::new(),
-    })
+    let disk = disk.map_or(Disk::Fresh(image.disk.clone()), |path| {
+        Disk::Kept(path.to_owned())
+    });
+    Ok(Spec::new(&image, accel(image.arch), disk))
+}
+
+/// The accelerator, found out once.
+#[must_use]
+pub fn accel(arch: Arch) -> Accel {
+    static ACCEL: OnceLock<Accel> = OnceLock::new();
+    *ACCEL.get_or_init(|| Accel::probe(arch).0)
 }
 
 /// Boots, and does not go on unless the boot is good.

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::accel::Accel;
 use crate::agent;
+use crate::debugger;
+use crate::image::Image;
+use crate::monitor;
 
 /// Processor architecture of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,22 +84,74 @@ pub struct Spec {
     pub memory: u32,
     /// Processors.
     pub smp: u32,
-    /// Whether a reboot of the guest ends QEMU.
+    /// Whether a reboot of the guest ends QEMU. Where it does not, memory is kept over it, and so
+    /// are the last words of a crash.
     pub no_reboot: bool,
+    /// A watchdog, i6300esb, which resets the machine. Debian's cloud kernel has no driver for it.
+    pub watchdog: bool,
+    /// Memory for the last words of a crash (ramoops), on machines that can have it: `x86_64`.
+    pub pstore: bool,
     /// TCP ports forwarded from 127.0.0.1 of the host, (host, guest).
     pub forwards: Vec<(u16, u16)>,
 }
 
+/// Bytes of memory for last words, and of one record of them.
+const RAMOOPS_SIZE: u32 = 1 << 20;
+const RAMOOPS_RECORD: u32 = 64 << 10;
+/// How far below the end of memory they begin: further than firmware and the initramfs reach.
+const RAMOOPS_BELOW_END_MIB: u32 = 32;
+/// Above this, memory does not lie in one piece.
+const ONE_PIECE_MIB: u32 = 2048;
+
 impl Spec {
+    /// A machine with this image, and nothing else that is special: one processor, 512 MiB, and it
+    /// ends when the guest reboots.
+    #[must_use]
+    pub fn new(image: &Image, accel: Accel, disk: Disk) -> Self {
+        Self {
+            arch: image.arch,
+            accel,
+            kernel: image.kernel.clone(),
+            initrd: image.initrd.clone(),
+            append: String::new(),
+            disk,
+            memory: 512,
+            smp: 1,
+            no_reboot: true,
+            watchdog: false,
+            pstore: true,
+            forwards: Vec::new(),
+        }
+    }
+
     /// The whole kernel command line.
     #[must_use]
     pub fn command_line(&self) -> String {
         // `gpt`: the kernel believes the backup of a damaged partition table.
-        let base = format!("console={} panic=5 gpt", self.arch.console());
-        match self.append.trim() {
-            "" => base,
-            more => format!("{base} {more}"),
+        let mut line = format!("console={} panic=5 gpt", self.arch.console());
+        if let Some(words) = self.ramoops() {
+            line = format!("{line} {words}");
         }
+        match self.append.trim() {
+            "" => line,
+            more => format!("{line} {more}"),
+        }
+    }
+
+    /// Takes a piece of memory from the kernel, which would else use it as any other, and tells the
+    /// module where it is. QEMU hands the words on as they are: no shell and no boot loader takes
+    /// the `$` for its own.
+    fn ramoops(&self) -> Option<String> {
+        let at = match self.arch {
+            Arch::X86_64 if self.pstore => self.memory.min(ONE_PIECE_MIB) - RAMOOPS_BELOW_END_MIB,
+            // `memmap=` is x86's alone; arm64 has it from a device tree.
+            Arch::X86_64 | Arch::Aarch64 => return None,
+        };
+        let address = u64::from(at) << 20;
+        Some(format!(
+            "memmap={RAMOOPS_SIZE:#x}${address:#x} ramoops.mem_address={address:#x} \
+             ramoops.mem_size={RAMOOPS_SIZE:#x} ramoops.record_size={RAMOOPS_RECORD:#x} ramoops.ecc=1"
+        ))
     }
 
     /// The QEMU command, with the agent's sockets in `sockets` when there is to be an agent, and
@@ -122,8 +177,13 @@ impl Spec {
         command.args(["-device", "virtio-rng-pci"]);
         self.add_disk(&mut command);
         self.add_network(&mut command);
+        if self.watchdog {
+            command.args(["-device", "i6300esb", "-action", "watchdog=reset"]);
+        }
         if let Some(sockets) = sockets {
             add_agent(&mut command, sockets);
+            add_socket(&mut command, "-qmp", &monitor::socket_path(sockets));
+            add_socket(&mut command, "-gdb", &debugger::socket_path(sockets));
         }
         if self.no_reboot {
             command.arg("-no-reboot");
@@ -171,6 +231,14 @@ fn add_agent(command: &mut Command, sockets: &Path) {
     }
 }
 
+/// Lets QEMU listen for whoever comes, and go on without.
+fn add_socket(command: &mut Command, option: &str, path: &Path) {
+    let mut address = OsString::from("unix:");
+    address.push(escape_commas(path));
+    address.push(",server=on,wait=off");
+    command.arg(option).arg(address);
+}
+
 /// QEMU separates options by commas; a comma in a value is written twice.
 fn escape_commas(path: &Path) -> OsString {
     OsString::from(path.to_string_lossy().replace(',', ",,"))
@@ -181,23 +249,38 @@ mod tests {
     use super::*;
 
     fn spec() -> Spec {
-        Spec {
+        let image = Image {
             arch: Arch::X86_64,
-            accel: Accel::Tcg,
+            disk: "/a,b/disk.img".into(),
             kernel: "/k".into(),
             initrd: "/i".into(),
+        };
+        let disk = Disk::Fresh(image.disk.clone());
+        Spec {
             append: " quiet ".into(),
-            disk: Disk::Fresh("/a,b/disk.img".into()),
-            memory: 512,
-            smp: 2,
-            no_reboot: true,
-            forwards: vec![(2222, 22)],
+            ..Spec::new(&image, Accel::Tcg, disk)
         }
     }
 
     #[test]
     fn the_command_line_ends_with_what_was_appended() {
-        assert_eq!(spec().command_line(), "console=ttyS0 panic=5 gpt quiet");
+        let line = spec().command_line();
+        assert!(line.starts_with("console=ttyS0 panic=5 gpt "), "{line}");
+        assert!(line.ends_with(" quiet"), "{line}");
+    }
+
+    #[test]
+    fn memory_for_last_words_lies_inside_the_machine() {
+        let words = |memory, arch| {
+            let mut spec = spec();
+            (spec.memory, spec.arch) = (memory, arch);
+            spec.command_line()
+        };
+        let line = words(512, Arch::X86_64);
+        assert!(line.contains(" memmap=0x100000$0x1e000000 "), "{line}");
+        assert!(line.contains(" ramoops.mem_address=0x1e000000 "), "{line}");
+        assert!(words(8192, Arch::X86_64).contains("$0x7e000000 "));
+        assert!(!words(512, Arch::Aarch64).contains("ramoops"));
     }
 
     #[test]

@@ -70,16 +70,8 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
     let image = image::make(&args.image)?;
     let (accel, why) = Accel::probe(image.arch);
     let spec = Spec {
-        arch: image.arch,
-        accel,
-        kernel: image.kernel.clone(),
-        initrd: image.initrd.clone(),
         append: "quiet".into(),
-        disk: Disk::Fresh(image.disk.clone()),
-        memory: 512,
-        smp: 1,
-        no_reboot: true,
-        forwards: Vec::new(),
+        ..Spec::new(&image, accel, Disk::Fresh(image.disk.clone()))
     };
     let mut samples = Vec::new();
     for number in 1..=args.boots {

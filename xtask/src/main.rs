@@ -37,7 +37,7 @@ enum Task {
     /// Build stage1, init and sharkctl as static programs, and check that they are static
     Build(build::BuildArgs),
     /// Write a bootable disk image with a kernel and an initramfs beside it
-    Image(image::ImageArgs),
+    Image(Box<image::ImageArgs>),
     /// Boot the image in QEMU and give a console, or run one command in it
     Qemu(Box<qemu::QemuArgs>),
     /// Run every test: formatting, lints, unit and namespace tests, boots in QEMU

@@ -40,7 +40,8 @@ Examples:
   cargo xtask qemu
   cargo xtask qemu --run 'sharkctl status --json'
   cargo xtask qemu --services my-services --files my-root --package nginx-light
-  cargo xtask qemu --disk device.img          (a device that remembers)";
+  cargo xtask qemu --disk device.img          (a device that remembers)
+  cargo xtask qemu --kernel generic --watchdog";
 
 /// Boot the image in QEMU and give a console; Ctrl-a x leaves it.
 #[derive(Args)]
@@ -73,6 +74,11 @@ pub(crate) struct QemuArgs {
     /// Processors of the machine
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
     smp: u32,
+
+    /// Add a watchdog (i6300esb) that resets the machine; needs a kernel with its driver, as
+    /// `--kernel generic` has
+    #[arg(long)]
+    watchdog: bool,
 
     /// With --run: how long the boot and CMD may take together, seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
@@ -119,16 +125,13 @@ fn spec(args: &QemuArgs, image: &Image) -> Result<Spec> {
         }
     ));
     Ok(Spec {
-        arch: image.arch,
-        accel,
-        kernel: image.kernel.clone(),
-        initrd: image.initrd.clone(),
         append: args.append.clone(),
-        disk,
         memory: args.memory,
         smp: args.smp,
         no_reboot: args.run.is_some(),
+        watchdog: args.watchdog,
         forwards: args.forward.clone(),
+        ..Spec::new(image, accel, disk)
     })
 }
 

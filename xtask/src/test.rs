@@ -78,9 +78,14 @@ fn boots(args: &TestArgs) -> Result<()> {
     if args.filter.is_none() {
         same_bytes(&options, &folder)?;
     }
+    let small = image::small::make()?;
     let mut tests = cargo(&["test", "--package", "tests-qemu", "--test", "*", "--locked"]);
     tests.args(&args.filter).args(["--", "--test-threads=2"]);
     tests.env(machine::image::VARIABLE, folder);
+    tests.env(
+        machine::image::SMALL_VARIABLE,
+        serde_json::to_string(&small)?,
+    );
     step("boots in QEMU", tests)
 }
 

@@ -1,7 +1,7 @@
 //! `cargo xtask build`: the three programs, static against musl, by whichever way this machine
 //! offers; and a look at the results. Not here: how each way works (`toolchain`).
 
-mod elf;
+pub(crate) mod elf;
 mod reproducible;
 mod toolchain;
 

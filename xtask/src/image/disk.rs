@@ -33,9 +33,7 @@ const FIXED_TIME: &str = "1767225600";
 
 /// What a disk is made of.
 pub(super) struct Parts<'a> {
-    pub(super) root: &'a Path,
     pub(super) slots: &'a [SlotImage],
-    pub(super) security_version: u32,
     pub(super) architecture: Architecture,
     /// MiB that each root partition has.
     pub(super) root_mib: u64,
@@ -121,7 +119,7 @@ fn plan(parts: &Parts<'_>, dir: &Path) -> Result<Vec<Planned>> {
                 architecture.root_type(),
                 dps::root_uuid(hash),
                 parts.root_mib,
-                parts.root,
+                &slot.root,
             ),
             sealed(
                 dps::verity_name(slot.slot),
@@ -225,7 +223,7 @@ fn state(parts: &Parts<'_>, dir: &Path) -> Result<PathBuf> {
     let path = empty(dir, "state.img", PARTITION_SIZE / MIB)?;
     let system = |index: usize| {
         let slot = parts.slots.get(index)?;
-        Some((slot.root_hash, parts.security_version))
+        Some((slot.root_hash, slot.security_version))
     };
     let record = Record::for_image(system(0), system(1)).encode();
     let mut file = File::options().write(true).open(&path)?;

@@ -1,5 +1,6 @@
 //! The initramfs of an image: stage1, the modules it may need to reach a disk and a root, the keys
-//! it trusts, and a shell for the rescue console. Not here: the archive format (`initramfs`).
+//! it trusts, and shell and sharkctl for the rescue console. Not here: the archive format
+//! (`initramfs`), and the network of rescue (`rescue`).
 
 use std::fs;
 use std::path::Path;
@@ -9,6 +10,7 @@ use initramfs::archive::{Archive, Entry};
 use mounts::modules::{IndexFiles, ModuleIndex, module_name};
 
 use super::linux::Linux;
+use super::rescue::RescueSsh;
 use crate::command;
 
 /// Modules worth having before there is a root; a kernel that lacks one, or has it built in, is
@@ -59,15 +61,57 @@ const MODULES: &[&str] = &[
     "i6300esb",
     "iTCO_wdt",
     "softdog",
+    // Where the last words of a crash are kept.
+    "ramoops",
+    "efi_pstore",
+];
+
+/// Network cards, for an image whose rescue console has an ssh server. Cards whose firmware comes in
+/// a package of its own are not among them.
+const NETWORK_MODULES: &[&str] = &[
+    // Of virtual machines.
+    "vmxnet3",
+    "hv_netvsc",
+    "xen_netfront",
+    "ena",
+    "gve",
+    // Of real ones.
+    "e1000",
+    "e1000e",
+    "igb",
+    "igc",
+    "ixgbe",
+    "i40e",
+    "ice",
+    "r8169",
+    "realtek",
+    "atlantic",
+    "genet",
+    "broadcom",
+    "macb",
+    "stmmac_pci",
+    "dwmac_rk",
+    // On USB.
+    "asix",
+    "ax88179_178a",
+    "cdc_ether",
+    "cdc_ncm",
+    "lan78xx",
+    "r8152",
+    "smsc95xx",
 ];
 
 /// What goes into the archive beside the modules.
 pub(super) struct Parts<'a> {
     pub(super) stage1: &'a Path,
+    /// Shows and sets the boot record at the rescue console.
+    pub(super) sharkctl: &'a Path,
     /// A static busybox.
     pub(super) busybox: &'a Path,
     /// Name and text of each trusted public key.
     pub(super) keys: &'a [(String, String)],
+    /// An ssh server for the rescue console.
+    pub(super) rescue_ssh: Option<&'a RescueSsh>,
     pub(super) linux: &'a Linux,
 }
 
@@ -98,17 +142,23 @@ fn archive(parts: &Parts<'_>) -> Result<Vec<u8>> {
     archive.add("init", Entry::file(0o755, read(parts.stage1)?))?;
     archive.add("bin/busybox", Entry::file(0o755, read(parts.busybox)?))?;
     archive.add("bin/sh", Entry::symlink("busybox"))?;
+    archive.add("bin/sharkctl", Entry::file(0o755, read(parts.sharkctl)?))?;
     for (name, text) in parts.keys {
         let path = format!("etc/shark/keys/{name}.pub");
         archive.add(&path, Entry::file(0o644, text.as_bytes().to_vec()))?;
     }
-    if let Some(modules) = &parts.linux.modules {
-        add_modules(&mut archive, modules)?;
+    let mut modules = MODULES.to_vec();
+    if let Some(ssh) = parts.rescue_ssh {
+        ssh.add(&mut archive)?;
+        modules.extend(NETWORK_MODULES);
+    }
+    if let Some(directory) = &parts.linux.modules {
+        add_modules(&mut archive, directory, &modules)?;
     }
     Ok(archive.finish())
 }
 
-fn add_modules(archive: &mut Archive, modules: &Path) -> Result<()> {
+fn add_modules(archive: &mut Archive, modules: &Path, wanted: &[&str]) -> Result<()> {
     let release = modules.file_name().unwrap_or_default().to_string_lossy();
     let text = |name: &str| {
         let path = modules.join(name);
@@ -123,7 +173,7 @@ fn add_modules(archive: &mut Archive, modules: &Path) -> Result<()> {
         alias: &alias,
     })
     .map_err(|error| anyhow::anyhow!("{}: {error}", modules.display()))?;
-    let packed = index.load_order(MODULES).paths;
+    let packed = index.load_order(wanted).paths;
     let names: Vec<String> = packed.iter().map(|path| module_name(path)).collect();
 
     let mut add = |name: &str, content: Vec<u8>| {
@@ -179,9 +229,10 @@ mod tests {
 
     #[test]
     fn no_module_is_named_twice() {
-        let mut names = MODULES.to_vec();
+        let mut names = [MODULES, NETWORK_MODULES].concat();
+        let all = names.len();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), MODULES.len());
+        assert_eq!(names.len(), all);
     }
 }

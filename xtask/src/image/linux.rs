@@ -24,11 +24,14 @@ pub(super) struct Linux {
     pub(super) key: Key,
 }
 
-/// Prepares the kernel that `choice` names: `cloud`, `rt`, or a path.
+/// Prepares the kernel that `choice` names: `cloud`, `generic`, `rt`, or a path.
 pub(super) fn prepare(choice: &str, arch: Arch, apt: &Apt) -> Result<Linux> {
     match choice {
-        "cloud" | "rt" => {
-            let name = format!("linux-image-{choice}-{}", arch.debian());
+        "cloud" | "generic" | "rt" => {
+            let name = match choice {
+                "generic" => format!("linux-image-{}", arch.debian()),
+                flavour => format!("linux-image-{flavour}-{}", arch.debian()),
+            };
             let packages = apt.fetch(&[&name])?;
             // The name is that of a package which only depends on the one with the kernel.
             let Some((package, file)) = packages.iter().find(|(package, _)| {
@@ -48,7 +51,7 @@ fn from_path(path: &Path) -> Result<Linux> {
     }
     if !path.is_file() {
         bail!(
-            "--kernel {}: neither `cloud` nor `rt`, and there is no such file; \
+            "--kernel {}: not `cloud`, `generic` or `rt`, and there is no such file; \
              give a kernel image, a linux-image package, or a directory with one unpacked",
             path.display()
         );

@@ -10,8 +10,10 @@ mod initrd;
 mod key;
 mod linux;
 mod options;
+mod rescue;
 mod root;
 mod slots;
+pub(crate) mod small;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,6 +27,7 @@ use self::apt::{Apt, Package};
 use self::key::ImageKey;
 use self::linux::Linux;
 pub(crate) use self::options::ImageOptions;
+use self::rescue::RescueSsh;
 use crate::arch::Arch;
 use crate::build::{self, Programs};
 use crate::cache::{self, Hasher, Key};
@@ -34,7 +37,7 @@ use crate::{command, paths};
 /// How many finished images, and intermediate results of each kind, are kept for an architecture.
 const KEEP: usize = 8;
 
-/// What the project promises of the base image, compressed.
+/// What the project promises of the base image with the cloud kernel, compressed.
 const BASE_LIMIT: u64 = 50_000_000;
 
 /// Arguments of `cargo xtask image`.
@@ -69,9 +72,7 @@ pub(crate) fn make_folder(options: &ImageOptions) -> Result<PathBuf> {
     let _lock = paths::lock()?;
     let inputs = Inputs::gather(options)?;
     let output = paths::arch_output(options.arch);
-    let key = inputs.root_key()?;
-    let place = paths::cache().join(format!("root-{}", key.short()));
-    let sealed = inputs.sealed_root(key, place)?;
+    let sealed = inputs.sealed_roots(&paths::cache())?;
     let key = inputs.image_key(&sealed)?;
     let place = output.join(format!("image-{}", key.short()));
     let folder = inputs.folder(&sealed, key, &place)?;
@@ -90,7 +91,7 @@ pub(crate) fn check_reproducible(options: &ImageOptions, first: &Path) -> Result
     let place = paths::output().join("again");
     cache::remove(&place)?;
     paths::make_dir(&place)?;
-    let sealed = inputs.sealed_root(inputs.root_key()?, place.join("root"))?;
+    let sealed = inputs.sealed_roots(&place)?;
     let key = inputs.image_key(&sealed)?;
     let second = inputs.folder(&sealed, key, &place.join("image"))?;
     for path in cache::sorted_entries(first)? {
@@ -108,10 +109,12 @@ pub(crate) fn check_reproducible(options: &ImageOptions, first: &Path) -> Result
 struct Inputs<'a> {
     options: &'a ImageOptions,
     programs: Programs,
+    /// Those of the base system, where a slot holds it.
     packages: Vec<(Package, PathBuf)>,
     linux: Linux,
     busybox: PathBuf,
     host_busybox: PathBuf,
+    rescue_ssh: Option<RescueSsh>,
     signer: ImageKey,
 }
 
@@ -119,15 +122,26 @@ impl<'a> Inputs<'a> {
     fn gather(options: &'a ImageOptions) -> Result<Self> {
         let programs = build::programs(options.arch)?;
         let apt = Apt::open(options.arch, options.update)?;
-        let extra = options.packages.iter().map(String::as_str);
-        let names: Vec<&str> = root::BASE_PACKAGES.iter().copied().chain(extra).collect();
-        let packages = apt.fetch(&names)?;
+        let packages = if Slot::ALL
+            .iter()
+            .any(|slot| options.root_of(*slot).is_none())
+        {
+            let extra = options.packages.iter().map(String::as_str);
+            let names: Vec<&str> = root::BASE_PACKAGES.iter().copied().chain(extra).collect();
+            apt.fetch(&names)?
+        } else {
+            Vec::new()
+        };
         let linux = linux::prepare(&options.kernel, options.arch, &apt)?;
         let busybox = busybox(&apt)?;
         let host_busybox = if options.arch == Arch::host() {
             busybox.clone()
         } else {
             self::busybox(&Apt::open(Arch::host(), false)?)?
+        };
+        let rescue_ssh = match &options.rescue_ssh {
+            Some(keys) => Some(RescueSsh::prepare(keys, &apt)?),
+            None => None,
         };
         let signer = ImageKey::open(options.key.as_deref())?;
         Ok(Self {
@@ -137,16 +151,27 @@ impl<'a> Inputs<'a> {
             linux,
             busybox,
             host_busybox,
+            rescue_ssh,
             signer,
         })
     }
 
-    fn root_key(&self) -> Result<Key> {
+    /// The sealed roots of both slots, each in a directory of its own below `place`. Slots that
+    /// hold the same share one.
+    fn sealed_roots(&self, place: &Path) -> Result<[Sealed; 2]> {
+        let [a, b] = Slot::ALL;
+        Ok([self.sealed_root(a, place)?, self.sealed_root(b, place)?])
+    }
+
+    fn root_key(&self, slot: Slot) -> Result<Key> {
         let mut hasher = Hasher::new("root");
         recipe(&mut hasher)?;
-        hasher
-            .text(self.options.arch.name())
-            .text(&self.options.version);
+        hasher.text(self.options.arch.name());
+        if let Some(dir) = self.options.root_of(slot) {
+            hasher.text("directory").tree(dir).context("--root")?;
+            return Ok(hasher.finish());
+        }
+        hasher.text(&self.options.version);
         hasher.bytes(&self.linux.key.0);
         hasher
             .file(&self.programs.init)?
@@ -165,39 +190,54 @@ impl<'a> Inputs<'a> {
         Ok(hasher.finish())
     }
 
-    /// The sealed root, in a directory of its own.
-    fn sealed_root(&self, key: Key, dir: PathBuf) -> Result<Sealed> {
-        let debs: Vec<PathBuf> = self.packages.iter().map(|(_, file)| file.clone()).collect();
-        let what = format!(
-            "assembling the root from {} Debian packages (about 20 s)",
-            debs.len()
-        );
-        let dir = cache::directory(dir, &what, |fresh| {
-            let tree = fresh.join("tree");
-            paths::make_dir(&tree)?;
-            root::assemble(
-                &root::Parts {
-                    debs: &debs,
-                    programs: &self.programs,
-                    host_busybox: &self.host_busybox,
-                    modules: self.linux.modules.as_deref(),
-                    services: &self.options.services,
-                    files: &self.options.files,
-                    version: &self.options.version,
-                    native: self.options.arch == Arch::host(),
-                },
-                &tree,
-            )?;
-            check::services(&tree)?;
-            let image = fresh.join("root.erofs");
-            slots::seal(&tree, &image, key)?;
-            cache::remove(&tree)?;
-            self.report_size(&image)
-        })?;
+    fn sealed_root(&self, slot: Slot, place: &Path) -> Result<Sealed> {
+        let key = self.root_key(slot)?;
+        let dir = place.join(format!("root-{}", key.short()));
+        let dir = match self.options.root_of(slot) {
+            Some(given) => {
+                let what = format!("sealing {}", given.display());
+                cache::directory(dir, &what, |fresh| {
+                    check::services(given)?;
+                    slots::seal(given, &fresh.join("root.erofs"), key)
+                })?
+            }
+            None => {
+                let what = format!(
+                    "assembling the root from {} Debian packages (about 20 s)",
+                    self.packages.len()
+                );
+                cache::directory(dir, &what, |fresh| self.base_root(key, fresh))?
+            }
+        };
         Ok(Sealed {
             image: dir.join("root.erofs"),
             key,
         })
+    }
+
+    /// The base system with what the user lays over it.
+    fn base_root(&self, key: Key, fresh: &Path) -> Result<()> {
+        let debs: Vec<PathBuf> = self.packages.iter().map(|(_, file)| file.clone()).collect();
+        let tree = fresh.join("tree");
+        paths::make_dir(&tree)?;
+        root::assemble(
+            &root::Parts {
+                debs: &debs,
+                programs: &self.programs,
+                host_busybox: &self.host_busybox,
+                modules: self.linux.modules.as_deref(),
+                services: &self.options.services,
+                files: &self.options.files,
+                version: &self.options.version,
+                native: self.options.arch == Arch::host(),
+            },
+            &tree,
+        )?;
+        check::services(&tree)?;
+        let image = fresh.join("root.erofs");
+        slots::seal(&tree, &image, key)?;
+        cache::remove(&tree)?;
+        self.report_size(&image)
     }
 
     fn report_size(&self, image: &Path) -> Result<()> {
@@ -208,7 +248,9 @@ impl<'a> Inputs<'a> {
         command::step(&format!(
             "the root has {size} bytes, {compressed} compressed"
         ));
-        if self.options.packages.is_empty()
+        // The modules of the other kernels are as large as everything else together.
+        if self.options.kernel == "cloud"
+            && self.options.packages.is_empty()
             && self.options.files.is_empty()
             && compressed > BASE_LIMIT
         {
@@ -217,22 +259,31 @@ impl<'a> Inputs<'a> {
         Ok(())
     }
 
-    fn image_key(&self, sealed: &Sealed) -> Result<Key> {
+    fn image_key(&self, sealed: &[Sealed; 2]) -> Result<Key> {
         let mut hasher = Hasher::new("image");
-        hasher.bytes(&sealed.key.0).bytes(&self.linux.key.0);
+        for (slot, sealed) in Slot::ALL.into_iter().zip(sealed) {
+            let (version, security_version) = self.options.versions(slot);
+            hasher.bytes(&sealed.key.0).text(version);
+            hasher.bytes(&security_version.to_le_bytes());
+        }
+        hasher.bytes(&self.linux.key.0);
         hasher.file(&self.programs.stage1)?.file(&self.busybox)?;
+        hasher.file(&self.programs.sharkctl)?;
+        if let Some(ssh) = &self.rescue_ssh {
+            ssh.hash(&mut hasher);
+        }
         hasher
             .text(&self.signer.name)
             .text(&self.signer.public.to_text());
         hasher.text(&format!(
-            "{} {:?} {}",
-            self.options.security_version, self.options.root_size, self.options.data_size
+            "{:?} {}",
+            self.options.root_size, self.options.data_size
         ));
         Ok(hasher.finish())
     }
 
     /// Everything of the image, in `folder`.
-    fn folder(&self, sealed: &Sealed, key: Key, folder: &Path) -> Result<PathBuf> {
+    fn folder(&self, sealed: &[Sealed; 2], key: Key, folder: &Path) -> Result<PathBuf> {
         let what = "writing hash trees, manifests, initramfs and disk (about 10 s)";
         cache::directory(folder.to_path_buf(), what, |fresh| {
             self.write(sealed, key, fresh, folder)
@@ -240,14 +291,15 @@ impl<'a> Inputs<'a> {
     }
 
     /// Writes the parts into `dir`, which will be called `folder` when it is complete.
-    fn write(&self, sealed: &Sealed, key: Key, dir: &Path, folder: &Path) -> Result<()> {
-        let release = slots::Release {
-            version: self.options.version.clone(),
-            security_version: self.options.security_version,
-            architecture: self.options.arch.dps(),
-        };
+    fn write(&self, sealed: &[Sealed; 2], key: Key, dir: &Path, folder: &Path) -> Result<()> {
         let mut made = Vec::new();
-        for slot in Slot::ALL {
+        for (slot, sealed) in Slot::ALL.into_iter().zip(sealed) {
+            let (version, security_version) = self.options.versions(slot);
+            let release = slots::Release {
+                version: version.to_owned(),
+                security_version,
+                architecture: self.options.arch.dps(),
+            };
             made.push(slots::make(
                 slot,
                 &sealed.image,
@@ -258,24 +310,26 @@ impl<'a> Inputs<'a> {
         }
         let initrd = initrd::Parts {
             stage1: &self.programs.stage1,
+            sharkctl: &self.programs.sharkctl,
             busybox: &self.busybox,
+            rescue_ssh: self.rescue_ssh.as_ref(),
             keys: &[(self.signer.name.clone(), self.signer.public.to_text())],
             linux: &self.linux,
         };
         initrd::write(&initrd, &dir.join("initrd.img"))?;
         copy(&self.linux.image, &dir.join("vmlinuz"))?;
-        fs::hard_link(&sealed.image, dir.join("root.erofs"))
-            .or_else(|_| fs::copy(&sealed.image, dir.join("root.erofs")).map(drop))
+        let [root, _] = sealed;
+        fs::hard_link(&root.image, dir.join("root.erofs"))
+            .or_else(|_| fs::copy(&root.image, dir.join("root.erofs")).map(drop))
             .context("cannot put the root beside the disk")?;
+        let mut largest = 0;
+        for sealed in sealed {
+            largest = largest.max(fs::metadata(&sealed.image)?.len());
+        }
         let disk = disk::Parts {
-            root: &sealed.image,
             slots: &made,
-            security_version: self.options.security_version,
             architecture: self.options.arch.dps(),
-            root_mib: match self.options.root_size {
-                Some(size) => size,
-                None => room_for(fs::metadata(&sealed.image)?.len()),
-            },
+            root_mib: self.options.root_size.unwrap_or_else(|| room_for(largest)),
             data_mib: self.options.data_size,
             key,
         };

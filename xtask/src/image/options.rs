@@ -1,8 +1,9 @@
 //! What an image is made of, as people say it on a command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use mounts::slot::Slot;
 
 use crate::arch::Arch;
 
@@ -25,9 +26,18 @@ pub(crate) struct ImageOptions {
     #[arg(long, value_name = "DIR")]
     pub(crate) services: Vec<PathBuf>,
 
-    /// Kernel: Debian's `cloud` or `rt`, or a kernel image, a linux-image package, or a directory
-    /// with one unpacked
-    #[arg(long, value_name = "cloud|rt|PATH", default_value = "cloud")]
+    /// Make slot a of DIR as it is, instead of the base system; slot b too, unless --root-b says
+    /// otherwise
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["packages", "files", "services"])]
+    pub(crate) root: Option<PathBuf>,
+
+    /// Make slot b of DIR as it is
+    #[arg(long, value_name = "DIR")]
+    pub(crate) root_b: Option<PathBuf>,
+
+    /// Kernel: Debian's `cloud`, `generic` or `rt`, or a kernel image, a linux-image package, or a
+    /// directory with one unpacked; `generic` has more drivers than `cloud`
+    #[arg(long, value_name = "cloud|generic|rt|PATH", default_value = "cloud")]
     pub(crate) kernel: String,
 
     /// Sign with this key (Ed25519, PKCS#8, PEM) instead of keys/shark-image.key, which is made on
@@ -39,9 +49,23 @@ pub(crate) struct ImageOptions {
     #[arg(long = "image-version", value_name = "VERSION", default_value = env!("CARGO_PKG_VERSION"))]
     pub(crate) version: String,
 
-    /// Security version, told in the manifest and the boot record; stage1 does not compare it yet
+    /// The same of slot b, where it is another system
+    #[arg(long = "image-version-b", value_name = "VERSION", requires = "root_b")]
+    pub(crate) version_b: Option<String>,
+
+    /// Security version, told in the manifest and the boot record; stage1 compares it only where
+    /// the boot record cannot be read
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) security_version: u32,
+
+    /// The same of slot b, where it is another system
+    #[arg(long, value_name = "N", requires = "root_b")]
+    pub(crate) security_version_b: Option<u32>,
+
+    /// Bring up the network and an ssh server at the rescue console, for the holders of these keys
+    /// (as in authorized_keys); without it rescue has a console only
+    #[arg(long, value_name = "AUTHORIZED_KEYS")]
+    pub(crate) rescue_ssh: Option<PathBuf>,
 
     /// Size of each root partition; without it, what the root needs now and half as much again,
     /// 256 at least
@@ -57,6 +81,30 @@ pub(crate) struct ImageOptions {
     pub(crate) update: bool,
 }
 
+impl ImageOptions {
+    /// Version and security version of a slot's system.
+    pub(crate) fn versions(&self, slot: Slot) -> (&str, u32) {
+        let of_b = self.root_b.is_some() && slot == Slot::B;
+        let (version, security) = if of_b {
+            (self.version_b.as_deref(), self.security_version_b)
+        } else {
+            (None, None)
+        };
+        (
+            version.unwrap_or(&self.version),
+            security.unwrap_or(self.security_version),
+        )
+    }
+
+    /// The directory that a slot is made of; `None` is the base system.
+    pub(crate) fn root_of(&self, slot: Slot) -> Option<&Path> {
+        match slot {
+            Slot::A => self.root.as_deref(),
+            Slot::B => self.root_b.as_deref().or(self.root.as_deref()),
+        }
+    }
+}
+
 impl Default for ImageOptions {
     /// What the command line means when nothing is said.
     fn default() -> Self {
@@ -65,10 +113,15 @@ impl Default for ImageOptions {
             packages: Vec::new(),
             files: Vec::new(),
             services: Vec::new(),
+            root: None,
+            root_b: None,
             kernel: "cloud".into(),
             key: None,
             version: env!("CARGO_PKG_VERSION").into(),
+            version_b: None,
             security_version: 1,
+            security_version_b: None,
+            rescue_ssh: None,
             root_size: None,
             data_size: 512,
             update: false,
@@ -80,6 +133,24 @@ impl Default for ImageOptions {
 mod tests {
     use super::*;
     use clap::FromArgMatches as _;
+
+    #[test]
+    fn slot_b_is_what_slot_a_is_unless_it_is_said() {
+        let mut options = ImageOptions {
+            root: Some("/a".into()),
+            version: "1".into(),
+            ..ImageOptions::default()
+        };
+        assert_eq!(options.root_of(Slot::B), Some(Path::new("/a")));
+        assert_eq!(options.versions(Slot::B), ("1", 1));
+        options.root_b = Some("/b".into());
+        options.version_b = Some("2".into());
+        options.security_version_b = Some(5);
+        assert_eq!(options.root_of(Slot::A), Some(Path::new("/a")));
+        assert_eq!(options.root_of(Slot::B), Some(Path::new("/b")));
+        assert_eq!(options.versions(Slot::A), ("1", 1));
+        assert_eq!(options.versions(Slot::B), ("2", 5));
+    }
 
     #[test]
     fn the_default_is_the_command_line_without_options() {

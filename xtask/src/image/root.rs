@@ -125,39 +125,42 @@ pub(super) struct Parts<'a> {
     pub(super) native: bool,
 }
 
-/// Our own files, which every root gets.
+/// What the least of roots is made of.
+pub(super) struct BareParts<'a> {
+    pub(super) programs: &'a Programs,
+    /// A static busybox, which runs on this machine as well.
+    pub(super) busybox: &'a Path,
+    pub(super) version: &'a str,
+}
+
+/// Our own files, which every root gets but a bare one.
 pub(super) fn overlay() -> PathBuf {
     paths::workspace().join("xtask/root")
 }
 
+/// Assembles in `root`, an empty directory, a root with our programs, busybox, and nothing else.
+pub(super) fn assemble_bare(parts: &BareParts<'_>, root: &Path) -> Result<()> {
+    top_links(root)?;
+    directories_and_programs(parts.programs, parts.version, root)?;
+    install(parts.busybox, &root.join("usr/bin/busybox"))?;
+    inner_links(root)?;
+    applets(parts.busybox, root)
+}
+
 /// Assembles the root in `root`, an empty directory.
 pub(super) fn assemble(parts: &Parts<'_>, root: &Path) -> Result<()> {
-    set_mode(root, 0o755)?;
-    for (path, target) in LINKS.iter().filter(|(path, _)| !path.contains('/')) {
-        if target.starts_with("usr/") {
-            new_dir(&root.join(target))?;
-        }
-        link(target, &root.join(path))?;
-    }
+    top_links(root)?;
     for deb in parts.debs {
         apt::unpack(deb, root, WITHOUT)?;
     }
     keep_only_licences(&root.join("usr/share/doc"))?;
-    for (path, mode) in DIRECTORIES {
-        new_dir(&root.join(path))?;
-        set_mode(&root.join(path), *mode)?;
-    }
-    install(&parts.programs.init, &root.join("usr/sbin/init"))?;
-    install(&parts.programs.sharkctl, &root.join("usr/bin/sharkctl"))?;
+    directories_and_programs(parts.programs, parts.version, root)?;
     if let Some(modules) = parts.modules {
         let release = modules.file_name().unwrap_or_default();
         lay_over(modules, &root.join("usr/lib/modules").join(release))?;
     }
-    write(&root.join("usr/lib/os-release"), &os_release(parts.version))?;
     lay_over(&overlay(), root)?;
-    for (path, target) in LINKS.iter().filter(|(path, _)| path.contains('/')) {
-        link(target, &root.join(path))?;
-    }
+    inner_links(root)?;
     applets(parts.host_busybox, root)?;
     for services in parts.services {
         lay_over(services, &root.join("usr/lib/shark/services"))?;
@@ -170,6 +173,35 @@ pub(super) fn assemble(parts: &Parts<'_>, root: &Path) -> Result<()> {
         library_cache(root)?;
     }
     Ok(())
+}
+
+/// Links that lead to directories, which are there before anything is unpacked through them.
+fn top_links(root: &Path) -> Result<()> {
+    set_mode(root, 0o755)?;
+    for (path, target) in LINKS.iter().filter(|(path, _)| !path.contains('/')) {
+        if target.starts_with("usr/") {
+            new_dir(&root.join(target))?;
+        }
+        link(target, &root.join(path))?;
+    }
+    Ok(())
+}
+
+fn inner_links(root: &Path) -> Result<()> {
+    LINKS
+        .iter()
+        .filter(|(path, _)| path.contains('/'))
+        .try_for_each(|(path, target)| link(target, &root.join(path)))
+}
+
+fn directories_and_programs(programs: &Programs, version: &str, root: &Path) -> Result<()> {
+    for (path, mode) in DIRECTORIES {
+        new_dir(&root.join(path))?;
+        set_mode(&root.join(path), *mode)?;
+    }
+    install(&programs.init, &root.join("usr/sbin/init"))?;
+    install(&programs.sharkctl, &root.join("usr/bin/sharkctl"))?;
+    write(&root.join("usr/lib/os-release"), &os_release(version))
 }
 
 fn os_release(version: &str) -> String {

@@ -1,5 +1,5 @@
-//! A root image and what makes it a slot: the hash tree and the signed manifest. Both slots hold the
-//! same system; their salts differ, so that their hashes and partition UUIDs do.
+//! A root image and what makes it a slot: the hash tree and the signed manifest. Where both slots
+//! hold the same system, their salts differ, so that their hashes and partition UUIDs do.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,6 +27,9 @@ pub(super) struct Release {
 pub(super) struct SlotImage {
     pub(super) slot: Slot,
     pub(super) root_hash: RootHash,
+    pub(super) security_version: u32,
+    /// The sealed root.
+    pub(super) root: PathBuf,
     /// Superblock and hash tree.
     pub(super) verity: PathBuf,
     /// Content of the signature partition.
@@ -92,6 +95,8 @@ pub(super) fn make(
     Ok(SlotImage {
         slot,
         root_hash,
+        security_version: release.security_version,
+        root: root.to_path_buf(),
         verity,
         signature,
     })

@@ -1,0 +1,144 @@
+//! Images of a small system, a few MB, that the boots of the slots are tried with: slot a holds one
+//! version, slot b another, and slot b misbehaves as the kernel command line asks. Not here: what
+//! the system is made of (`tests-qemu/small`), and what is asked of it (`tests-qemu/tests`).
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use machine::image::SmallImages;
+
+use super::apt::Apt;
+use super::{ImageOptions, busybox, make_folder, root};
+use crate::arch::Arch;
+use crate::build::{self, Programs};
+use crate::cache::{self, Hasher};
+use crate::paths;
+
+/// The layers of the system, from the top of the checkout.
+const LAYERS: &str = "tests-qemu/small";
+/// Bytes that no program needs, to be read, or damaged, at leisure.
+const BALLAST: usize = 2 << 20;
+/// MiB of a root partition.
+const ROOT_SIZE: u64 = 32;
+/// MiB of the data partition.
+const DATA_SIZE: u64 = 64;
+
+/// Makes the images for this machine's architecture.
+pub(crate) fn make() -> Result<SmallImages> {
+    let arch = Arch::host();
+    let place = paths::arch_output(arch).join("small");
+    let trees = {
+        let _lock = paths::lock()?;
+        let programs = build::programs(arch)?;
+        let busybox = busybox(&Apt::open(arch, false)?)?;
+        cache::remove(&place)?;
+        Trees::assemble(&programs, &busybox, &place)?
+    };
+    let image = |b: &Path| {
+        make_folder(&ImageOptions {
+            arch,
+            root: Some(trees.a.clone()),
+            root_b: Some(b.to_path_buf()),
+            kernel: "generic".into(),
+            version: "1".into(),
+            version_b: Some("2".into()),
+            security_version_b: Some(2),
+            root_size: Some(ROOT_SIZE),
+            data_size: DATA_SIZE,
+            ..ImageOptions::default()
+        })
+    };
+    Ok(SmallImages {
+        slots: image(&trees.b)?,
+        without_init: image(&trees.without_init)?,
+        init_not_executable: image(&trees.init_not_executable)?,
+    })
+}
+
+/// Directories to make slots of.
+struct Trees {
+    a: PathBuf,
+    b: PathBuf,
+    without_init: PathBuf,
+    init_not_executable: PathBuf,
+}
+
+impl Trees {
+    fn assemble(programs: &Programs, busybox: &Path, place: &Path) -> Result<Self> {
+        let layers = paths::workspace().join(LAYERS);
+        let tree = |name: &str, slot: &str, version: &str, own: Option<&str>| {
+            let tree = place.join(name);
+            paths::make_dir(&tree)?;
+            root::assemble_bare(
+                &root::BareParts {
+                    programs,
+                    busybox,
+                    version,
+                },
+                &tree,
+            )?;
+            root::lay_over(&layers.join("shared"), &tree)?;
+            write(&tree.join("usr/lib/test/slot"), &format!("{slot}\n"))?;
+            fs::write(tree.join("usr/lib/test/ballast"), ballast())
+                .context("cannot write the ballast")?;
+            if let Some(own) = own {
+                rename(&tree.join("usr/sbin/init"), &tree.join("usr/lib/test/init"))?;
+                root::lay_over(&layers.join(own), &tree)?;
+            }
+            Ok::<PathBuf, anyhow::Error>(tree)
+        };
+        let trees = Self {
+            a: tree("a", "a", "1", None)?,
+            b: tree("b", "b", "2", Some("b"))?,
+            without_init: tree("without-init", "b", "2", None)?,
+            init_not_executable: tree("init-not-executable", "b", "2", None)?,
+        };
+        let init = "usr/sbin/init";
+        fs::remove_file(trees.without_init.join(init)).context("cannot take init away")?;
+        fs::set_permissions(
+            trees.init_not_executable.join(init),
+            fs::Permissions::from_mode(0o644),
+        )
+        .context("cannot change the mode of init")?;
+        Ok(trees)
+    }
+}
+
+/// The same bytes each time, and none that compress.
+fn ballast() -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(BALLAST);
+    let mut block = 0u64;
+    while bytes.len() < BALLAST {
+        let mut hasher = Hasher::new("ballast");
+        hasher.bytes(&block.to_le_bytes());
+        bytes.extend_from_slice(&hasher.finish().0);
+        block += 1;
+    }
+    bytes
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to)
+        .with_context(|| format!("cannot rename {} to {}", from.display(), to.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ballast_is_of_its_size_and_no_two_blocks_of_it_are_equal() {
+        let bytes = ballast();
+        assert_eq!(bytes.len(), BALLAST);
+        let mut blocks: Vec<&[u8]> = bytes.chunks(4096).collect();
+        blocks.sort_unstable();
+        blocks.dedup();
+        assert_eq!(blocks.len(), BALLAST / 4096);
+    }
+}
