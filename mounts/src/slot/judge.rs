@@ -2,7 +2,8 @@
 //!
 //! | attempt | evidence | ended | charged |
 //! |---------|----------|-------|---------|
-//! | failed | any | as was said | a try; verity-bad if that was said |
+//! | failed before its commit | any | as was said | a try; verity-bad if that was said |
+//! | failed after its commit | any | as was said | a crash; verity-bad if that was said |
 //! | ended, was committed | any | as was said | nothing; its crashes are forgotten |
 //! | ended, was not committed | any | as was said | a cut |
 //! | open | verity panic | verity fault | verity-bad |
@@ -142,6 +143,12 @@ impl Finding {
             text: attempt.text.clone(),
         };
         match attempt.state {
+            // A commit gives all tries back, so a failure after it must not cost a mere try.
+            AttemptState::Failed(ended)
+                if attempt.stage >= Stage::Running && ended != Ended::VerityFault =>
+            {
+                said(ended, Charged::Crash)
+            }
             AttemptState::Failed(ended) => said(ended, fault(ended)),
             AttemptState::Ended(ended) if attempt.stage == Stage::Ending => {
                 said(ended, Charged::Nothing)

@@ -10,6 +10,7 @@
 //! [`account::end`], each on what was loaded anew and followed by [`store::append`], by PID 1's child.
 
 pub mod account;
+pub mod crash;
 pub mod decide;
 pub mod judge;
 pub mod record;
@@ -17,7 +18,7 @@ pub mod region;
 pub mod store;
 
 mod attempt;
-mod crash;
+
 mod fields;
 mod history;
 mod record_error;
