@@ -1,12 +1,12 @@
-//! Boot records, regions and the choice of a slot, as their callers use them.
+//! Regions of boot records and the choice of a slot, as their callers use them.
 // The whole file is a test; clippy takes only what is marked `#[test]` for one.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use core::time::Duration;
+
 use mounts::slot::Slot;
-use mounts::slot::decide::{PassedOver, Why, decide, passed_over};
-use mounts::slot::record::{
-    Ended, HISTORY_MAX, PastBoot, Phase, RECORD_SIZE, Reason, Record, RecordError, SlotRecord,
-};
+use mounts::slot::decide::{PassedOver, Why, decide, last_good, passed_over, rescue_pause};
+use mounts::slot::record::{RECORD_SIZE, Record, RecordError, SlotRecord};
 use mounts::slot::region::{
     PARTITION_SIZE, Place, RECORDS, REGION_OFFSETS, REGION_SIZE, RecordState, Skip, newest,
 };
@@ -20,129 +20,10 @@ fn image() -> Record {
     )
 }
 
-fn resealed(mut bytes: [u8; RECORD_SIZE], offset: usize, value: u8) -> [u8; RECORD_SIZE] {
-    bytes[offset] = value;
-    let crc = crc32c::crc32c(&bytes[..RECORD_SIZE - 4]);
-    bytes[RECORD_SIZE - 4..].copy_from_slice(&crc.to_le_bytes());
-    bytes
-}
-
 fn valid(record: &Record) -> RecordState {
     let mut region = vec![0; REGION_SIZE];
     region[..RECORD_SIZE].copy_from_slice(&record.encode());
     newest([Ok(&region), Ok(&vec![0xff; REGION_SIZE])])
-}
-
-#[test]
-fn the_layout_is_the_documented_one() {
-    let mut record = image();
-    record.sequence = 0x0102_0304_0506_0708;
-    record.boot_id = [9; 16];
-    record.trial = Some(Slot::B);
-    record.phase = Phase::Trial;
-    record.reason = Reason::Update;
-    record.slot_mut(Slot::B).state_generation = 7;
-    record.history.push(PastBoot {
-        slot: Slot::A,
-        ended: Ended::VerityFault,
-        uptime_seconds: 300,
-    });
-    let bytes = record.encode();
-    for (offset, expect) in [
-        (0, &b"SHARKREC"[..]),
-        (8, &[1, 0, 0, 0, 0, 0, 0, 0]),
-        (16, &[8, 7, 6, 5, 4, 3, 2, 1]),
-        (24, &[9; 16]),
-        (40, &[1, 2, 2, 4, 0, 0, 0, 0]),
-        (48, &[2, 3, 1, 0, 3, 0, 0, 0]),
-        (64, &[0xaa; 32]),
-        (96, &[0; 16]),
-        (112, &[1, 3, 0, 0, 4, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0]),
-        (128, &[0xbb; 32]),
-        (256, &[1, 5, 0, 0, 0x2c, 1, 0, 0, 0]),
-        (272, &[0; 16]),
-        (4056, &[0; 36]),
-    ] {
-        assert_eq!(&bytes[offset..offset + expect.len()], expect, "{offset}");
-    }
-    assert_eq!(Record::decode(&bytes), Ok(record));
-}
-
-#[test]
-fn each_defect_has_its_own_error() {
-    let good = image().encode();
-    let check = |bytes: &[u8], expect: RecordError| {
-        assert_eq!(Record::decode(bytes), Err(expect.clone()), "{expect}");
-    };
-    check(&good[1..], RecordError::Length(RECORD_SIZE - 1));
-    check(&[0; RECORD_SIZE], RecordError::Blank);
-    check(&[0xff; RECORD_SIZE], RecordError::Blank);
-    check(&resealed(good, 0, b'X'), RecordError::Magic(*b"XHARKREC"));
-    check(&resealed(good, 8, 2), RecordError::Version(2));
-    check(&resealed(good, 12, 1), RecordError::Reserved { offset: 12 });
-    let slot = |field, value| RecordError::Slot { field, value };
-    check(&resealed(good, 40, 3), slot("committed slot", 3));
-    check(&resealed(good, 41, 255), slot("trial slot", 255));
-    check(&resealed(good, 256, 9), slot("slot of a past boot", 9));
-    let value = |field, value| RecordError::Value { field, value };
-    check(&resealed(good, 42, 4), value("phase", 4));
-    check(&resealed(good, 43, 6), value("reason", 6));
-    check(&resealed(good, 50, 2), value("good", 2));
-    check(&resealed(good, 115, 7), value("verity-bad", 7));
-    check(&resealed(good, 44, 1), RecordError::Reserved { offset: 44 });
-    check(
-        &resealed(good, 111, 1),
-        RecordError::Reserved { offset: 111 },
-    );
-    check(
-        &resealed(good, 255, 1),
-        RecordError::Reserved { offset: 255 },
-    );
-    check(
-        &resealed(good, 260, 1),
-        RecordError::Reserved { offset: 256 },
-    );
-    check(
-        &resealed(good, 272, 1),
-        RecordError::HistoryGap { offset: 256 },
-    );
-    check(
-        &resealed(good, 4055, 1),
-        RecordError::Reserved { offset: 4055 },
-    );
-    check(&resealed(good, 4056, 1), RecordError::Authentication(1));
-    check(
-        &resealed(good, 4060, 1),
-        RecordError::Reserved { offset: 4060 },
-    );
-    let mut torn = good;
-    torn[512..].fill(0);
-    assert!(matches!(
-        Record::decode(&torn),
-        Err(RecordError::Checksum { stored: 0, .. })
-    ));
-    assert!(
-        RecordError::Version(2)
-            .to_string()
-            .contains("knows only version 1")
-    );
-}
-
-#[test]
-fn the_history_forgets_the_oldest() {
-    let mut record = image();
-    for uptime_seconds in 0..100 {
-        record.history.push(PastBoot {
-            slot: Slot::B,
-            ended: Ended::Reboot,
-            uptime_seconds,
-        });
-    }
-    let decoded = Record::decode(&record.encode()).unwrap();
-    let uptimes: Vec<u32> = decoded.history.iter().map(|b| b.uptime_seconds).collect();
-    assert_eq!(uptimes.len(), HISTORY_MAX);
-    assert_eq!(uptimes[0], 99);
-    assert_eq!(uptimes[63], 36);
 }
 
 #[test]
@@ -235,7 +116,7 @@ fn two_records_of_one_sequence_are_told() {
 }
 
 fn say(state: &RecordState, force: Option<Slot>) -> Vec<String> {
-    decide(state, force)
+    decide(state, force, None)
         .iter()
         .map(|(slot, why)| format!("slot {slot}: {why}"))
         .collect()
@@ -276,11 +157,19 @@ fn choices_and_their_reasons() {
             "slot a: next priority 2, committed",
         ],
     );
-    // A committed slot needs no tries; one that is not does.
+    // A slot with no tries left is no candidate, and the committed one is a slot like any other.
     check(
-        &|record| record.slots.iter_mut().for_each(|slot| slot.tries_left = 0),
+        &|record| record.slot_mut(Slot::A).tries_left = 0,
         None,
-        &["slot a: highest priority 2, committed"],
+        &["slot b: highest priority 1, not committed, 3 tries left"],
+    );
+    check(
+        &|record| record.slot_mut(Slot::A).tries_left = 2,
+        None,
+        &[
+            "slot a: highest priority 2, committed, 2 tries left",
+            "slot b: next priority 1, not committed, 3 tries left",
+        ],
     );
     check(
         &|record| record.slot_mut(Slot::A).verity_bad = true,
@@ -313,12 +202,22 @@ fn choices_and_their_reasons() {
 #[test]
 fn without_a_record_both_slots_are_tried() {
     let state = newest([Ok(&[0; REGION_SIZE]), Ok(&[0; REGION_SIZE])]);
-    let because = "boot record unreadable (both regions are empty): trying a, then b";
+    let because = "boot record unreadable (both regions are empty): newest signed slot first";
     assert_eq!(
         say(&state, None),
         [format!("slot a: {because}"), format!("slot b: {because}")]
     );
-    let forced = decide(&RecordState::unreadable("no partition"), Some(Slot::B));
+    let order: Vec<Slot> = decide(&state, None, Some(Slot::B))
+        .into_iter()
+        .map(|(slot, _)| slot)
+        .collect();
+    assert_eq!(order, [Slot::B, Slot::A]);
+    assert_eq!(last_good(&state), None);
+    let forced = decide(
+        &RecordState::unreadable("no partition"),
+        Some(Slot::B),
+        None,
+    );
     assert_eq!(forced[0], (Slot::B, Why::Forced));
     assert_eq!(forced[1].0, Slot::A);
     assert_eq!(passed_over(&state), []);
@@ -351,101 +250,125 @@ fn an_image_with_one_slot_never_offers_the_empty_one() {
     );
 }
 
-fn slot() -> impl Strategy<Value = Option<Slot>> {
-    prop_oneof![Just(None), Just(Some(Slot::A)), Just(Some(Slot::B))]
-}
-
-fn slot_record() -> impl Strategy<Value = SlotRecord> {
-    any::<(u8, u8, bool, bool, u32, u64, [u8; 32])>().prop_map(
-        |(priority, tries_left, good, verity_bad, security_version, state_generation, hash)| {
-            SlotRecord {
-                priority,
-                tries_left,
-                good,
-                verity_bad,
-                security_version,
-                state_generation,
-                root_hash: RootHash::new(hash),
-            }
-        },
-    )
-}
-
-fn record() -> impl Strategy<Value = Record> {
-    let boots = prop::collection::vec(any::<(bool, u32)>(), 0..80);
-    (
-        any::<(u64, [u8; 16])>(),
-        slot(),
-        slot(),
-        [slot_record(), slot_record()],
-        boots,
-    )
-        .prop_map(|((sequence, boot_id), committed, trial, slots, boots)| {
-            let mut record = image();
-            record.sequence = sequence;
-            record.boot_id = boot_id;
-            record.committed = committed;
-            record.trial = trial;
-            record.slots = slots;
-            for (b, uptime_seconds) in boots {
-                record.history.push(PastBoot {
-                    slot: if b { Slot::B } else { Slot::A },
-                    ended: Ended::Panic,
-                    uptime_seconds,
-                });
-            }
-            record
+/// Both slots given up, and the only loop left was an endless reboot.
+#[test]
+fn the_last_good_slot_gets_its_turn_and_so_does_the_other() {
+    let mut record = image();
+    for slot in &mut record.slots {
+        slot.tries_left = 0;
+    }
+    let turns = |change: &dyn Fn(&mut Record)| {
+        let mut record = record.clone();
+        change(&mut record);
+        [0, 1, 2, 255].map(|rescues| {
+            record.rescues = rescues;
+            assert_eq!(say(&valid(&record), None), Vec::<String>::new());
+            last_good(&valid(&record))
         })
+    };
+    let (a, b) = (Some(Slot::A), Some(Slot::B));
+    assert_eq!(turns(&|_| {}), [a, b, a, b]);
+    assert_eq!(turns(&|record| record.committed = b), [b, a, b, a]);
+    // A sound root before one that is known to be bad, and that before none.
+    assert_eq!(turns(&|record| record.slots[0].verity_bad = true), [b; 4]);
+    assert_eq!(
+        turns(&|record| record
+            .slots
+            .iter_mut()
+            .for_each(|slot| slot.verity_bad = true)),
+        [a, b, a, b]
+    );
+    // A slot that never held a system has no turn.
+    assert_eq!(turns(&|record| record.slots[1].priority = 0), [a; 4]);
+    assert_eq!(
+        turns(&|record| {
+            record.committed = None;
+            record.slots = [SlotRecord::default(); 2];
+        }),
+        [None; 4]
+    );
+}
+
+#[test]
+fn pauses_in_rescue_grow_to_an_hour() {
+    let minutes =
+        [0, 1, 2, 3, 4, 5, 6, 7, 200, 255].map(|rescues| rescue_pause(rescues).as_secs() / 60);
+    assert_eq!(minutes, [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]);
+    assert_eq!(rescue_pause(0), Duration::from_secs(60));
+}
+
+/// Where an unreadable record was taken for an empty one, a device forgot what it had counted.
+#[test]
+fn a_new_record_may_be_begun_only_where_nothing_is_hidden() {
+    let above = |regions: [Result<&[u8], String>; 2]| match newest(regions) {
+        RecordState::Unreadable { rebuild_above, .. } => rebuild_above,
+        RecordState::Newest(newest) => panic!("{:?}", newest.record),
+    };
+    let with = |change: &dyn Fn(&mut Record, &mut [u8; RECORD_SIZE])| {
+        let mut record = image();
+        record.sequence = 77;
+        let mut bytes = record.encode();
+        change(&mut record, &mut bytes);
+        let mut region = vec![0; REGION_SIZE];
+        region[..RECORD_SIZE].copy_from_slice(&bytes);
+        region
+    };
+    let empty = vec![0; REGION_SIZE];
+    assert_eq!(above([Ok(&empty), Ok(&vec![0xff; REGION_SIZE])]), Some(0));
+    // Damaged beyond use: the new record is counted on from what can be seen of it.
+    let damaged = with(&|_, bytes| bytes[2000] ^= 1);
+    assert_eq!(above([Ok(&empty), Ok(&damaged)]), Some(77));
+    // A damaged number is not believed.
+    let absurd = with(&|_, bytes| bytes[23] ^= 0x80);
+    assert_eq!(above([Ok(&absurd), Ok(&empty)]), Some(0));
+    let foreign = with(&|_, bytes| bytes[..8].copy_from_slice(b"ANOTHER!"));
+    assert_eq!(above([Ok(&foreign), Ok(&empty)]), Some(0));
+    // It may hold the counters, only not for us.
+    let newer = with(&|_, bytes| bytes[8] = 2);
+    assert_eq!(above([Ok(&newer), Ok(&empty)]), None);
+    let unsound = with(&|record, bytes| {
+        record.trial = Some(Slot::A);
+        *bytes = record.encode();
+    });
+    assert_eq!(above([Ok(&unsound), Ok(&empty)]), None);
+    assert_eq!(above([Err("EIO".to_owned()), Ok(&empty)]), None);
+    assert_eq!(above([Ok(&empty[..RECORD_SIZE]), Ok(&empty)]), None);
+}
+
+#[test]
+fn places_beside_stay_in_their_region() {
+    let first = Place::new(1, RECORDS - 2).unwrap();
+    let beside = first.beside();
+    assert_eq!(beside, Place::new(1, RECORDS - 1).unwrap());
+    assert_eq!(beside.beside(), Place::new(1, 0).unwrap());
 }
 
 proptest! {
     #[test]
-    fn records_round_trip(record in record()) {
-        prop_assert_eq!(Record::decode(&record.encode()), Ok(record));
-    }
-
-    #[test]
-    fn one_flipped_bit_is_found(record in record(), bit in 0..RECORD_SIZE * 8) {
-        let mut bytes = record.encode();
-        bytes[bit / 8] ^= 1 << (bit % 8);
-        prop_assert!(Record::decode(&bytes).is_err());
-    }
-
-    #[test]
-    fn hostile_fields_never_panic_and_never_alias(
-        offset in 12usize..RECORD_SIZE - 4, value in any::<u8>(), record in record()
+    fn a_decision_names_each_slot_once_and_the_forced_one_first(
+        slots in any::<[(u8, u8, bool); 2]>(), committed in 0..3usize, force in 0..3usize
     ) {
-        let bytes = resealed(record.encode(), offset, value);
-        if let Ok(decoded) = Record::decode(&bytes) {
-            prop_assert_eq!(decoded.encode(), bytes);
+        let any_slot = [None, Some(Slot::A), Some(Slot::B)];
+        let mut record = image();
+        record.committed = any_slot[committed];
+        for (entry, (priority, tries_left, verity_bad)) in record.slots.iter_mut().zip(slots) {
+            (entry.priority, entry.tries_left, entry.verity_bad) = (priority, tries_left, verity_bad);
         }
-    }
-
-    #[test]
-    fn a_torn_write_leaves_the_record_before_it(old in record(), cut in 0usize..RECORD_SIZE) {
-        let mut old = old;
-        old.sequence = 10;
-        let mut new = old.clone();
-        new.sequence = 11;
-        let mut first = vec![0; REGION_SIZE];
-        first[..RECORD_SIZE].copy_from_slice(&old.encode());
-        let mut second = vec![0; REGION_SIZE];
-        second[..cut].copy_from_slice(&new.encode()[..cut]);
-        let state = newest([Ok(&first), Ok(&second)]);
-        let found = state.record().unwrap();
-        // A tear may spare the record when all that is lost were zeros anyway.
-        prop_assert!(*found == old || *found == new);
-        prop_assert!(cut == RECORD_SIZE || *found == old || new.encode()[cut..].iter().all(|b| *b == 0));
-    }
-
-    #[test]
-    fn a_decision_names_each_slot_once(record in record(), force in slot()) {
         let state = valid(&record);
-        let candidates = decide(&state, force);
+        let candidates = decide(&state, any_slot[force], None);
         prop_assert!(candidates.len() <= 2);
         prop_assert!(candidates.len() < 2 || candidates[0].0 != candidates[1].0);
-        if let Some(forced) = force {
+        if let Some(forced) = any_slot[force] {
             prop_assert_eq!(candidates[0].0, forced);
+        } else {
+            // Each slot is a candidate or passed over, and never both.
+            let out = passed_over(&state);
+            prop_assert_eq!(candidates.len() + out.len(), 2);
+            let priorities: Vec<u8> = candidates
+                .iter()
+                .map(|(slot, _)| record.slot(*slot).priority)
+                .collect();
+            prop_assert!(priorities.is_sorted_by(|a, b| a >= b));
         }
     }
 }

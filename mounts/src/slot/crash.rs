@@ -13,7 +13,7 @@ pub const SAID_GATE: &str = "the gate is open";
 /// The same, once the boot has been committed.
 pub const SAID_GOOD: &str = "this boot is good";
 /// The same, when the machine goes down in order.
-pub const SAID_ENDING: &str = "going down";
+pub const SAID_ENDING: &str = "shutdown: ";
 
 /// What kind of death it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

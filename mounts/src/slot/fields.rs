@@ -136,7 +136,7 @@ words!(
     Gate = 1, "gate";
     /// The boot was committed.
     Running = 2, "running";
-    /// It was committed and went down.
+    /// It went down in order.
     Ending = 3, "ending";
 });
 

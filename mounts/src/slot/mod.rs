@@ -18,7 +18,6 @@ pub mod region;
 pub mod store;
 
 mod attempt;
-
 mod fields;
 mod history;
 mod record_error;
