@@ -22,6 +22,8 @@ pub const SMALL_VARIABLE: &str = "SHARK_SMALL_IMAGES";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SmallImages {
+    /// The kernel of all of them, in the form that an emulator starts soonest.
+    pub kernel: PathBuf,
     /// Slot b misbehaves as the kernel command line asks.
     pub slots: PathBuf,
     /// Slot b has no init.

@@ -11,6 +11,7 @@ pub mod image;
 pub mod machine;
 pub mod monitor;
 pub mod overlay;
+pub mod record;
 pub mod scenario;
 pub mod spec;
 

@@ -77,6 +77,7 @@ impl Need {
                 tool("python3", "python3"),
                 tool("sfdisk", "fdisk"),
                 tool("unshare", "util-linux"),
+                tool("xz", "xz-utils"),
             ],
             Self::Qemu(Arch::X86_64) => vec![tool("qemu-system-x86_64", "qemu-system-x86")],
             Self::Qemu(Arch::Aarch64) => vec![tool("qemu-system-aarch64", "qemu-system-arm")],

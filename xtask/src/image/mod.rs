@@ -14,6 +14,7 @@ mod rescue;
 mod root;
 mod slots;
 pub(crate) mod small;
+mod vmlinux;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -7,10 +7,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use machine::Image;
 use machine::image::SmallImages;
 
 use super::apt::Apt;
-use super::{ImageOptions, busybox, make_folder, root};
+use super::{ImageOptions, busybox, make_folder, root, vmlinux};
 use crate::arch::Arch;
 use crate::build::{self, Programs};
 use crate::cache::{self, Hasher};
@@ -50,8 +51,10 @@ pub(crate) fn make() -> Result<SmallImages> {
             ..ImageOptions::default()
         })
     };
+    let slots = image(&trees.b)?;
     Ok(SmallImages {
-        slots: image(&trees.b)?,
+        kernel: vmlinux::of(&Image::load(&slots)?.kernel)?,
+        slots,
         without_init: image(&trees.without_init)?,
         init_not_executable: image(&trees.init_not_executable)?,
     })
