@@ -67,12 +67,14 @@ pub enum Condition<'a> {
     /// Up, and the last probe was a bad one.
     Unhealthy {
         /// What the probe said.
-        words: Option<&'a str>,
+        words: &'a str,
     },
     /// To be started after this service.
     Waiting {
-        /// Which one.
+        /// The one at the end of the chain, which does not wait itself.
         on: &'a str,
+        /// How that one failed, where it did.
+        why: Option<&'a str>,
     },
     /// On its way up or down, or down.
     NotUp {
@@ -238,7 +240,9 @@ impl Gate {
             waiting.extend(unsettled(view));
         }
         if let Some(at) = self.soaked_at().filter(|at| *at > now) {
-            let left = Duration::from_secs(at.since(now).as_secs() + 1);
+            // Whole seconds, upwards: a soak that is not over is never told as 0s.
+            let left = at.since(now) + Duration::from_nanos(999_999_999);
+            let left = Duration::from_secs(left.as_secs());
             waiting.push(format!("soak: {} more", duration_text(left)));
         }
         if self.scrub == Scrub::Running {
@@ -375,10 +379,11 @@ fn unsettled(view: &GateView<'_>) -> Option<String> {
         return None;
     }
     let target = view.target;
-    Some(match (view.pending_name, view.pending.saturating_sub(1)) {
-        (Some(name), 0) => format!("{target}: waits for {name}"),
-        (Some(name), more) => format!("{target}: waits for {name} and {more} more"),
-        (None, _) => format!("{target}: waits"),
+    let name = view.pending_name.unwrap_or(target);
+    // The target itself is one of them.
+    Some(match view.pending.saturating_sub(2) {
+        0 => format!("{target}: waits for {name}"),
+        more => format!("{target}: waits for {name} and {more} more"),
     })
 }
 
@@ -387,8 +392,9 @@ fn why(service: &GateService<'_>) -> String {
     let now = match service.condition {
         Condition::Good { .. } => "good".to_owned(),
         Condition::Unproven => "its health is not known yet".to_owned(),
-        Condition::Unhealthy { words } => format!("unhealthy: {}", clause(words.unwrap_or("?"))),
-        Condition::Waiting { on } => format!("waits for {on}"),
+        Condition::Unhealthy { words } => format!("unhealthy: {}", clause(words)),
+        Condition::Waiting { on, why: None } => format!("waits for {on}"),
+        Condition::Waiting { on, why: Some(why) } => format!("waits for {on}: {}", clause(why)),
         Condition::Failed { cause } => format!("failed: {}", clause(cause)),
         Condition::NotUp { state, reason } => match (state, reason) {
             (StateName::Starting | StateName::Waiting, _) => {

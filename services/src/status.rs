@@ -35,6 +35,45 @@ pub enum StateName {
     Failed,
 }
 
+/// What the probes of a service say, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HealthName {
+    /// None has been answered since it came up.
+    Unknown,
+    /// The last one was good.
+    Good,
+    /// The last one was bad.
+    Failing,
+}
+
+/// The health of a service that is up and asked for its health.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HealthStatus {
+    /// In a word.
+    pub state: HealthName,
+    /// Since when, microseconds of CLOCK_BOOTTIME.
+    pub since_us: u64,
+    /// Bad probes in a row.
+    pub failed: u32,
+    /// What the last bad one said.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub words: Option<String>,
+}
+
+/// What a service means for the verdict on the boot, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RoleName {
+    /// The boot is good only when it is up and healthy.
+    Essential,
+    /// It is reported with the boot, and decides nothing.
+    Wanted,
+    /// It was one of the two, and has been switched off for this boot.
+    Masked,
+}
+
 /// All that is told about one service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -74,6 +113,12 @@ pub struct ServiceStatus {
     /// Processes in its cgroup.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub tasks: Option<u64>,
+    /// Its health, while it is up, where it is asked for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub health: Option<HealthStatus>,
+    /// What it means for the boot, where it means something.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub boot_role: Option<RoleName>,
     /// The file that defined it.
     pub source: String,
 }

@@ -15,6 +15,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use services::file::{Source, load};
+use services::gate::Condition;
 use services::graph::Graph;
 use services::id::{RunId, ServiceId, ServiceName};
 use services::notify;
@@ -54,6 +55,15 @@ fn name(text: &str) -> ServiceName {
     ServiceName::new(text).expect("a service name")
 }
 
+/// Nothing is good; words are a failure.
+fn outcome(what: &str) -> Result<(), String> {
+    if what.is_empty() {
+        Ok(())
+    } else {
+        Err(what.into())
+    }
+}
+
 struct Player {
     graphs: BTreeMap<String, Graph>,
     core: Supervisor,
@@ -89,6 +99,7 @@ impl Player {
         match verb {
             "status" => return self.status(who),
             "timeout" => return self.timeout(),
+            "gate" => return self.gate(),
             "boot-report" => {
                 let report = self.core.boot_report();
                 let pending = report.pending;
@@ -135,11 +146,11 @@ impl Player {
                 .collect(),
             "reload-ended" => vec![Event::ReloadEnded {
                 run: self.run(who),
-                outcome: if what.is_empty() {
-                    Ok(())
-                } else {
-                    Err(what.into())
-                },
+                outcome: outcome(what),
+            }],
+            "probe-ended" => vec![Event::ProbeEnded {
+                run: self.run(who),
+                outcome: outcome(what),
             }],
             _ => vec![self.asked(verb, who)],
         }
@@ -236,11 +247,39 @@ impl Player {
         };
         let reason = status.reason.unwrap_or_default();
         let text = status.status_text.unwrap_or_default();
+        let health = status.health.map(|it| {
+            let words = it.words.unwrap_or_default();
+            format!("; health {:?}, {} bad {words}", it.state, it.failed)
+        });
         let line = format!(
-            "    {:?}, {wanted}, {} restarts; {reason}; {text}",
-            status.state, status.restarts
+            "    {:?}, {wanted}, {} restarts{}; {reason}; {text}",
+            status.state,
+            status.restarts,
+            health.unwrap_or_default()
         );
         format!("{}\n", line.trim_end_matches([';', ' ']))
+    }
+
+    /// What the health gate is shown.
+    fn gate(&self) -> String {
+        let view = self.core.gate_view();
+        let since = |at: Time| at - Time::default();
+        let settled = view.settled.map(since);
+        let mut out = format!(
+            "    {}: settled {settled:?}, pending {} {}\n",
+            view.target,
+            view.pending,
+            view.pending_name.unwrap_or_default()
+        );
+        for service in view.services {
+            let condition = match service.condition {
+                Condition::Good { since: at } => format!("Good since {:?}", since(at)),
+                other => format!("{other:?}"),
+            };
+            let (name, role) = (service.name, service.role);
+            writeln!(out, "    {name} {role:?}: {condition}").expect("strings take all");
+        }
+        out
     }
 
     fn timeout(&self) -> String {
@@ -252,6 +291,8 @@ impl Player {
             Why::StopTimeout(id) => format!("StopTimeout {}", self.name(id)),
             Why::Restart(id) => format!("Restart {}", self.name(id)),
             Why::ReloadTimeout(id) => format!("ReloadTimeout {}", self.name(id)),
+            Why::Probe(id) => format!("Probe {}", self.name(id)),
+            Why::ProbeTimeout(id) => format!("ProbeTimeout {}", self.name(id)),
             Why::ShutdownLimit => "ShutdownLimit".into(),
         };
         format!("    {:?} {why}\n", at - Time::default())

@@ -5,7 +5,7 @@ use super::reply::{ERRORS, ReplyError};
 use super::request::METHODS;
 use super::*;
 use crate::diagnostic::{Diagnostic, Place};
-use crate::status::{ServiceStatus, ShutdownKind, StateName};
+use crate::status::{HealthName, HealthStatus, RoleName, ServiceStatus, ShutdownKind, StateName};
 
 /// The text without comments, on one line, with single spaces.
 fn bare() -> String {
@@ -71,6 +71,13 @@ fn status() -> ServiceStatus {
         ready_us: Some(1),
         memory_bytes: Some(4096),
         tasks: Some(2),
+        health: Some(HealthStatus {
+            state: HealthName::Failing,
+            since_us: 3,
+            failed: 2,
+            words: Some("it exited with status 1".into()),
+        }),
+        boot_role: Some(RoleName::Essential),
         source: "web.toml".into(),
     }
 }
@@ -164,6 +171,7 @@ fn diagnostic() -> Diagnostic {
 #[test]
 fn the_text_has_every_type_as_it_is_written() {
     check_members("type ServiceStatus", &status());
+    check_members("type Health ", &status().health);
     check_members("type BootInfo", &boot());
     check_members("type Timing", &boot().timings[0]);
     check_members("type GateInfo", &gate());
@@ -176,6 +184,10 @@ fn the_text_has_every_type_as_it_is_written() {
     use StateName::{Backoff, Down, Failed, Starting, Stopping, Up, Waiting};
     let states = [Down, Waiting, Starting, Up, Stopping, Backoff, Failed];
     check_words("type State", &states.map(word));
+    let states = [HealthName::Unknown, HealthName::Good, HealthName::Failing];
+    check_words("type HealthState", &states.map(word));
+    let roles = [RoleName::Essential, RoleName::Wanted, RoleName::Masked];
+    check_words("type BootRole", &roles.map(word));
     let kinds = [
         ShutdownKind::Poweroff,
         ShutdownKind::Reboot,
@@ -259,6 +271,7 @@ fn every_error_survives_the_wire_under_its_own_name() {
 #[test]
 fn every_reply_survives_the_wire() {
     let name = || "web".to_owned();
+    let kind = ShutdownKind::Halt;
     let done = Reply::Done {};
     let interface = INTERFACE.to_owned();
     let pairs = [
@@ -311,12 +324,7 @@ fn every_reply_survives_the_wire() {
             },
         ),
         (Request::SetSlot { slot: SlotName::A }, done.clone()),
-        (
-            Request::Shutdown {
-                kind: ShutdownKind::Halt,
-            },
-            done,
-        ),
+        (Request::Shutdown { kind }, done),
         (Request::GetInfo, info()),
         (
             Request::GetInterfaceDescription {

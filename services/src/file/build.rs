@@ -4,16 +4,18 @@
 
 use std::path::PathBuf;
 
-use super::draft::{Draft, Type};
+use super::draft::{Draft, HealthDraft, Type};
 use super::keys::KEYS;
 use super::value::either;
 use crate::definition::{
-    Account, BootRole, Definition, Kind, Program, Relations, ResourceLimit, Restart, RestartPolicy,
-    Stop,
+    Account, BootRole, Definition, GateSettings, Health, Kind, Program, Relations, ResourceLimit,
+    Restart, RestartPolicy, Stop,
 };
 use crate::diagnostic::{Diagnostic, Place};
 use crate::graph::{DEFAULT_START_TIMEOUT, DEFAULT_TARGET, Placed, Relation};
 use crate::id::ServiceName;
+use crate::time::Duration;
+use crate::units::duration_text;
 use crate::users::Accounts;
 
 /// Umask of a service whose file says nothing.
@@ -38,6 +40,9 @@ impl Build<'_> {
         self.check_types();
         self.check_restart();
         self.check_memory();
+        self.check_role();
+        self.check_health();
+        let gate = self.gate();
         let restart = self.restart();
         let stop = Stop::default();
         let stop = Stop {
@@ -46,6 +51,8 @@ impl Build<'_> {
         };
         let kind = self.kind();
         let (relations, names) = self.relations();
+        let role = ["boot.essential", "boot.wanted"].map(|key| self.draft.written.get(key));
+        let role = role.into_iter().flatten().next().cloned();
         let definition = Definition {
             name: self.name,
             description: self.draft.description.unwrap_or_default(),
@@ -55,13 +62,18 @@ impl Build<'_> {
             restart,
             start_timeout: self.draft.start_timeout.unwrap_or(DEFAULT_START_TIMEOUT),
             stop,
-            boot: BootRole::None,
-            gate: None,
+            boot: match (self.draft.essential, self.draft.wanted) {
+                (Some(true), _) => BootRole::Essential,
+                (_, Some(true)) => BootRole::Wanted,
+                (Some(false) | None, Some(false) | None) => BootRole::None,
+            },
+            gate,
         };
         Placed {
             definition,
             file: Place::start(self.file),
             names,
+            role,
         }
     }
 
@@ -141,6 +153,50 @@ impl Build<'_> {
         }
     }
 
+    fn check_role(&mut self) {
+        if self.draft.essential == Some(true) && self.draft.wanted == Some(true) {
+            let message = "is written beside boot.essential: what is essential decides the boot, \
+                           what is wanted is only reported";
+            self.tell("boot.wanted", message, "one of the two to be true");
+        }
+    }
+
+    /// The other keys mean nothing without the command.
+    fn check_health(&mut self) {
+        if self.written("health.exec") || !self.well_formed {
+            return;
+        }
+        let written = |key: &&super::keys::Key| self.draft.written.contains_key(key.name);
+        let mut rest = KEYS.iter().filter(|key| key.is_in("health"));
+        if let Some(key) = rest.find(written) {
+            let told = Diagnostic::new(&self.place(key.name), "is missing")
+                .key("health.exec")
+                .expected("the command that asks the service for its health");
+            self.diagnostics.push(told);
+        }
+    }
+
+    /// `None`: nothing is written, so that the defaults count.
+    fn gate(&mut self) -> Option<GateSettings> {
+        let draft = &self.draft.gate;
+        let default = GateSettings::default();
+        let settings = GateSettings {
+            deadline: draft.deadline.unwrap_or(default.deadline),
+            soak: draft.soak.unwrap_or(default.soak),
+            scrub: draft.scrub.unwrap_or(default.scrub),
+        };
+        if settings.soak >= settings.deadline {
+            let written = match self.written("gate.soak") {
+                true => "gate.soak",
+                false => "gate.deadline",
+            };
+            let [soak, deadline] = [settings.soak, settings.deadline].map(duration_text);
+            let message = format!("a soak of {soak} is never over within {deadline}");
+            self.tell(written, message, "soak shorter than deadline");
+        }
+        (settings != default).then_some(settings)
+    }
+
     fn restart(&self) -> Restart {
         let default = Restart::default();
         let draft = &self.draft;
@@ -187,7 +243,7 @@ impl Build<'_> {
         Program {
             exec,
             reload: draft.reload.take(),
-            health: None,
+            health: health(std::mem::take(&mut draft.health)),
             account,
             environment: std::mem::take(&mut draft.environment).into_iter().collect(),
             working_dir: draft.working_dir.take().unwrap_or(PathBuf::from("/")),
@@ -262,4 +318,15 @@ impl Build<'_> {
         }
         (relations, places)
     }
+}
+
+/// How the health is asked for, where it is.
+fn health(draft: HealthDraft) -> Option<Health> {
+    Some(Health {
+        exec: draft.exec?,
+        interval: draft.interval.unwrap_or(Duration::from_secs(10)),
+        timeout: draft.timeout.unwrap_or(Duration::from_secs(5)),
+        failures: draft.failures.unwrap_or(3),
+        delay: draft.delay.unwrap_or(Duration::ZERO),
+    })
 }

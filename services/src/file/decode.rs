@@ -98,13 +98,19 @@ impl<'a> Reading<'_, 'a> {
         };
         let told = Diagnostic::new(&place, "is not a key of a service file").key(&full);
         // The same word elsewhere is surely meant, a similar one here probably.
-        let elsewhere = KEYS.iter().find(|key| key.split().1 == word);
-        self.diagnostics.push(match elsewhere.map(Key::split) {
-            Some(("", _)) => told.hint(format!(
+        let places = KEYS.iter().map(Key::split);
+        let places: Vec<&str> = places
+            .filter_map(|(table, key)| (key == word).then_some(table))
+            .collect();
+        self.diagnostics.push(match places.as_slice() {
+            ["", ..] => told.hint(format!(
                 "`{word}` belongs to the top of the file, before the first [table]"
             )),
-            Some((table, _)) => told.hint(format!("`{word}` belongs to the table [{table}]")),
-            None => {
+            [_, ..] => told.hint(format!(
+                "`{word}` belongs to the table [{}]",
+                places.join("] or [")
+            )),
+            [] => {
                 let siblings = KEYS.iter().map(Key::split);
                 let siblings = siblings.filter_map(|(table, key)| (table == prefix).then_some(key));
                 let tables = tables();

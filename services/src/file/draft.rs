@@ -73,8 +73,30 @@ pub(super) struct Draft {
     pub(super) max_failures: Option<u32>,
     pub(super) signal: Option<Signal>,
     pub(super) stop_timeout: Option<Duration>,
+    pub(super) essential: Option<bool>,
+    pub(super) wanted: Option<bool>,
+    pub(super) health: HealthDraft,
+    pub(super) gate: GateDraft,
     pub(super) cgroup: CgroupLimits,
     pub(super) limits: BTreeMap<Resource, Option<u64>>,
+}
+
+/// The keys of `[health]`.
+#[derive(Default)]
+pub(super) struct HealthDraft {
+    pub(super) exec: Option<Vec<String>>,
+    pub(super) interval: Option<Duration>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) failures: Option<u32>,
+    pub(super) delay: Option<Duration>,
+}
+
+/// The keys of `[gate]`.
+#[derive(Default)]
+pub(super) struct GateDraft {
+    pub(super) deadline: Option<Duration>,
+    pub(super) soak: Option<Duration>,
+    pub(super) scrub: Option<bool>,
 }
 
 impl Draft {

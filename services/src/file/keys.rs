@@ -54,8 +54,15 @@ const STAYING: &[Type] = &[Simple, Notify];
 /// Those that are waited for.
 const WAITED: &[Type] = &[Notify, Oneshot];
 
+/// Those that run nothing.
+const TARGET: &[Type] = &[Target];
+
 /// Shortest time-out and pause: a shorter one would be a loop.
 const SHORTEST: Duration = Duration::from_millis(1);
+/// Shortest pause between probes: each starts a process.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+/// Shortest deadline of a gate.
+const SHORTEST_DEADLINE: Duration = Duration::from_secs(1);
 /// Largest `cgroup.cpu-max`: a thousand CPUs.
 const MOST_PERCENT: u32 = 100_000;
 /// Directories below /run that are not a service's.
@@ -108,6 +115,16 @@ pub(super) const KEYS: &[Key] = &[
     key("restart.max-failures", "1 to 1000000", "no limit", PROGRAM, |d, v| put(&mut d.max_failures, v.integer(1, 1_000_000))),
     key("stop.signal", "signal", "TERM", PROGRAM, |d, v| put(&mut d.signal, v.signal())),
     key("stop.timeout", "duration", "10s", PROGRAM, |d, v| put(&mut d.stop_timeout, v.duration(Duration::ZERO))),
+    key("boot.essential", "boolean", "false", ALL, |d, v| put(&mut d.essential, v.boolean())),
+    key("boot.wanted", "boolean", "false", ALL, |d, v| put(&mut d.wanted, v.boolean())),
+    key("health.exec", "command", "none", STAYING, |d, v| put(&mut d.health.exec, v.command())),
+    key("health.interval", "duration", "10s", STAYING, |d, v| put(&mut d.health.interval, v.duration(SHORTEST_INTERVAL))),
+    key("health.timeout", "duration", "5s", STAYING, |d, v| put(&mut d.health.timeout, v.duration(SHORTEST))),
+    key("health.failures", "1 to 1000", "3", STAYING, |d, v| put(&mut d.health.failures, v.integer(1, 1000))),
+    key("health.delay", "duration", "0s", STAYING, |d, v| put(&mut d.health.delay, v.duration(Duration::ZERO))),
+    key("gate.deadline", "duration", "5min", TARGET, |d, v| put(&mut d.gate.deadline, v.duration(SHORTEST_DEADLINE))),
+    key("gate.soak", "duration", "10s", TARGET, |d, v| put(&mut d.gate.soak, v.duration(Duration::ZERO))),
+    key("gate.scrub", "boolean", "false", TARGET, |d, v| put(&mut d.gate.scrub, v.boolean())),
     key("cgroup.memory-high", "bytes", "no limit", PROGRAM, |d, v| put(&mut d.cgroup.memory_high, v.bytes().map(Bytes))),
     key("cgroup.memory-max", "bytes", "no limit", PROGRAM, |d, v| put(&mut d.cgroup.memory_max, v.bytes().map(Bytes))),
     key("cgroup.pids-max", "1 to 4194304", "no limit", PROGRAM, |d, v| put(&mut d.cgroup.pids_max, v.integer(1, 4_194_304))),

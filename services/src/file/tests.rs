@@ -2,10 +2,14 @@
 
 use super::*;
 use crate::definition::{
-    Account, Bytes, CgroupLimits, Definition, Kind, Program, Reload, Resource, ResourceLimit,
-    Restart, RestartPolicy, Signal, Stop,
+    Account, BootRole, Bytes, CgroupLimits, Definition, Health, Kind, Program, Reload, Resource,
+    ResourceLimit, Restart, RestartPolicy, Signal, Stop,
 };
 use crate::graph::Relation;
+use crate::time::Duration;
+
+mod boot;
+mod page;
 
 /// Layer 0 is /v, 1 is /r, 2 is /e; the layer is taken from the path.
 fn sources(files: &[(&str, &str)]) -> Vec<Source> {
@@ -363,7 +367,19 @@ memlock = "unlimited"
 nofile = 65536
 nproc = "unlimited"
 stack = "8M"
+[boot]
+essential = false
+wanted = true
+[health]
+exec = "/bin/probe"
+interval = "1min"
+timeout = "1s"
+failures = 7
+delay = "2s"
 "#;
+
+/// What only a target may have.
+const GATE: &str = "type = 'target'\n[gate]\ndeadline = '1min'\nsoak = '1s'\nscrub = true\n";
 
 /// What [`EVERYTHING`] says of the program.
 fn every_key_of_a_program() -> Program {
@@ -372,7 +388,13 @@ fn every_key_of_a_program() -> Program {
     Program {
         exec: vec![text("/bin/a"), text("b c")],
         reload: Some(Reload::Command(vec![text("/bin/kill"), text("-HUP")])),
-        health: None,
+        health: Some(Health {
+            exec: vec![text("/bin/probe")],
+            interval: Duration::from_secs(60),
+            timeout: Duration::from_secs(1),
+            failures: 7,
+            delay: Duration::from_secs(2),
+        }),
         account: Some(Account {
             user: text("u"),
             group: Some(text("g")),
@@ -409,14 +431,15 @@ fn every_key_arrives() {
     let files = [
         ("/v/a.toml", EVERYTHING),
         ("/v/b.toml", "exec = '/b'"),
-        ("/v/c.toml", "type = 'target'"),
+        ("/v/c.toml", GATE),
         ("/v/d.toml", "exec = '/d'\nwanted-by = []"),
         ("/v/e.toml", "exec = '/e'"),
         ("/v/f.toml", "exec = '/f'"),
         ("/v/g.toml", "exec = '/g'"),
     ];
     let a = service(&files);
-    let seconds = crate::time::Duration::from_secs;
+    let seconds = Duration::from_secs;
+    assert_eq!(a.boot, BootRole::Wanted);
     assert_eq!(a.kind, Kind::Notify(Box::new(every_key_of_a_program())));
     let restart = Restart {
         policy: RestartPolicy::Always,
@@ -442,7 +465,8 @@ fn every_key_arrives() {
     // And no key is left out above.
     for key in keys::KEYS {
         let (_, name) = key.split();
-        assert!(EVERYTHING.contains(&format!("\n{name} = ")), "{name}");
+        let line = format!("\n{name} = ");
+        assert!(EVERYTHING.contains(&line) || GATE.contains(&line), "{name}");
     }
 }
 
@@ -555,33 +579,6 @@ fn a_long_list_of_problems_is_cut() {
             .unwrap()
             .ends_with("; 1001 more problems are not told")
     );
-}
-
-#[test]
-fn the_manual_page_has_every_key() {
-    let page = include_str!("../../../man/shark-service.5");
-    let start = page.find("\n.TS").unwrap();
-    let end = page.find("\n.TE").unwrap();
-    let rows: Vec<&str> = page[start..end]
-        .lines()
-        .filter(|line| line.contains('|'))
-        .collect();
-    let known = known_keys().into_iter();
-    let expect: Vec<String> = known
-        .map(|key| {
-            let types = match key.types.len() {
-                4 => "all".to_owned(),
-                3 => "not target".to_owned(),
-                _ => key.types.join(", "),
-            };
-            format!("{}|{}|{}|{types}", key.name, key.form, key.default)
-        })
-        .collect();
-    let plain: Vec<String> = rows[2..]
-        .iter()
-        .map(|row| row.replace("\\-", "-"))
-        .collect();
-    assert_eq!(plain, expect, "\n{}", expect.join("\n"));
 }
 
 proptest::proptest! {

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use super::circle::{MAX_CIRCLES, circles};
 use super::edges::Edges;
 use super::{DEFAULT_TARGET, Graph, MAX_SERVICES, Order, Placed, Relation, default_target};
+use crate::definition::{BootRole, Kind};
 use crate::diagnostic::{Diagnostic, Place, nearest};
 use crate::id::ServiceName;
 
@@ -41,6 +42,7 @@ pub(super) fn check(mut placed: Vec<Placed>) -> Result<Graph, Vec<Diagnostic>> {
     let wanted_by = Edges::reversed(count, &pairs.wants);
     let conflicts = Edges::new(count, pairs.conflicts);
     set.check_conflicts(&conflicts, &required_by, &wanted_by);
+    set.check_roles(&required_by, &wanted_by);
     if !set.diagnostics.is_empty() {
         return Err(set.diagnostics);
     }
@@ -287,6 +289,36 @@ impl<'a> Set<'a> {
                     self.tell_conflict(one, other, common);
                 }
             }
+        }
+    }
+
+    /// Whoever has a role in the boot must be part of one.
+    fn check_roles(&mut self, required_by: &Edges, wanted_by: &Edges) {
+        let mut pullers = Pullers {
+            required_by,
+            wanted_by,
+        };
+        for (index, one) in (0u32..).zip(self.placed) {
+            let (key, role) = match one.definition.boot {
+                BootRole::None | BootRole::Masked => continue,
+                BootRole::Wanted => ("boot.wanted", "wanted in"),
+                BootRole::Essential => ("boot.essential", "essential for"),
+            };
+            let target = |index: &u32| {
+                let puller = self.placed.get(*index as usize);
+                puller.is_some_and(|it| it.definition.kind == Kind::Target)
+            };
+            if pullers.of(index).iter().any(target) {
+                continue;
+            }
+            let name = &one.definition.name;
+            let message = format!("`{name}` is {role} the boot, but no target brings it up");
+            let place = one.role.as_ref().unwrap_or(&one.file);
+            self.diagnostics.push(
+                Diagnostic::new(place, message)
+                    .key(key)
+                    .expected("a target in `wanted-by`, such as `default`, or `false` here"),
+            );
         }
     }
 

@@ -9,7 +9,7 @@ mod edges;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::definition::{BootRole, Definition, Kind, Relations, Restart, RestartPolicy, Stop};
 use crate::diagnostic::{Diagnostic, Place};
@@ -129,6 +129,28 @@ impl Graph {
     #[must_use]
     pub fn conflicts(&self, index: u32) -> &[u32] {
         self.conflicts.of(index)
+    }
+
+    /// Essential services that a boot of `target` does not bring up, and so is judged without.
+    #[must_use]
+    pub fn essential_left_out(&self, target: &str) -> Vec<u32> {
+        let mut reached: BTreeSet<u32> = self.index_of(target).into_iter().collect();
+        let mut open: Vec<u32> = reached.iter().copied().collect();
+        while let Some(index) = open.pop() {
+            for &other in self.requires(index).iter().chain(self.wants(index)) {
+                if reached.insert(other) {
+                    open.push(other);
+                }
+            }
+        }
+        let essential = |index: &u32| {
+            let role = self.service(*index).map(|service| service.boot);
+            role == Some(BootRole::Essential) && !reached.contains(index)
+        };
+        (0u32..)
+            .take(self.services.len())
+            .filter(essential)
+            .collect()
     }
 
     /// All services in an order of starting: each after all its predecessors.
@@ -258,6 +280,8 @@ pub struct Placed {
     /// Places of the names, in their order. A name without a place was not written: the
     /// `wanted-by` that every service has.
     pub names: BTreeMap<Relation, Vec<Place>>,
+    /// Where its role in the boot is written, if it is.
+    pub role: Option<Place>,
 }
 
 impl Placed {
@@ -273,6 +297,7 @@ impl From<Definition> for Placed {
             file: Place::whole(&definition.source),
             definition,
             names: BTreeMap::new(),
+            role: None,
         }
     }
 }

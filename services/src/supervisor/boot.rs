@@ -53,9 +53,11 @@ impl Boot {
         u32::try_from(self.pending.len()).unwrap_or(u32::MAX)
     }
 
-    /// One of those.
-    pub(super) fn first_pending(&self) -> Option<u32> {
-        self.pending.first().copied()
+    /// One of those, the target itself only when there is no other.
+    pub(super) fn first_pending(&self, target: Option<u32>) -> Option<u32> {
+        let mut pending = self.pending.iter().copied();
+        let other = pending.find(|index| Some(*index) != target);
+        other.or_else(|| self.pending.first().copied())
     }
 
     pub(super) fn one_settled(&mut self, index: u32) {

@@ -7,7 +7,11 @@ use crate::id::ServiceName;
 use crate::time::Duration;
 
 use super::Supervisor;
+use super::health::Answer;
 use super::service::{Manner, Service, State};
+
+/// Longest chain of services that wait for each other that is followed, to name who is at its end.
+const CHAIN_MAX: usize = 64;
 
 /// Places of the services that the gate looks at, by name.
 #[derive(Debug, Default)]
@@ -54,10 +58,7 @@ impl Supervisor {
             target: self.boot.target().map_or("", ServiceName::as_str),
             settled: self.boot.settled_at(),
             pending: self.boot.pending(),
-            pending_name: self.boot.first_pending().and_then(|index| {
-                let service = self.table.get(index)?;
-                Some(service.name.as_str())
-            }),
+            pending_name: self.pending_name(),
             services: services.collect(),
         }
     }
@@ -98,6 +99,37 @@ impl Supervisor {
         })
     }
 
+    /// Who holds up the target.
+    fn pending_name(&self) -> Option<&str> {
+        let target = self.boot.target()?;
+        let target = self.table.lookup(target.as_str());
+        let first = self.boot.first_pending(target)?;
+        Some(self.table.get(self.blocker(first))?.name.as_str())
+    }
+
+    /// Who a waiting service really waits for: the first on the way that does not wait itself.
+    fn blocker(&self, index: u32) -> u32 {
+        let mut at = index;
+        for _ in 0..CHAIN_MAX {
+            match self.table.get(at).map(|service| service.state) {
+                Some(State::Waiting { on, .. }) if on != at => at = on,
+                Some(
+                    State::Waiting { .. }
+                    | State::Down
+                    | State::Failed
+                    | State::Spawning { .. }
+                    | State::Starting(_)
+                    | State::Up { .. }
+                    | State::Leaving { .. }
+                    | State::Stopping { .. }
+                    | State::Backoff,
+                )
+                | None => break,
+            }
+        }
+        at
+    }
+
     fn gate_service(&self, index: u32) -> Option<GateService<'_>> {
         let service = self.table.get(index)?;
         Some(GateService {
@@ -112,15 +144,24 @@ impl Supervisor {
     fn condition<'s>(&'s self, index: u32, service: &'s Service) -> Condition<'s> {
         let reason = service.reason.as_deref();
         match service.state {
-            State::Up { .. } => Condition::Good {
-                since: service.since,
+            State::Up { .. } => match service.health.as_ref().map(|it| &it.answer) {
+                None => Condition::Good {
+                    since: service.since,
+                },
+                Some(Answer::None) => Condition::Unproven,
+                Some(Answer::Good(since)) => Condition::Good { since: *since },
+                Some(Answer::Bad { words, .. }) => Condition::Unhealthy { words },
             },
             State::Failed => Condition::Failed {
                 cause: reason.unwrap_or("it failed"),
             },
-            State::Waiting { on, .. } if on != index => Condition::Waiting {
-                on: self.table.get(on).map_or("", |it| it.name.as_str()),
-            },
+            State::Waiting { on, .. } if on != index => {
+                let other = self.table.get(self.blocker(on));
+                Condition::Waiting {
+                    on: other.map_or("", |it| it.name.as_str()),
+                    why: other.and_then(|it| it.last_failure.as_deref()),
+                }
+            }
             State::Waiting { .. }
             | State::Down
             | State::Spawning { .. }

@@ -1,8 +1,8 @@
 //! What is told of a service in words. Not here: the type (`crate::status`).
 
-use crate::definition::Kind;
+use crate::definition::{BootRole, Kind};
 use crate::id::ServiceId;
-use crate::status::ServiceStatus;
+use crate::status::{RoleName, ServiceStatus};
 use crate::time::Time;
 
 use super::Supervisor;
@@ -34,6 +34,13 @@ impl Supervisor {
             ready_us: service.ready.map(micros),
             memory_bytes: None,
             tasks: None,
+            health: super::health::status(service),
+            boot_role: match service.role() {
+                BootRole::None => None,
+                BootRole::Wanted => Some(RoleName::Wanted),
+                BootRole::Essential => Some(RoleName::Essential),
+                BootRole::Masked => Some(RoleName::Masked),
+            },
             source: definition.source,
         })
     }

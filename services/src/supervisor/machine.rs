@@ -5,6 +5,7 @@ use super::Supervisor;
 use super::event::{Action, Change, Outcome};
 use super::requests::Goal;
 use super::service::{BootMark, Desired, End, Manner, Reloading, Run, Service, State};
+use super::timers::Due;
 use super::topology::Tie;
 
 /// Whether a waiting service may start.
@@ -89,7 +90,8 @@ impl Supervisor {
         let Some(service) = self.table.get_mut(index) else {
             return;
         };
-        self.timers.cancel(index, service.deadline.take());
+        self.timers
+            .cancel(Due::Service(index), service.deadline.take());
         let before = service.state;
         service.state = state;
         service.since = now;
@@ -99,6 +101,9 @@ impl Supervisor {
             service.kept = *next;
         }
         self.shutdown.count(before.active(), state.active());
+        if matches!(before, State::Up { .. }) && !matches!(state, State::Up { .. }) {
+            self.end_probing(index);
+        }
         match state {
             State::Down | State::Failed | State::Backoff | State::Up { .. } => self.wake(index),
             State::Waiting { .. }
@@ -217,6 +222,7 @@ impl Supervisor {
         };
         service.reason = None;
         service.status_text = None;
+        service.health = None;
         service.started = Some(now);
         match service.kept.rules.manner {
             Manner::Target => self.up(index, None),
@@ -259,6 +265,7 @@ impl Supervisor {
         let reload = Reloading::No;
         self.enter(index, State::Up { run, reload });
         self.announce(index, Change::Up);
+        self.begin_probing(index);
         self.settle(index);
         self.answer(index, Goal::Up, &Outcome::Done);
     }

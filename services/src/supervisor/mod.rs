@@ -82,8 +82,8 @@ pub const MAX_REQUESTS: usize = 256;
 /// next event.
 ///
 /// Bounds: at most [`crate::graph::MAX_SERVICES`] services (and as many that a reload has removed
-/// and that have not ended yet), [`MAX_REQUESTS`] open requests, one timer and one place in the
-/// queue a service. One event makes a few actions a service at the most.
+/// and that have not ended yet), [`MAX_REQUESTS`] open requests, two timers, one probe and one place
+/// in the queue a service. One event makes a few actions a service at the most.
 #[derive(Debug)]
 pub struct Supervisor {
     table: table::Table,

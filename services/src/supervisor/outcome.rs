@@ -196,46 +196,29 @@ impl Supervisor {
     }
 
     fn on_ready(&mut self, index: u32) {
-        let Some(service) = self.table.get_mut(index) else {
+        let Some(service) = self.table.get(index) else {
             return;
         };
-        match &mut service.state {
-            State::Starting(run) if service.kept.rules.manner == Manner::Notify => {
-                let run = *run;
-                self.up(index, Some(run));
-            }
-            State::Up { reload, .. } if *reload == Reloading::Announced => {
-                *reload = Reloading::No;
-            }
-            State::Up { .. }
-            | State::Starting(_)
-            | State::Down
-            | State::Failed
-            | State::Waiting { .. }
-            | State::Spawning { .. }
-            | State::Leaving { .. }
-            | State::Stopping { .. }
-            | State::Backoff => {}
+        if let State::Starting(run) = service.state
+            && service.kept.rules.manner == Manner::Notify
+        {
+            self.up(index, Some(run));
+        } else {
+            self.turn_reload(index, Reloading::Announced, Reloading::No);
         }
     }
 
     fn on_reloading(&mut self, index: u32) {
-        let Some(service) = self.table.get_mut(index) else {
-            return;
-        };
-        match &mut service.state {
-            State::Up { reload, .. } if *reload == Reloading::No => {
-                *reload = Reloading::Announced;
-            }
-            State::Up { .. }
-            | State::Starting(_)
-            | State::Down
-            | State::Failed
-            | State::Waiting { .. }
-            | State::Spawning { .. }
-            | State::Leaving { .. }
-            | State::Stopping { .. }
-            | State::Backoff => {}
+        self.turn_reload(index, Reloading::No, Reloading::Announced);
+    }
+
+    /// Whether a service that is up reads its configuration again, by its own word.
+    fn turn_reload(&mut self, index: u32, from: Reloading, to: Reloading) {
+        if let Some(service) = self.table.get_mut(index)
+            && let State::Up { reload, .. } = &mut service.state
+            && *reload == from
+        {
+            *reload = to;
         }
     }
 
@@ -276,7 +259,8 @@ impl Supervisor {
             return;
         }
         *reload = Reloading::No;
-        self.timers.cancel(index, service.deadline.take());
+        self.timers
+            .cancel(Due::Service(index), service.deadline.take());
         let answer = match outcome {
             Ok(()) => Outcome::Done,
             Err(cause) => Outcome::Failed(cause),
@@ -288,6 +272,7 @@ impl Supervisor {
         while let Some(due) = self.timers.pop(self.now) {
             match due {
                 Due::Service(index) => self.on_deadline(index),
+                Due::Probe(index) => self.on_probe_due(index),
                 Due::Shutdown => self.on_shutdown_limit(),
             }
             // Each timer meets the world as the one before it left it.
@@ -304,7 +289,7 @@ impl Supervisor {
             State::Starting(_) => {
                 let limit = service.kept.rules.start_timeout;
                 self.set_reason(index, &format!("it was not ready within {limit:?}"));
-                self.leave(index, End::Timeout);
+                self.leave(index, End::Unfit);
             }
             State::Up { .. } => {
                 let limit = service.kept.rules.start_timeout;

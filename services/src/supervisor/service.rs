@@ -7,6 +7,7 @@ use crate::status::StateName;
 use crate::time::{Duration, Time};
 
 use super::event::ExitStatus;
+use super::health::{HealthRules, Probing};
 
 /// Whether the service is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,8 +88,8 @@ pub(super) enum End {
     Dependency,
     /// By itself: the restart policy decides on the exit status.
     Itself,
-    /// It was not ready in time: the restart policy decides on a failure.
-    Timeout,
+    /// It was not ready in time, or not healthy: the restart policy decides on a failure.
+    Unfit,
 }
 
 impl State {
@@ -168,6 +169,13 @@ pub(super) struct Rules {
     pub(super) start_timeout: Duration,
     pub(super) restart: Restart,
     pub(super) boot: BootRole,
+    pub(super) health: Option<Box<HealthRules>>,
+}
+
+impl Rules {
+    pub(super) fn health(&self) -> Option<HealthRules> {
+        self.health.as_deref().copied()
+    }
 }
 
 /// A definition as the supervisor keeps it.
@@ -191,6 +199,7 @@ impl Kept {
             Some(Some(Reload::Signal(signal))) => ReloadBy::Signal(*signal),
             Some(Some(Reload::Command(_))) => ReloadBy::Command,
         };
+        let health = definition.kind.program().and_then(|it| it.health.as_ref());
         Self {
             rules: Rules {
                 manner,
@@ -200,6 +209,7 @@ impl Kept {
                 start_timeout: definition.start_timeout,
                 restart: definition.restart.clone(),
                 boot: definition.boot,
+                health: health.map(|health| Box::new(HealthRules::new(health))),
             },
             packed: postcard::to_allocvec(definition)
                 .unwrap_or_default()
@@ -242,6 +252,8 @@ pub(super) struct Service {
     pub(super) ready: Option<Time>,
     /// When its timer is due.
     pub(super) deadline: Option<Time>,
+    /// Its probes, where its health is asked for.
+    pub(super) health: Option<Box<Probing>>,
     /// Why it is in its state.
     pub(super) reason: Option<Box<str>>,
     /// How it ended when it last failed: its reason is gone with the next start.
@@ -278,6 +290,7 @@ impl Service {
             started: None,
             ready: None,
             deadline: None,
+            health: None,
             reason: None,
             last_failure: None,
             status_text: None,

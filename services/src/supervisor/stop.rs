@@ -124,7 +124,7 @@ impl Supervisor {
             return;
         };
         match (service.desired, end) {
-            (Desired::Down, End::Asked | End::Dependency | End::Itself | End::Timeout) => {
+            (Desired::Down, End::Asked | End::Dependency | End::Itself | End::Unfit) => {
                 self.rest(index);
             }
             (Desired::Up, End::Asked) => {
@@ -141,7 +141,7 @@ impl Supervisor {
                 let clean = exited == Some(ExitStatus::Code(0)) && service.reason.is_none();
                 self.judge(index, clean);
             }
-            (Desired::Up, End::Timeout) => self.judge(index, false),
+            (Desired::Up, End::Unfit) => self.judge(index, false),
         }
     }
 
@@ -155,7 +155,13 @@ impl Supervisor {
             .ready
             .filter(|ready| service.started <= Some(*ready));
         let reset_after = service.kept.rules.restart.reset_after;
-        if clean || up_since.is_some_and(|since| now.since(since) >= reset_after) {
+        // A service that is up and never healthy has not been up for any time that counts.
+        let health = service.health.as_deref();
+        let good_for = up_since.map(|ready| {
+            let until = health.map_or(now, |health| health.good_until(ready, now));
+            until.since(ready)
+        });
+        if clean || good_for.is_some_and(|good_for| good_for >= reset_after) {
             service.failures = 0;
         }
         if !clean {

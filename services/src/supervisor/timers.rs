@@ -1,5 +1,5 @@
-//! Who is to be woken when. At most one timer a service, and one of the shutdown. Not here: what
-//! happens then (`outcome`, `shutdown`).
+//! Who is to be woken when. At most two timers a service, one of them for its probes, and one of the
+//! shutdown. Not here: what happens then (`outcome`, `health`, `shutdown`).
 
 use std::collections::BTreeSet;
 
@@ -20,6 +20,10 @@ pub enum Why {
     Restart(ServiceId),
     /// The reload command of the service must have ended by then.
     ReloadTimeout(ServiceId),
+    /// The health of the service is asked for next.
+    Probe(ServiceId),
+    /// The probe of the service must have ended by then.
+    ProbeTimeout(ServiceId),
     /// All services must be down by then.
     ShutdownLimit,
 }
@@ -28,6 +32,7 @@ pub enum Why {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Due {
     Service(u32),
+    Probe(u32),
     Shutdown,
 }
 
@@ -50,9 +55,9 @@ impl Timers {
         self.set.pop_first().map(|(_, due)| due)
     }
 
-    pub(super) fn cancel(&mut self, index: u32, deadline: Option<Time>) {
+    pub(super) fn cancel(&mut self, due: Due, deadline: Option<Time>) {
         if let Some(at) = deadline {
-            self.set.remove(&(at, Due::Service(index)));
+            self.set.remove(&(at, due));
         }
     }
 
@@ -68,14 +73,17 @@ impl Supervisor {
     pub(super) fn arm(&mut self, index: u32, after: Duration) {
         let at = self.now + after;
         if let Some(service) = self.table.get_mut(index) {
-            self.timers.cancel(index, service.deadline.replace(at));
+            self.timers
+                .cancel(Due::Service(index), service.deadline.replace(at));
             self.timers.arm(at, Due::Service(index));
         }
     }
 
     pub(super) fn why(&self, due: Due) -> Why {
-        let Due::Service(index) = due else {
-            return Why::ShutdownLimit;
+        let index = match due {
+            Due::Service(index) => index,
+            Due::Probe(index) => return self.why_probe(index),
+            Due::Shutdown => return Why::ShutdownLimit,
         };
         let (Some(id), Some(service)) = (self.table.id(index), self.table.get(index)) else {
             return Why::ShutdownLimit;

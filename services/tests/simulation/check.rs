@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use services::definition::BootRole;
+use services::gate::GateView;
 use services::graph::Graph;
 use services::id::{RunId, ServiceName};
 use services::supervisor::event::{Action, Change, Command, Outcome, RequestId};
@@ -17,6 +19,8 @@ use crate::kernel::Kernel;
 pub(crate) struct Books {
     /// Announced up and not announced otherwise since.
     pub(crate) up: BTreeSet<ServiceName>,
+    /// Up, and healthy where that is asked for, without a break since then.
+    good_since: BTreeMap<ServiceName, Time>,
     /// Announced as stopping, and not down or failed since.
     stopping: BTreeSet<ServiceName>,
     /// Not to be started by itself before.
@@ -74,19 +78,25 @@ impl Books {
             Action::Signal { run, signal } => {
                 let name = live(*run, core, kernel)?;
                 if *signal == services::definition::Signal::Term {
+                    no_probe(&name, kernel)?;
                     self.order(&name, graph, kernel, now)?;
                 }
                 Ok(())
             }
             Action::KillAll { run } => {
                 let name = live(*run, core, kernel)?;
+                no_probe(&name, kernel)?;
                 let emptied = kernel.processes.get(run).is_some_and(|p| p.emptied);
                 ensure(!emptied, "nothing empty is killed", &name)
             }
-            Action::SpawnReload { run }
-            | Action::Adopt { run, .. }
-            | Action::Probe { run }
-            | Action::KillProbe { run } => {
+            Action::Probe { run } => self.probe(*run, core, kernel),
+            Action::KillProbe { run } => {
+                let name = core.name(run.service).ok_or("no action for unknown ids")?;
+                self.good_since.remove(name);
+                let there = kernel.probes.get(run).is_some_and(|probe| !probe.killed);
+                ensure(there, "only a probe that runs is killed", &name)
+            }
+            Action::SpawnReload { run } | Action::Adopt { run, .. } => {
                 let name = live(*run, core, kernel)?;
                 let dead = kernel.processes.get(run).is_some_and(|p| p.dead);
                 ensure(!dead, "only the living are told", &name)
@@ -94,6 +104,7 @@ impl Books {
             Action::Release { service } => {
                 let name = core.name(*service).ok_or("no action for unknown ids")?;
                 let name = ServiceName::new(name).unwrap();
+                no_probe(&name, kernel)?;
                 let none = kernel.run_of(&name).is_none();
                 ensure(none, "nothing that runs is released", &name)
             }
@@ -125,6 +136,7 @@ impl Books {
         let name = ServiceName::new(name).unwrap();
         let none = kernel.run_of(&name).is_none();
         ensure(none, "never two runs of a service at once", &name)?;
+        no_probe(&name, kernel)?;
         let quiet = self.shutdown_at.is_none();
         ensure(quiet, "nothing starts during a shutdown", &name)?;
         let index = graph.index_of(name.as_str());
@@ -143,6 +155,42 @@ impl Books {
         }
         let pause_over = self.backoff.get(&name).is_none_or(|at| now >= *at);
         ensure(pause_over, "no start before the pause is over", &name)
+    }
+
+    fn probe(&self, run: RunId, core: &Supervisor, kernel: &Kernel) -> Verdict {
+        let name = live(run, core, kernel)?;
+        let dead = kernel.processes.get(&run).is_some_and(|p| p.dead);
+        ensure(!dead, "only the living are told", &name)?;
+        let up = self.up.contains(&name);
+        ensure(up, "a service is probed only while it is up", &name)?;
+        let alone = !kernel.probes.contains_key(&run) && !kernel.live_probe(&name);
+        ensure(alone, "never two probes of a service at once", &name)
+    }
+
+    /// What a probe said, as the gate has to understand it.
+    pub(crate) fn probed(&mut self, name: &str, good: bool, killed: bool, now: Time) {
+        match ServiceName::new(name) {
+            Ok(name) if good && !killed && self.up.contains(&name) => {
+                self.good_since.entry(name).or_insert(now);
+            }
+            Ok(_) | Err(_) if !good => {
+                self.good_since.remove(name);
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+
+    /// The gate has found the boot good.
+    pub(crate) fn committed(&self, view: &GateView<'_>, soak: Duration, now: Time) -> Verdict {
+        for service in &view.services {
+            if service.role == BootRole::Essential {
+                let since = self.good_since.get(service.name);
+                let soaked = since.is_some_and(|since| now.since(*since) >= soak);
+                let told = format!("{} since {since:?}, now {now:?}", service.name);
+                ensure(soaked, "a boot is good after a whole soak", &told)?;
+            }
+        }
+        Ok(())
     }
 
     /// Whoever comes after `name` and is on its way down, is gone.
@@ -171,9 +219,17 @@ impl Books {
     ) -> Verdict {
         let name = &definition.name;
         self.up.remove(name);
+        self.good_since.remove(name);
+        let probed = definition
+            .kind
+            .program()
+            .is_some_and(|it| it.health.is_some());
         match change {
             Change::Up => {
                 self.up.insert(name.clone());
+                if !probed {
+                    self.good_since.insert(name.clone(), now);
+                }
             }
             Change::Stopping => {
                 self.stopping.insert(name.clone());
@@ -232,6 +288,8 @@ impl Books {
         let bound = self.bound() + SHUTDOWN_GRACE;
         let told = format!("{took:?} of {bound:?}");
         ensure(took <= bound, "a shutdown ends within its bound", &told)?;
+        let probes = kernel.probes.values().filter(|probe| !probe.killed).count();
+        ensure(probes == 0, "no probe outlives its run", &probes)?;
         let empty = kernel.processes.is_empty();
         // Who does not even die of SIGKILL does not hold up the end.
         let left = format!("{:?}", kernel.processes.keys());
@@ -241,6 +299,11 @@ impl Books {
             &left,
         )
     }
+}
+
+/// Whatever is done to a run, its probe has been killed before.
+fn no_probe(name: &ServiceName, kernel: &Kernel) -> Verdict {
+    ensure(!kernel.live_probe(name), "no probe outlives its run", name)
 }
 
 /// The name behind a run that has been spawned and is not over.

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use services::definition::{
-    BootRole, CgroupLimits, Definition, Kind, Program, Relations, Reload, Restart, RestartPolicy,
-    Signal, Stop,
+    BootRole, CgroupLimits, Definition, Health, Kind, Program, Relations, Reload, Restart,
+    RestartPolicy, Signal, Stop,
 };
+use services::gate::GateSettings;
 use services::graph::Graph;
 use services::id::ServiceName;
 use services::status::ShutdownKind;
@@ -43,6 +44,7 @@ pub(crate) struct Script {
     pub(crate) kernel_seed: u64,
     pub(crate) services: Vec<Definition>,
     pub(crate) operations: Vec<(Duration, Operation)>,
+    pub(crate) gate: GateSettings,
 }
 
 pub(crate) fn name(index: u8) -> ServiceName {
@@ -57,7 +59,13 @@ fn program(rng: &mut Rng) -> Box<Program> {
             1 => Some(Reload::Signal(Signal::Hup)),
             _ => Some(Reload::Command(vec!["/bin/reload".into()])),
         },
-        health: None,
+        health: (rng.u8(0..3) == 0).then(|| Health {
+            exec: vec!["/bin/probe".into()],
+            interval: Duration::from_millis(rng.u64(500..9000)),
+            timeout: Duration::from_millis(rng.u64(100..3000)),
+            failures: rng.u32(1..4),
+            delay: Duration::from_millis(rng.u64(0..2000)),
+        }),
         account: None,
         environment: Vec::new(),
         working_dir: PathBuf::from("/"),
@@ -77,7 +85,10 @@ fn definition(rng: &mut Rng, index: u8) -> Definition {
         0 => Kind::Target,
         1..5 => Kind::Simple(program(rng)),
         5..8 => Kind::Notify(program(rng)),
-        _ => Kind::Oneshot(program(rng)),
+        _ => Kind::Oneshot(Box::new(Program {
+            health: None,
+            ..*program(rng)
+        })),
     };
     let mut relations = Relations::default();
     for other in 0..index {
@@ -93,6 +104,12 @@ fn definition(rng: &mut Rng, index: u8) -> Definition {
             .wanted_by
             .push(ServiceName::new("default").unwrap());
     }
+    // A role only for those that the boot target is certain to bring up.
+    let role = match (relations.wanted_by.is_empty(), rng.u8(0..6)) {
+        (false, 0) => BootRole::Essential,
+        (false, 1) => BootRole::Wanted,
+        _ => BootRole::None,
+    };
     let policy = match rng.u8(0..6) {
         0 => RestartPolicy::Never,
         1 => RestartPolicy::Always,
@@ -117,7 +134,7 @@ fn definition(rng: &mut Rng, index: u8) -> Definition {
             signal: Signal::Term,
             timeout: milli(rng.u64(100..9000)),
         },
-        boot: BootRole::None,
+        boot: role,
         gate: None,
     }
 }
@@ -133,6 +150,7 @@ fn services(rng: &mut Rng) -> Vec<Definition> {
         rivals[usize::from(a)].relations.conflicts.push(name(b));
         // Only one of the two is brought up at boot.
         rivals[usize::from(b)].relations.wanted_by.clear();
+        rivals[usize::from(b)].boot = BootRole::None;
     }
     let chosen = match Graph::from_definitions(rivals.clone()) {
         Ok(_) => rivals,
@@ -217,6 +235,11 @@ impl Script {
             kernel_seed: rng.u64(..),
             services,
             operations,
+            gate: GateSettings {
+                deadline: Duration::from_secs(rng.u64(5..120)),
+                soak: Duration::from_millis(rng.u64(0..5000)),
+                scrub: false,
+            },
         }
     }
 
@@ -266,8 +289,10 @@ fn describe(services: &[Definition]) -> String {
             names.join(" ")
         };
         format!(
-            "    {} {kind} requires[{}] wants[{}] after[{}] conflicts[{}] wanted-by[{}] {:?} stop {:?}",
+            "    {} {kind} {:?} {:?} requires[{}] wants[{}] after[{}] conflicts[{}] wanted-by[{}] {:?} stop {:?}",
             service.name,
+            service.boot,
+            service.kind.program().and_then(|it| it.health.as_ref()),
             list(&r.requires),
             list(&r.wants),
             list(&r.after),

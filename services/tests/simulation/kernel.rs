@@ -11,6 +11,14 @@ use services::notify::Message;
 use services::supervisor::event::{Event, ExitStatus};
 use services::time::Time;
 
+/// The probe of a run.
+#[derive(Debug)]
+pub(crate) struct Probe {
+    pub(crate) name: ServiceName,
+    /// It has been told to be killed, and may still take a while to go.
+    pub(crate) killed: bool,
+}
+
 /// A process tree.
 #[derive(Debug)]
 pub(crate) struct Process {
@@ -30,6 +38,10 @@ pub(crate) struct Kernel {
     seed: u64,
     /// All that are not over.
     pub(crate) processes: BTreeMap<RunId, Process>,
+    /// Probes whose end has not been told, of runs that are over too.
+    pub(crate) probes: BTreeMap<RunId, Probe>,
+    /// The last probe whose end was told, and whether it had been killed.
+    pub(crate) reaped: Option<(RunId, bool)>,
     /// Runs that are over, some of them, for late news.
     pub(crate) old: Vec<RunId>,
     events: BTreeMap<(Time, u64), Event>,
@@ -43,6 +55,8 @@ impl Kernel {
         Self {
             seed,
             processes: BTreeMap::new(),
+            probes: BTreeMap::new(),
+            reaped: None,
             old: Vec::new(),
             events: BTreeMap::new(),
             sequence: 0,
@@ -88,6 +102,13 @@ impl Kernel {
                     process.emptied = true;
                 }
                 self.bury(*run);
+            }
+            // A killed probe has only one end.
+            Event::ProbeEnded { run, .. } => {
+                let Some(probe) = self.probes.remove(run) else {
+                    return false;
+                };
+                self.reaped = Some((*run, probe.killed));
             }
             Event::SpawnFailed { run, .. } => {
                 self.processes.remove(run);
@@ -243,6 +264,46 @@ impl Kernel {
         if !never {
             self.at(at, Event::ReloadEnded { run, outcome });
         }
+    }
+
+    /// Starts the probe of a run: good, bad, late, or without end.
+    pub(crate) fn probe(&mut self, run: RunId, now: Time) {
+        let calm = self.calm;
+        let Some(process) = self.processes.get_mut(&run) else {
+            return;
+        };
+        let probe = Probe {
+            name: process.name.clone(),
+            killed: false,
+        };
+        self.probes.insert(run, probe);
+        let mood = if calm { 0 } else { process.rng.u8(0..8) };
+        let outcome = match mood {
+            0..5 => Ok(()),
+            5 | 6 => Err("it exited with status 1".into()),
+            _ => return,
+        };
+        let late = if calm { 50_000 } else { 4_000_000 };
+        let at = now + micros(&mut process.rng, late);
+        self.at(at, Event::ProbeEnded { run, outcome });
+    }
+
+    /// Kills the probe of a run; once in a while that takes long.
+    pub(crate) fn kill_probe(&mut self, run: RunId, now: Time) {
+        if let Some(probe) = self.probes.get_mut(&run) {
+            probe.killed = true;
+            let mut rng = Rng::with_seed(self.seed ^ now.as_nanos());
+            let hangs = !self.calm && rng.u8(0..20) == 0;
+            let at = now + micros(&mut rng, if hangs { 60_000_000 } else { 2_000 });
+            let outcome = Err("it was killed by signal 9".into());
+            self.at(at, Event::ProbeEnded { run, outcome });
+        }
+    }
+
+    /// A probe of the service that nobody has killed, of any run.
+    pub(crate) fn live_probe(&self, name: &ServiceName) -> bool {
+        let mut probes = self.probes.values();
+        probes.any(|probe| probe.name == *name && !probe.killed)
     }
 
     /// Kills the main process of the present run of `name`, if it has one.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use services::gate::{Gate, Verdict};
 use services::graph::Graph;
 use services::id::{RunId, ServiceName};
 use services::notify::Message;
@@ -32,12 +33,16 @@ impl Failure {
     }
 }
 
+/// When init takes over.
+const START: Time = Time::from_nanos(1_000_000_000);
+
 pub(crate) struct World<'a> {
     script: &'a Script,
     core: Supervisor,
     graph: Graph,
     kernel: Kernel,
     books: Books,
+    gate: Gate,
     now: Time,
     requests: u64,
     /// Events told so far.
@@ -56,7 +61,8 @@ impl<'a> World<'a> {
             graph: graph.clone(),
             kernel: Kernel::new(script.kernel_seed),
             books: Books::default(),
-            now: Time::from_nanos(1_000_000_000),
+            gate: Gate::new(script.gate, false, START),
+            now: START,
             requests: 0,
             events: 0,
             verbose,
@@ -114,11 +120,8 @@ impl<'a> World<'a> {
     fn until(&mut self, end: Time) -> Result<(), String> {
         loop {
             let timer = self.core.poll_timeout().map(|(at, _)| at);
-            let next = match (self.kernel.next(), timer) {
-                (Some(a), Some(b)) => a.min(b),
-                (Some(a), None) | (None, Some(a)) => a,
-                (None, None) => Time::MAX,
-            };
+            let due = [self.kernel.next(), timer, self.gate.poll_timeout()];
+            let next = due.into_iter().flatten().min().unwrap_or(Time::MAX);
             if next > end {
                 self.now = end;
                 return Ok(());
@@ -127,6 +130,7 @@ impl<'a> World<'a> {
             while let Some(event) = self.kernel.take(self.now) {
                 self.tell(event)?;
             }
+            self.look_through_the_gate()?;
             let due = self
                 .core
                 .poll_timeout()
@@ -144,7 +148,41 @@ impl<'a> World<'a> {
         }
     }
 
+    /// The gate is asked whenever anything may have changed, and never to no end.
+    fn look_through_the_gate(&mut self) -> Result<(), String> {
+        let view = self.core.gate_view();
+        let verdict = self.gate.update(&view, self.now);
+        if self.verbose
+            && let Some(verdict) = &verdict
+        {
+            let told = format!("{:>10.3} gate {verdict:?}", self.seconds());
+            self.log.push(told);
+        }
+        match verdict {
+            Some(Verdict::Commit(_)) => {
+                let soak = self.script.gate.soak;
+                self.books.committed(&view, soak, self.now)?;
+            }
+            Some(Verdict::Fail { reason }) if reason.is_empty() => {
+                return Err("a failed boot has a reason: it has none".into());
+            }
+            Some(Verdict::Fail { .. }) | None => {}
+        }
+        let timeout = self.gate.poll_timeout();
+        if timeout.is_some_and(|at| at <= self.now) {
+            return Err("the gate waits for something to come: it does not".into());
+        }
+        Ok(())
+    }
+
     fn tell(&mut self, event: Event) -> Result<(), String> {
+        if let Event::ProbeEnded { run, outcome } = &event
+            && self.core.current_run(run.service) == Some(*run)
+        {
+            let name = self.core.name(run.service).unwrap_or_default().to_owned();
+            let killed = self.kernel.reaped.take() == Some((*run, true));
+            self.books.probed(&name, outcome.is_ok(), killed, self.now);
+        }
         self.events += 1;
         if self.events > 50_000 {
             return Err("a run comes to an end".into());
@@ -172,7 +210,7 @@ impl<'a> World<'a> {
         if count > 12 * (self.core.services().count() + 12) + MAX_REQUESTS {
             return Err(format!("queues are bounded: {count} actions of one event"));
         }
-        Ok(())
+        self.look_through_the_gate()
     }
 
     fn seconds(&self) -> f64 {
@@ -209,9 +247,9 @@ impl<'a> World<'a> {
             Action::Signal { run, signal } => self.kernel.signal(*run, *signal, self.now),
             Action::KillAll { run } => self.kernel.kill_all(*run, self.now),
             Action::SpawnReload { run } => self.kernel.reload(*run, self.now),
-            Action::Probe { .. }
-            | Action::KillProbe { .. }
-            | Action::Adopt { .. }
+            Action::Probe { run } => self.kernel.probe(*run, self.now),
+            Action::KillProbe { run } => self.kernel.kill_probe(*run, self.now),
+            Action::Adopt { .. }
             | Action::Release { .. }
             | Action::Announce { .. }
             | Action::Complete { .. }
@@ -317,6 +355,10 @@ impl<'a> World<'a> {
             self.tell(Event::SpawnFailed { run, cause })?;
             self.tell(said(run, Message::Ready))?;
             self.tell(Event::ReloadEnded {
+                run,
+                outcome: Ok(()),
+            })?;
+            self.tell(Event::ProbeEnded {
                 run,
                 outcome: Ok(()),
             })?;

@@ -275,6 +275,8 @@ mod tests {
             ready_us: None,
             memory_bytes: None,
             tasks: None,
+            health: None,
+            boot_role: None,
             source: format!("/usr/lib/shark/services/{name}.toml"),
         }
     }

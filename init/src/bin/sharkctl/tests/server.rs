@@ -95,6 +95,8 @@ pub(super) fn service(name: &str, state: StateName) -> ServiceStatus {
         ready_us: None,
         memory_bytes: None,
         tasks: None,
+        health: None,
+        boot_role: None,
         source: format!("/etc/shark/services/{name}.toml"),
     }
 }
