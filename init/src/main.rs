@@ -15,7 +15,9 @@ fn main() -> ExitCode {
         Mode::Supervise => init::pid1::run(),
         Mode::Load => init::load::run(),
         Mode::Log => init::log::run(),
-        Mode::Final(kind) => init::ending::last::run(kind),
+        Mode::Final(kind) => {
+            init::ending::last::run(kind, init::ending::bequest::Bequest::from_environment())
+        }
         Mode::Sync => {
             kernel::reboot::sync();
             ExitCode::SUCCESS

@@ -14,7 +14,10 @@ const CHUNK: usize = 256 << 10;
 /// What O_DIRECT asks of an address.
 const ALIGNMENT: usize = 4096;
 
-/// Runs the child. Without `bytes` the device is read to its end.
+/// In place of a number of bytes: all the device has.
+pub const WHOLE: &str = "-";
+
+/// Runs the child.
 #[must_use]
 pub fn run(device: &str, bytes: &str) -> ExitCode {
     // Services start meanwhile: they go first. Where that cannot be had, it only takes them longer.
@@ -24,15 +27,18 @@ pub fn run(device: &str, bytes: &str) -> ExitCode {
 
 /// Reads it all; how much that was.
 fn scrub(device: &str, bytes: &str) -> Result<u64, String> {
-    let bytes: u64 = bytes
-        .parse()
-        .map_err(|_| format!("`{bytes}` is no number of bytes"))?;
     // Past the page cache: what is read here once would push out what services read again and again.
     let opened = match BlockDevice::open_direct_read(device) {
         Err(error) if error.errno == Errno::INVAL => BlockDevice::open(device),
         other => other,
     };
     let opened = opened.map_err(|error| error.to_string())?;
+    let bytes = match bytes {
+        WHOLE => opened.size().map_err(|error| error.to_string())?,
+        number => number
+            .parse()
+            .map_err(|_| format!("`{number}` is no number of bytes"))?,
+    };
     let mut memory = vec![0; CHUNK + ALIGNMENT];
     let start = memory.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
     let buffer = memory.get_mut(start..start + CHUNK).unwrap_or_default();
@@ -59,10 +65,11 @@ mod tests {
         file.as_file().set_len(size).unwrap();
         let path = file.path().to_str().unwrap();
         assert_eq!(scrub(path, &size.to_string()), Ok(size));
+        assert_eq!(scrub(path, WHOLE), Ok(size));
         assert_eq!(scrub(path, "4096"), Ok(4096));
         let past = scrub(path, &(size + 4096).to_string()).unwrap_err();
         assert!(past.contains("at byte"), "{past}");
         assert!(scrub(path, "much").is_err());
-        assert!(scrub("/nonexistent", "1").is_err());
+        assert!(scrub("/nonexistent", WHOLE).is_err());
     }
 }

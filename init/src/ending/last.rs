@@ -13,13 +13,18 @@ use kernel::signals::Signal;
 use mounts::unmount::{MountEntry, parse_mountinfo, plan};
 use services::status::ShutdownKind;
 
+use super::bequest::{Bequest, now};
 use super::say_now;
+use crate::pid1::errands::read_answer;
+use crate::pid1::exit_status;
 use crate::pid1::say::{Level, Say};
 
 /// How long the disks may take to get everything; a dead one must not keep the machine up.
 const SYNC_PATIENCE: Duration = Duration::from_secs(30);
 /// How long unmounting may take; a dead server must not keep the machine up.
 const DETACH_PATIENCE: Duration = Duration::from_secs(60);
+/// How long the end may take to be noted; without the note this boot seems to have lost power.
+const NOTE_PATIENCE: Duration = Duration::from_secs(10);
 /// Between two tries of reboot(2).
 const AGAIN: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(10);
@@ -30,11 +35,24 @@ const KEEP: [&str; 3] = ["/proc", "/sys", "/dev"];
 const MOUNTINFO_MAX: usize = 16 << 20;
 
 /// Ends the machine. Returns never: where reboot(2) fails, it is tried again.
-pub fn run(kind: ShutdownKind) -> ! {
+pub fn run(kind: ShutdownKind, mut bequest: Bequest) -> ! {
     let mut say = Say::open(true, true);
-    // Both may wait for storage that never answers, so neither is done by PID 1 itself.
-    in_child("sync", SYNC_PATIENCE, &mut say);
-    in_child("detach", DETACH_PATIENCE, &mut say);
+    // They may wait for storage that never answers, so none is done by PID 1 itself.
+    in_child(&["sync"], SYNC_PATIENCE, &mut say, &mut bequest);
+    in_child(&["detach"], DETACH_PATIENCE, &mut say, &mut bequest);
+    // After everything that could still go wrong, and before the power may go.
+    if let Some(words) = bequest.end().map(|end| end.in_order(kind, now())) {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        in_child(&words, NOTE_PATIENCE, &mut say, &mut bequest);
+    }
+    // A machine that is switched off or restarts keeps it running: should that hang, it is the way
+    // out.
+    if kind == ShutdownKind::Halt
+        && let Err(error) = bequest.disarm()
+    {
+        let line = format!("the watchdog will reset this machine: {error}");
+        say_now(&mut say, Level::Warning, &line);
+    }
     let line = format!("{} now", crate::arguments::shutdown_word(kind));
     say_now(&mut say, Level::Notice, &line);
     loop {
@@ -65,15 +83,22 @@ pub fn detach() -> ExitCode {
 }
 
 /// Runs a part of this program in a child, and goes on without it when it takes too long.
-fn in_child(part: &str, patience: Duration, say: &mut Say) {
-    let child = match crate::pid1::start_part(part) {
-        Ok(child) => child,
+fn in_child(words: &[&str], patience: Duration, say: &mut Say, bequest: &mut Bequest) {
+    let part = words.first().copied().unwrap_or_default();
+    let (child, answer) = match crate::pid1::start_part(words) {
+        Ok(started) => started,
         Err(error) => return say_now(say, Level::Error, &format!("{part}: {error}")),
     };
     let start = Instant::now();
     loop {
         while let Ok(Some(reaped)) = kernel::reap::next() {
             if reaped.pid == child.pid {
+                // Only some have something to say, and only failure is worth a line now.
+                if reaped.end != kernel::reap::End::Exited(0)
+                    && let Err(why) = read_answer(&answer, exit_status(reaped.end))
+                {
+                    say_now(say, Level::Error, &format!("{part}: {why}"));
+                }
                 return;
             }
         }
@@ -85,6 +110,7 @@ fn in_child(part: &str, patience: Duration, say: &mut Say) {
             );
             return say_now(say, Level::Error, &line);
         }
+        bequest.feed();
         std::thread::sleep(PAUSE);
     }
 }

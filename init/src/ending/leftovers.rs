@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use kernel::signals::Signal;
 
+use super::bequest::Bequest;
 use super::say_now;
 use crate::pid1::say::{Level, Say};
 
@@ -16,9 +17,9 @@ const PAUSE: Duration = Duration::from_millis(5);
 const NAMED: usize = 8;
 
 /// Asks all of them to end, then kills those that did not, and reaps them.
-pub(super) fn end(say: &mut Say) {
+pub(super) fn end(say: &mut Say, bequest: &mut Bequest) {
     // The logger ends by itself, as soon as it has emptied the pipes.
-    if gone_within(PATIENCE / 3) {
+    if gone_within(PATIENCE / 3, bequest) {
         return;
     }
     for signal in [Signal::TERM, Signal::KILL] {
@@ -31,7 +32,7 @@ pub(super) fn end(say: &mut Say) {
         if let Err(error) = kernel::pidfd::signal_all(signal) {
             say_now(say, Level::Error, &error.to_string());
         }
-        if gone_within(PATIENCE) {
+        if gone_within(PATIENCE, bequest) {
             return;
         }
     }
@@ -39,7 +40,7 @@ pub(super) fn end(say: &mut Say) {
     say_now(say, Level::Error, &line);
 }
 
-fn gone_within(patience: Duration) -> bool {
+fn gone_within(patience: Duration, bequest: &mut Bequest) -> bool {
     let start = Instant::now();
     loop {
         while let Ok(Some(_)) = kernel::reap::next() {}
@@ -49,6 +50,7 @@ fn gone_within(patience: Duration) -> bool {
         if start.elapsed() >= patience {
             return false;
         }
+        bequest.feed();
         std::thread::sleep(PAUSE);
     }
 }

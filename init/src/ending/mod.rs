@@ -3,6 +3,7 @@
 //!
 //! Here nothing is watched any more, so waiting is allowed, but never without a bound.
 
+pub mod bequest;
 pub mod last;
 mod leftovers;
 mod retreat;
@@ -11,6 +12,8 @@ use std::process::ExitCode;
 
 use services::control::BootMode;
 use services::status::ShutdownKind;
+
+use bequest::Bequest;
 
 use crate::pid1::Finished;
 use crate::pid1::say::{Level, Say};
@@ -22,31 +25,33 @@ pub fn run(finished: Finished) -> ExitCode {
         kind,
         mode,
         mut say,
+        mut bequest,
     } = finished;
-    leftovers::end(&mut say);
+    leftovers::end(&mut say, &mut bequest);
     match mode {
         BootMode::Container => {
             say_now(&mut say, Level::Notice, "leaving the namespace");
             ExitCode::SUCCESS
         }
-        BootMode::Disk | BootMode::Initramfs | BootMode::Direct => leave_machine(kind, &mut say),
+        BootMode::Disk | BootMode::Initramfs | BootMode::Direct => {
+            leave_machine(kind, &mut say, bequest)
+        }
     }
 }
 
-fn leave_machine(kind: ShutdownKind, say: &mut Say) -> ExitCode {
+fn leave_machine(kind: ShutdownKind, say: &mut Say, bequest: Bequest) -> ExitCode {
     // Only returns where it failed: then the same is done from where we are, and what cannot be
     // unmounted is made read-only.
-    let error = retreat::into_memory(kind);
+    let error = retreat::into_memory(kind, &bequest);
     say_now(
         say,
         Level::Warning,
         &format!("cannot leave the root filesystem: {error}"),
     );
-    last::run(kind)
+    last::run(kind, bequest)
 }
 
 /// Says a line with the present time.
 fn say_now(say: &mut Say, level: Level, text: &str) {
-    let now = services::time::Time::from_nanos(kernel::clock::boottime());
-    say.line(now, level, text);
+    say.line(bequest::now(), level, text);
 }

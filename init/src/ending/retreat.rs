@@ -4,6 +4,7 @@
 use kernel::mount::MountPropagationFlags;
 use services::status::ShutdownKind;
 
+use super::bequest::Bequest;
 use crate::arguments::shutdown_word;
 
 /// Where the tmpfs is made.
@@ -14,14 +15,14 @@ pub(super) const OLD_ROOT: &str = "/old";
 const MOVED: [&str; 3] = ["/proc", "/sys", "/dev"];
 
 /// Becomes `init final KIND` in the refuge. Returns only the reason why not.
-pub(super) fn into_memory(kind: ShutdownKind) -> String {
-    match prepare(kind) {
+pub(super) fn into_memory(kind: ShutdownKind, bequest: &Bequest) -> String {
+    match prepare(kind, bequest) {
         Ok(never) => match never {},
         Err(error) => error,
     }
 }
 
-fn prepare(kind: ShutdownKind) -> Result<std::convert::Infallible, String> {
+fn prepare(kind: ShutdownKind, bequest: &Bequest) -> Result<std::convert::Infallible, String> {
     if !cfg!(target_feature = "crt-static") {
         return Err("this build of init needs libraries of it".to_owned());
     }
@@ -47,6 +48,8 @@ fn prepare(kind: ShutdownKind) -> Result<std::convert::Infallible, String> {
     let mut plan =
         kernel::spawn::Plan::new(&["/init", "final", shutdown_word(kind)]).map_err(text)?;
     plan.set_env("PATH", "/").map_err(text)?;
+    let (name, value) = bequest.variable();
+    plan.set_env(name, &value).map_err(text)?;
     Err(text(kernel::spawn::exec(&plan)))
 }
 

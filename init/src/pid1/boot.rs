@@ -54,6 +54,16 @@ impl Boot {
         self.info.missing.push(what);
     }
 
+    /// Notes what this machine lacks for the time being, in place of what was noted under the same
+    /// name, or with nothing, that it lacks it no longer.
+    pub(super) fn lacks_for_now(&mut self, name: &str, what: Option<&str>) {
+        let prefix = format!("{name}: ");
+        self.info.missing.retain(|it| !it.starts_with(&prefix));
+        self.info
+            .missing
+            .extend(what.map(|what| format!("{prefix}{what}")));
+    }
+
     /// Notes something that keeps this boot from being a good one.
     pub(super) fn degrade(&mut self, what: String) {
         self.degraded = true;
@@ -76,6 +86,20 @@ impl Boot {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_lacking_for_now_is_told_once_and_taken_back() {
+        let mut boot = Boot::new(BootMode::Disk, "");
+        boot.lacks("data: none".to_owned());
+        boot.lacks_for_now("boot record", Some("no disk"));
+        boot.lacks_for_now("boot record", Some("still no disk"));
+        assert_eq!(
+            boot.info.missing,
+            ["data: none", "boot record: still no disk"]
+        );
+        boot.lacks_for_now("boot record", None);
+        assert_eq!(boot.info.missing, ["data: none"]);
+    }
 
     #[test]
     fn a_boot_without_its_own_services_is_never_ready() {

@@ -10,6 +10,9 @@ use services::definition::{CgroupLimits, Ids};
 /// Controllers that limits of service files need.
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
 
+/// The cgroup below that of a service that takes no process itself.
+const BESIDE: &str = "shark.beside";
+
 /// The hierarchy, set up.
 #[derive(Debug)]
 pub(super) struct Cgroups {
@@ -70,6 +73,26 @@ impl Cgroups {
             unset.extend(cgroup.delegate(ids.uid, ids.gid).err().map(text));
         }
         Ok((cgroup, unset))
+    }
+
+    /// The cgroup of a service that runs, opened to start a command beside its processes. Its limits
+    /// stay as they are.
+    ///
+    /// # Errors
+    /// For people: it is gone, or frozen.
+    pub(super) fn beside(&self, name: &str) -> Result<Cgroup, String> {
+        let cgroup = self.open(name).map_err(text)?;
+        let read = |file: &str| cgroup.read(file).unwrap_or_default();
+        if read("cgroup.freeze").trim() == "1" {
+            // PID 1 waits from clone to exec. Whoever froze the service wants it left alone.
+            return Err("its cgroup is frozen".to_owned());
+        }
+        if read("cgroup.subtree_control").trim().is_empty() {
+            return Ok(cgroup);
+        }
+        // Once controllers are passed down, as a container engine does, only its children take
+        // processes.
+        Cgroup::create(&format!("{}/{BESIDE}", cgroup.path())).map_err(text)
     }
 
     /// Kills every process of the service, and those it is just making.
@@ -214,6 +237,24 @@ mod tests {
         let prepared = cgroups.prepare("a", &CgroupLimits::default(), None);
         prepared.unwrap();
         assert_eq!(content(dir.path(), "cgroup.freeze"), "0");
+    }
+
+    #[test]
+    fn a_command_beside_a_service_changes_no_limit_and_thaws_nothing() {
+        let (dir, cgroups) = with_files(&["pids.max", "cgroup.freeze", "cgroup.subtree_control"]);
+        assert!(cgroups.beside("a").unwrap().path().ends_with("/a"));
+        assert_eq!(content(dir.path(), "pids.max"), "");
+        fs::write(dir.path().join("a/cgroup.subtree_control"), "pids\n").unwrap();
+        let below = cgroups.beside("a").unwrap();
+        assert!(
+            below.path().ends_with("/a/shark.beside"),
+            "{}",
+            below.path()
+        );
+        fs::write(dir.path().join("a/cgroup.freeze"), "1\n").unwrap();
+        assert_eq!(cgroups.beside("a").unwrap_err(), "its cgroup is frozen");
+        assert_eq!(content(dir.path(), "cgroup.freeze"), "1\n");
+        assert!(cgroups.beside("b").is_err());
     }
 
     #[test]

@@ -115,6 +115,15 @@ impl Clients {
         id
     }
 
+    /// All debts for just this request.
+    #[must_use]
+    pub(super) fn owed_for(&self, request: &Request) -> Vec<RequestId> {
+        let owed = self.owed.iter();
+        owed.filter(|(_, owed)| owed.request == *request)
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
     /// Takes the debt `id`, to pay it.
     pub(super) fn settle(&mut self, id: RequestId) -> Option<Owed> {
         let owed = self.owed.remove(&id)?;

@@ -1,19 +1,30 @@
-//! The one way out when PID 1 itself is broken: say where, then restart the machine, or leave the
-//! namespace. Not here: failures of services, which are ordinary.
+//! The one way out when PID 1 itself is broken: say where, record it, then restart the machine, or
+//! leave the namespace. Not here: failures of services, which are ordinary.
 //!
 //! A PID 1 that ends takes the kernel down without a word about why, and one that hangs takes the
-//! machine out of reach; a restart at least gives it another chance.
+//! machine out of reach; a restart at least gives it another chance, and the record gives the other
+//! slot one.
 
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use services::control::BootMode;
+use services::time::Time;
+
+use crate::ending::bequest::EndMark;
 
 /// Exit status in a namespace, EX_SOFTWARE of sysexits.h.
 const BROKEN: i32 = 70;
 /// So long the words stay on the console.
 const READ_IT: Duration = Duration::from_secs(5);
+/// So long the cause may take to be recorded.
+const RECORD_IT: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Where the cause is recorded, once that is known.
+static RECORD: OnceLock<EndMark> = OnceLock::new();
 
 /// Makes every panic take this way out.
 pub(crate) fn install(mode: BootMode) {
@@ -22,8 +33,15 @@ pub(crate) fn install(mode: BootMode) {
     }));
 }
 
-/// Says `text` and takes the way out. Nothing in it allocates more than the line, waits for a disk
-/// or can panic again.
+/// Remembers where a panic is to be recorded; the first word stays.
+pub(crate) fn remember(record: Option<EndMark>) {
+    if let Some(record) = record {
+        let _known = RECORD.set(record);
+    }
+}
+
+/// Says `text` and takes the way out. Nothing in it allocates more than a few lines, waits for a disk
+/// (a child does) or can panic again.
 pub(crate) fn die(mode: BootMode, text: &str) -> ! {
     let text = text.replace('\n', " ");
     let contained = match mode {
@@ -42,10 +60,32 @@ pub(crate) fn die(mode: BootMode, text: &str) -> ! {
     if contained {
         std::process::exit(BROKEN);
     }
+    record(&text);
     std::thread::sleep(READ_IT);
     loop {
         // It returns only if it fails, and then there is nothing better than to try again.
         let _failed = kernel::reboot::reboot(kernel::reboot::Kind::Restart);
         std::thread::sleep(READ_IT);
+    }
+}
+
+/// Has a child record the cause, and waits for it, but not for ever.
+fn record(text: &str) {
+    let Some(record) = RECORD.get() else { return };
+    let now = Time::from_nanos(kernel::clock::boottime());
+    let words = record.broken(text, now);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    // Without a child the boot was never called good, and is charged for that.
+    let Ok((child, _answer)) = super::plan::start_part(&words) else {
+        return;
+    };
+    let start = Instant::now();
+    while start.elapsed() < RECORD_IT {
+        while let Ok(Some(reaped)) = kernel::reap::next() {
+            if reaped.pid == child.pid {
+                return;
+            }
+        }
+        std::thread::sleep(PAUSE);
     }
 }

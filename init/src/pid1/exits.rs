@@ -53,6 +53,10 @@ impl Init {
             Some(Owner::Reload(run)) => self.reload_ended(run, status),
             Some(Owner::Loader) => self.loader_ended(status),
             Some(Owner::Logger) => self.logger_ended(status),
+            Some(Owner::Probe(run)) => self.probe_ended(run, status),
+            Some(Owner::Recorder) => self.recorder_ended(status),
+            Some(Owner::Scrub) => self.scrub_ended(status),
+            Some(Owner::Budget) => self.budget_ended(status),
             // A grandchild that outlived its parent: reaped, and nobody asks.
             None => {}
         }
@@ -85,14 +89,16 @@ impl Init {
         if let Some(live) = self.table.live(run) {
             live.reload = None;
         }
-        let outcome = match status {
-            ExitStatus::Code(0) => Ok(()),
-            ExitStatus::Code(code) => Err(format!("the reload command ended with status {code}")),
-            ExitStatus::Signal { number, .. } => {
-                Err(format!("the reload command was killed by signal {number}"))
-            }
-        };
+        let outcome = ended_well(status).map_err(|how| format!("the reload command {how}"));
         self.tell(Event::ReloadEnded { run, outcome });
+    }
+
+    fn probe_ended(&mut self, run: RunId, status: ExitStatus) {
+        if let Some(live) = self.table.live(run) {
+            live.probe = None;
+        }
+        let outcome = ended_well(status).map_err(|how| format!("it {how}"));
+        self.tell(Event::ProbeEnded { run, outcome });
     }
 
     /// Tells the core that a run has emptied, when it has.
@@ -162,8 +168,10 @@ impl Init {
     pub(super) fn run_of_sender(&mut self, pid: u32) -> Option<(RunId, bool)> {
         match self.table.owner(pid) {
             Some(Owner::Main(run)) => return Some((run, true)),
-            Some(Owner::Reload(run)) => return Some((run, false)),
-            Some(Owner::Loader | Owner::Logger) => return None,
+            Some(Owner::Reload(run) | Owner::Probe(run)) => return Some((run, false)),
+            Some(
+                Owner::Loader | Owner::Logger | Owner::Recorder | Owner::Scrub | Owner::Budget,
+            ) => return None,
             None => {}
         }
         if self.cgroups.is_some() {
@@ -208,6 +216,15 @@ impl Init {
     }
 }
 
+/// Success, or how a command ended.
+fn ended_well(status: ExitStatus) -> Result<(), String> {
+    match status {
+        ExitStatus::Code(0) => Ok(()),
+        ExitStatus::Code(code) => Err(format!("exited with status {code}")),
+        ExitStatus::Signal { number, .. } => Err(format!("was killed by signal {number}")),
+    }
+}
+
 /// Without cgroups a run is its process group, and the end of its main process is the end of all:
 /// kills what is left of it; whether something is.
 fn group_lives(group: u32) -> bool {
@@ -218,7 +235,7 @@ fn group_lives(group: u32) -> bool {
 }
 
 /// The kernel's word for an end, in the core's.
-pub(super) fn exit_status(end: kernel::reap::End) -> ExitStatus {
+pub(crate) fn exit_status(end: kernel::reap::End) -> ExitStatus {
     match end {
         kernel::reap::End::Exited(code) => ExitStatus::Code(code),
         kernel::reap::End::Killed {

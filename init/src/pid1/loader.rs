@@ -67,6 +67,7 @@ impl Init {
         if self.rescue {
             let why = "services: shark.rescue on the kernel command line: started a shell only";
             self.boot.degrade(why.to_owned());
+            self.no_gate("shark.rescue on the kernel command line");
             self.boot_rescue();
         } else {
             self.load(Purpose::BootWhole);
@@ -168,6 +169,7 @@ impl Init {
             Purpose::BootWhole | Purpose::BootVendor if self.is_idle_machine(&graph) => {
                 let why = "services: there is none: started a rescue shell";
                 self.boot.degrade(why.to_owned());
+                self.gate_without_services("there is none");
                 self.boot_rescue();
             }
             Purpose::BootWhole | Purpose::BootVendor => self.boot(*graph),
@@ -228,12 +230,14 @@ impl Init {
         }
         match purpose {
             Purpose::BootWhole => {
+                self.gate_with_vendor_only(&cause);
                 self.boot.degrade(format!(
                     "services: {cause}: started with what the vendor shipped only"
                 ));
                 self.load(Purpose::BootVendor);
             }
             Purpose::BootVendor => {
+                self.gate_without_services(&cause);
                 self.boot.degrade(format!(
                     "services: {cause}, with the vendor's alone too: started a rescue shell"
                 ));
@@ -278,6 +282,7 @@ impl Init {
         if let Ok(target) = ServiceName::new(&self.boot.info.target) {
             self.tell(Event::Boot { target });
         }
+        self.configure_gate();
         // Whoever called before there was a graph is answered now.
         self.resumed = self.clients.numbers();
     }

@@ -4,17 +4,23 @@
 //!
 //! Nothing here blocks, everything is bounded, and there is one reaper.
 
+mod beside;
 mod boot;
 mod cgroups;
 mod clients;
 mod connection;
 mod emergency;
+pub(crate) mod errands;
 mod exits;
+mod gate;
+mod handover;
+mod later;
 mod loader;
 mod logger;
 mod perform;
 mod plan;
 mod rate;
+mod recorder;
 mod requests;
 pub mod say;
 mod sender;
@@ -22,6 +28,7 @@ mod setup;
 mod signals;
 mod table;
 mod turn;
+pub(crate) mod watchdog;
 
 use std::process::ExitCode;
 
@@ -36,15 +43,21 @@ use services::status::ShutdownKind;
 use services::supervisor::Supervisor;
 use services::time::Time;
 
+use crate::ending::bequest::{Bequest, EndMark};
 use crate::paths::Paths;
 use boot::Boot;
 use cgroups::Cgroups;
 use clients::Clients;
+use gate::Keeper;
+use handover::Told;
+use later::Chores;
 use loader::Loader;
 use logger::Logger;
+use recorder::Recorder;
 use say::{Level, Say};
 use signals::Signals;
 use table::Table;
+use watchdog::Feeder;
 
 /// Everything PID 1 has.
 struct Init {
@@ -73,11 +86,16 @@ struct Init {
     signals: Signals,
     loader: Loader,
     logger: Logger,
+    recorder: Recorder,
+    gate: Keeper,
+    watchdog: Option<Feeder>,
+    chores: Chores,
     // What is left for the next turn.
     more_actions: bool,
     unreaped: bool,
     resumed: Vec<u32>,
     listener_rests_until: Option<Time>,
+    shutting_down: bool,
     finished: Option<ShutdownKind>,
 }
 
@@ -85,6 +103,14 @@ impl Init {
     /// Says a line to people.
     fn say(&mut self, level: Level, text: &str) {
         self.say.line(self.now, level, text);
+    }
+
+    /// Whether this is the first process of a container and not of a machine.
+    fn is_contained(&self) -> bool {
+        match self.boot.info.mode {
+            BootMode::Container => true,
+            BootMode::Disk | BootMode::Initramfs | BootMode::Direct => false,
+        }
     }
 }
 
@@ -96,8 +122,11 @@ pub struct Finished {
     pub mode: BootMode,
     /// Tells people what goes on.
     pub say: Say,
+    /// What the last stage is to do beside.
+    pub bequest: Bequest,
 }
 
+pub(crate) use exits::exit_status;
 pub(crate) use plan::start_part;
 
 /// Is PID 1, until the end.
@@ -113,11 +142,11 @@ pub fn run() -> ExitCode {
 fn supervise() -> Result<Finished, (BootMode, kernel::Error)> {
     let started = Time::from_nanos(kernel::clock::boottime());
     let mut prepared = setup::prepare(started);
-    emergency::install(prepared.boot.info.mode);
-    for line in std::mem::take(&mut prepared.notes) {
+    let mode = prepared.told.boot.info.mode;
+    emergency::install(mode);
+    for line in std::mem::take(&mut prepared.told.notes) {
         prepared.say.line(started, Level::Warning, &line);
     }
-    let mode = prepared.boot.info.mode;
     let mut init = open(prepared, started).map_err(|error| (mode, error))?;
     let line = format!(
         "Shark init {} as PID 1 ({:?})",
@@ -128,7 +157,10 @@ fn supervise() -> Result<Finished, (BootMode, kernel::Error)> {
     for lacking in init.boot.info.missing.clone() {
         init.say(Level::Warning, &format!("missing: {lacking}"));
     }
+    init.announce_gate();
+    emergency::remember(init.end_mark());
     init.open_own_log();
+    init.look_for_lost_hand_over();
     init.load_for_boot();
     loop {
         init.turn();
@@ -139,6 +171,14 @@ fn supervise() -> Result<Finished, (BootMode, kernel::Error)> {
 }
 
 impl Init {
+    /// What is to be noted in the boot record at the end, where this boot is in it.
+    fn end_mark(&self) -> Option<EndMark> {
+        self.recorder.accounted.then(|| EndMark {
+            device: self.recorder.device_word(),
+            running: self.recorder.identity.clone(),
+        })
+    }
+
     /// Lets go of everything the services and the logger could wait for.
     fn finish(mut self, kind: ShutdownKind) -> Finished {
         self.say(Level::Notice, "all services are down");
@@ -150,6 +190,7 @@ impl Init {
         Finished {
             kind,
             mode: self.boot.info.mode,
+            bequest: Bequest::new(self.end_mark(), self.watchdog),
             say: self.say,
         }
     }
@@ -160,12 +201,18 @@ fn open(prepared: setup::Prepared, now: Time) -> kernel::Result<Init> {
     let setup::Prepared {
         paths,
         say,
-        boot,
+        told,
         cgroups,
         masks,
         rescue,
-        notes: _,
     } = prepared;
+    let Told {
+        boot,
+        gate,
+        recorder,
+        watchdog,
+        notes: _,
+    } = told;
     let received: Vec<Signal> = signals::RECEIVED
         .into_iter()
         .filter_map(Signal::from_number)
@@ -196,11 +243,16 @@ fn open(prepared: setup::Prepared, now: Time) -> kernel::Result<Init> {
         signals: Signals::default(),
         loader: Loader::default(),
         logger: Logger::default(),
+        recorder,
+        gate,
+        watchdog,
+        chores: Chores::default(),
         more_actions: false,
         // A child may have ended before the signal was blocked.
         unreaped: true,
         resumed: Vec::new(),
         listener_rests_until: None,
+        shutting_down: false,
         finished: None,
         paths,
     };

@@ -4,18 +4,22 @@
 use std::os::fd::AsFd;
 
 use kernel::cgroup::Cgroup;
+use mounts::slot::judge::SAID_ENDING;
 use services::control::BootState;
-use services::definition::{Definition, Program, Reload};
+use services::definition::{Definition, Program};
 use services::id::{RunId, ServiceId};
 use services::status::ShutdownKind;
 use services::supervisor::Supervisor;
 use services::supervisor::event::{Action, Change, Event};
+use services::time::Duration;
 
 use super::Init;
+use super::later::Later;
 use super::plan::{self, Surroundings};
 use super::say::Level;
-use super::table::Owner;
 
+/// Pause before a kill that failed, for want of descriptors or memory, is tried again.
+const KILL_AGAIN: Duration = Duration::from_secs(1);
 /// Most actions of one turn: starting a thousand services must not keep signals waiting.
 const ACTIONS_MAX: usize = 64;
 
@@ -47,12 +51,8 @@ impl Init {
             Action::Adopt { run, pid } => self.adopt(run, pid),
             Action::KillAll { run } => self.kill_all(run),
             Action::SpawnReload { run } => self.spawn_reload(run),
-            Action::Probe { run } => self.tell(Event::ProbeEnded {
-                run,
-                outcome: Err("this init runs no probes".to_owned()),
-            }),
-            // None runs, so none is left to be killed.
-            Action::KillProbe { run: _ } => {}
+            Action::Probe { run } => self.probe(run),
+            Action::KillProbe { run } => self.kill_probe(run),
             Action::Release { service } => self.release(service),
             Action::Announce { service, change } => self.announce(service, &change),
             Action::Complete { request, outcome } => self.complete(request, outcome),
@@ -63,8 +63,11 @@ impl Init {
 
     /// Asks for an orderly end; without a core there is nothing to put in order.
     pub(super) fn shut_down(&mut self, kind: ShutdownKind) {
-        let line = format!("shutdown: {}", crate::arguments::shutdown_word(kind));
+        let line = format!("{SAID_ENDING}: {}", crate::arguments::shutdown_word(kind));
         self.say(Level::Notice, &line);
+        if !std::mem::replace(&mut self.shutting_down, true) {
+            self.gate_at_shutdown();
+        }
         if self.supervisor.is_some() {
             self.tell(Event::Shutdown { kind });
         } else {
@@ -89,7 +92,14 @@ impl Init {
         // Noted first: the child may make them and then fail to execute the program.
         let place = self.table.place(run.service, definition.name.as_str());
         place.runtime_dirs.clone_from(&program.runtime_dirs);
-        let child = self.execute(run.service, &definition, program, &program.exec)?;
+        let cgroup = self.prepare_cgroup(run.service, definition.name.as_str(), program)?;
+        let child = self.execute(
+            run.service,
+            &definition,
+            program,
+            &program.exec,
+            cgroup.as_ref(),
+        )?;
         self.table.started(run, child.pid, child.pidfd);
         Ok(())
     }
@@ -103,29 +113,28 @@ impl Init {
         }
     }
 
-    fn definition(&self, service: ServiceId) -> Result<Definition, String> {
+    pub(super) fn definition(&self, service: ServiceId) -> Result<Definition, String> {
         self.supervisor
             .as_ref()
             .and_then(|supervisor| supervisor.definition(service))
             .ok_or_else(|| "the service is no more".to_owned())
     }
 
-    /// Starts `command` in the surroundings of the service.
-    fn execute(
+    /// Starts `command` in the surroundings of the service, and in `cgroup` where there are any.
+    pub(super) fn execute(
         &mut self,
         service: ServiceId,
         definition: &Definition,
         program: &Program,
         command: &[String],
+        cgroup: Option<&Cgroup>,
     ) -> Result<kernel::spawn::Child, String> {
-        let name = definition.name.as_str();
-        self.table.place(service, name);
+        self.table.place(service, definition.name.as_str());
         self.open_log(service)?;
-        let cgroup = self.prepare_cgroup(service, name, program)?;
         let notify_socket = self.paths.notify_socket();
         let log = self.table.get(service).and_then(|place| place.log.as_ref());
         let surroundings = Surroundings {
-            cgroup: cgroup.as_ref().map(AsFd::as_fd),
+            cgroup: cgroup.map(AsFd::as_fd),
             output: log.map(|log| log.write.as_fd()),
             notify_socket: plan::hears_notify(&definition.kind).then_some(notify_socket.as_path()),
             runtime_dir: self.paths.moved_runtime_dir(),
@@ -171,7 +180,7 @@ impl Init {
     }
 
     /// Kills all that belongs to a run: its cgroup, or else its process group.
-    fn kill_all(&mut self, run: RunId) {
+    pub(super) fn kill_all(&mut self, run: RunId) {
         let Some(place) = self.table.get(run.service) else {
             return;
         };
@@ -189,39 +198,12 @@ impl Init {
                 .map_err(|error| error.to_string()),
         };
         if let Err(error) = killed {
-            self.say(Level::Error, &format!("{name}: {error}"));
+            self.say(Level::Error, &format!("{name}: {error}; tried again"));
+            self.do_later(KILL_AGAIN, Later::KillAll(run));
         }
         if ended {
             self.check_emptied(run.service);
         }
-    }
-
-    fn spawn_reload(&mut self, run: RunId) {
-        if let Err(cause) = self.try_spawn_reload(run) {
-            self.tell(Event::ReloadEnded {
-                run,
-                outcome: Err(cause),
-            });
-        }
-    }
-
-    fn try_spawn_reload(&mut self, run: RunId) -> Result<(), String> {
-        let definition = self.definition(run.service)?;
-        let program = definition.kind.program().ok_or("a target has no program")?;
-        let Some(Reload::Command(command)) = &program.reload else {
-            return Err("the service has no reload command".to_owned());
-        };
-        // Beside a main process that owns the terminal, the command has none.
-        let beside = Program {
-            tty: None,
-            ..program.clone()
-        };
-        let child = self.execute(run.service, &definition, &beside, command)?;
-        self.table.own(child.pid, Owner::Reload(run));
-        if let Some(live) = self.table.live(run) {
-            live.reload = Some(child.pid);
-        }
-        Ok(())
     }
 
     /// Gives back what a service that is down and stays down has.

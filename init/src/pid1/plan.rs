@@ -8,6 +8,8 @@ use kernel::signals::Signal as Number;
 use kernel::spawn::{Child, Ids, Limit, Plan, Resource, Spawner, Stdio, Wiring};
 use services::definition::{self, Kind, Program, Signal};
 
+use super::errands::Order;
+use crate::errand;
 use crate::log::protocol::CONTROL_FD;
 use crate::paths::{Paths, RUNTIME_DIR_VARIABLE, SERVICE_PATH_VARIABLE};
 
@@ -19,6 +21,8 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 const RUNTIME_PARENT: &str = "/run";
 const STATE_PARENT: &str = "/var/lib";
 const DIRECTORY_MODE: u32 = 0o755;
+/// Nice of what has time.
+const LAST_IN_LINE: i8 = 19;
 /// Under which number the loader finds its memfd.
 const RESULT_FD: i32 = 3;
 
@@ -182,7 +186,7 @@ pub(super) fn start_loader(
     output: Option<BorrowedFd<'_>>,
 ) -> Result<(Child, OwnedFd), String> {
     let result = kernel::memfd::create("graph").map_err(|error| error.to_string())?;
-    let prepared = own_plan("load", paths).and_then(|mut plan| {
+    let prepared = own_plan(&["load"], paths).and_then(|mut plan| {
         plan.set_env(SERVICE_PATH_VARIABLE, path)?;
         plan.set_env(crate::load::MASK_VARIABLE, masks)?;
         // It may grow with the files it reads; the machine can do without it.
@@ -202,21 +206,61 @@ pub(super) fn start_logger(
     output: Option<BorrowedFd<'_>>,
 ) -> Result<(Child, OwnedFd), String> {
     let (near, far) = kernel::unix::seqpacket_pair().map_err(|error| error.to_string())?;
-    let plan = own_plan("log", paths).map_err(|error| error.to_string())?;
+    let plan = own_plan(&["log"], paths).map_err(|error| error.to_string())?;
     let extra = [(far.as_fd(), CONTROL_FD)];
     let child = own_child(spawner, &plan, &extra, output)?;
     Ok((child, near))
 }
 
-/// Starts a part of the last stage that PID 1 does not do itself, because it may never end.
-pub(crate) fn start_part(part: &str) -> Result<Child, String> {
+/// Starts an errand; its answer comes in the file.
+pub(super) fn start_errand(
+    spawner: &mut Spawner,
+    order: &Order<'_>,
+    paths: &Paths,
+    output: Option<BorrowedFd<'_>>,
+) -> Result<(Child, OwnedFd), String> {
     let text = |error: kernel::Error| error.to_string();
-    let plan = Plan::new(&[OWN_PROGRAM, part]).map_err(text)?;
-    own_child(&mut Spawner::new().map_err(text)?, &plan, &[], None)
+    let mut plan = own_plan(order.words, paths).map_err(text)?;
+    if order.background {
+        plan.nice = Some(LAST_IN_LINE);
+    }
+    let input = match order.input {
+        Some(bytes) => Some(kernel::memfd::sealed("input", bytes).map_err(text)?),
+        None => None,
+    };
+    start_with_answer(spawner, plan, input.as_ref().map(AsFd::as_fd), output)
 }
 
-fn own_plan(part: &str, paths: &Paths) -> kernel::Result<Plan> {
-    let mut plan = Plan::new(&[OWN_PROGRAM, part])?;
+/// Starts a part of the last stage that PID 1 does not do itself, because it may never end; its
+/// answer, if it gives one, comes in the file.
+pub(crate) fn start_part(words: &[&str]) -> Result<(Child, OwnedFd), String> {
+    let text = |error: kernel::Error| error.to_string();
+    let plan = Plan::new(&program_and(words)).map_err(text)?;
+    start_with_answer(&mut Spawner::new().map_err(text)?, plan, None, None)
+}
+
+fn start_with_answer(
+    spawner: &mut Spawner,
+    mut plan: Plan,
+    input: Option<BorrowedFd<'_>>,
+    output: Option<BorrowedFd<'_>>,
+) -> Result<(Child, OwnedFd), String> {
+    let text = |error: kernel::Error| error.to_string();
+    let answer = kernel::memfd::create("answer").map_err(text)?;
+    plan.set_env(errand::VARIABLE, "1").map_err(text)?;
+    let mut extra = vec![(answer.as_fd(), errand::ANSWER_FD)];
+    extra.extend(input.map(|input| (input, errand::INPUT_FD)));
+    let child = own_child(spawner, &plan, &extra, output)?;
+    Ok((child, answer))
+}
+
+fn program_and<'a>(words: &[&'a str]) -> Vec<&'a str> {
+    let program = std::iter::once(OWN_PROGRAM);
+    program.chain(words.iter().copied()).collect()
+}
+
+fn own_plan(words: &[&str], paths: &Paths) -> kernel::Result<Plan> {
+    let mut plan = Plan::new(&program_and(words))?;
     plan.set_env(
         RUNTIME_DIR_VARIABLE,
         &paths.runtime_dir.display().to_string(),

@@ -2,7 +2,9 @@
 //! (`clients`, `connection`), and what a request does to services (the core).
 
 use services::control::request::Rejected;
-use services::control::{ControlError, Reply, Request, encode_error, encode_reply, introspect};
+use services::control::{
+    BootInfo, ControlError, Reply, Request, encode_error, encode_reply, introspect,
+};
 use services::id::{ServiceId, ServiceName};
 use services::status::ServiceStatus;
 use services::supervisor::event::{Command, Event, Outcome, RequestId};
@@ -11,6 +13,7 @@ use super::Init;
 use super::clients::Peer;
 use super::connection::Progress;
 use super::say::Level;
+use super::watchdog::Feeder;
 use crate::arguments::shutdown_word;
 
 /// Up to so many services, a list tells memory and tasks of each; beyond, reading them would take
@@ -99,7 +102,11 @@ impl Init {
                 None
             }
             Request::Boot => Some(Ok(Reply::Boot {
-                boot: Box::new(self.boot.info.clone()),
+                boot: Box::new(BootInfo {
+                    gate: Some(self.gate_info()),
+                    watchdog: self.watchdog.as_ref().map(Feeder::describe),
+                    ..self.boot.info.clone()
+                }),
             })),
             // Nobody waits: it would only take a place among the open requests.
             Request::WaitBoot if client.is_none() => None,
@@ -111,13 +118,11 @@ impl Init {
                 });
                 None
             }
-            Request::WaitGate
-            | Request::BootGood { .. }
-            | Request::BootBad { .. }
-            | Request::SetSlot { .. }
-            | Request::BootRecord => Some(Err(ControlError::Refused {
-                reason: "this boot has no gate and no boot record".to_owned(),
-            })),
+            Request::WaitGate => self.wait_gate(client),
+            Request::BootGood { reason } => self.call_good(client, request, reason.as_deref()),
+            Request::BootBad { reason, reboot } => self.call_bad(client, request, reason, *reboot),
+            Request::SetSlot { slot } => self.set_slot(client, request, *slot),
+            Request::BootRecord => self.show_record(client, request),
             Request::Shutdown { kind } => {
                 // Answered before it happens: afterwards there may be nobody to hear it.
                 self.answer(client, &Ok(Reply::Done {}));
@@ -168,12 +173,17 @@ impl Init {
         self.resume(owed.client);
     }
 
-    /// Pays what is owed for `id` with an error that the core knows nothing of.
-    pub(super) fn fail(&mut self, id: RequestId, error: ControlError) {
+    /// Pays what is owed for `id` with an answer that the core knows nothing of.
+    pub(super) fn pay(&mut self, id: RequestId, answer: &Result<Reply, ControlError>) {
         if let Some(owed) = self.clients.settle(id) {
-            self.answer(owed.client, &Err(error));
+            self.answer(owed.client, answer);
             self.resume(owed.client);
         }
+    }
+
+    /// The same with an error.
+    pub(super) fn fail(&mut self, id: RequestId, error: ControlError) {
+        self.pay(id, &Err(error));
     }
 
     /// A client that has its answer may have sent its next call already; it gets a turn of its own.
@@ -267,11 +277,11 @@ fn description(request: &Request) -> String {
         Request::Restart { name } => format!("restart {name}"),
         Request::ReloadService { name } => format!("reload {name}"),
         Request::ReloadAll => "reload all service files".to_owned(),
-        Request::BootGood { reason: None } => "this boot is good".to_owned(),
+        Request::BootGood { reason: None } => "call this boot good".to_owned(),
         Request::BootGood {
             reason: Some(reason),
-        } => format!("this boot is good: {reason}"),
-        Request::BootBad { reason, .. } => format!("this boot is bad: {reason}"),
+        } => format!("call this boot good: {reason}"),
+        Request::BootBad { reason, .. } => format!("call this boot bad: {reason}"),
         Request::SetSlot { slot } => format!("boot slot {}", slot.as_str()),
         Request::List
         | Request::Status { .. }

@@ -10,14 +10,12 @@ use std::path::Path;
 use kernel::cgroup;
 use kernel::system::Surroundings;
 use mounts::cmdline::Cmdline;
-use mounts::handover::{self, Handover};
 use mounts::plan::Step;
 use mounts::unmount::parse_mountinfo;
-use services::control::{BootMode, Timing};
 use services::time::Time;
 
-use super::boot::Boot;
 use super::cgroups::Cgroups;
+use super::handover::{self, Start, Told};
 use super::say::Say;
 use crate::paths::Paths;
 
@@ -35,14 +33,13 @@ const PROC_FILE_MAX: usize = 1 << 20;
 pub(super) struct Prepared {
     pub(super) paths: Paths,
     pub(super) say: Say,
-    pub(super) boot: Boot,
+    /// What stage1 has told.
+    pub(super) told: Told,
     pub(super) cgroups: Option<Cgroups>,
     /// Service names that the kernel command line forbids to run.
     pub(super) masks: Vec<String>,
     /// Start the shell of last resort instead of the services.
     pub(super) rescue: bool,
-    /// Things to say that are neither missing nor bad.
-    pub(super) notes: Vec<String>,
 }
 
 /// Sets everything up, as far as it can be.
@@ -65,9 +62,14 @@ pub(super) fn prepare(started: Time) -> Prepared {
         let text = kernel::files::read_text("/proc/cmdline", PROC_FILE_MAX);
         Cmdline::parse(&text.unwrap_or_default())
     };
-    let mut notes = Vec::new();
-    let mut boot = read_handover(&paths, contained, &mut notes);
-    notes.extend(cmdline.errors);
+    let start = Start {
+        contained,
+        at: started,
+        watchdog: cmdline.watchdog,
+    };
+    let mut told = handover::read(&paths, &start);
+    told.notes.extend(cmdline.errors);
+    let boot = &mut told.boot;
     let say = Say::open(!contained, cmdline.debug || contained);
     boot.mark("init", started);
     if let Some(target) = cmdline.target {
@@ -77,7 +79,8 @@ pub(super) fn prepare(started: Time) -> Prepared {
         boot.lacks(format!("{name}: masked on the kernel command line"));
     }
     if let Err(error) = fs::create_dir_all(&paths.runtime_dir) {
-        notes.push(format!("make {}: {error}", paths.runtime_dir.display()));
+        told.notes
+            .push(format!("make {}: {error}", paths.runtime_dir.display()));
     }
     missing.extend(own_limits(contained));
     let cgroups = match set_up_cgroups(contained, &mut missing) {
@@ -90,16 +93,15 @@ pub(super) fn prepare(started: Time) -> Prepared {
         }
     };
     for lacking in missing {
-        boot.lacks(lacking);
+        told.boot.lacks(lacking);
     }
     Prepared {
         paths,
         say,
-        boot,
+        told,
         cgroups,
         masks: cmdline.masks,
         rescue: cmdline.rescue,
-        notes,
     }
 }
 
@@ -154,57 +156,6 @@ fn mount_steps(steps: &[Step], mounted: &[Vec<u8>]) -> Vec<String> {
     failed
 }
 
-/// The facts of the boot: stage1's, or none.
-fn read_handover(paths: &Paths, contained: bool, notes: &mut Vec<String>) -> Boot {
-    let path = paths.handover();
-    let read = kernel::files::read(&path.display().to_string(), handover::SIZE_MAX);
-    let handover = match read {
-        Ok(json) => match Handover::decode(&json) {
-            Ok(handover) => Some(handover),
-            Err(error) => {
-                notes.push(error.to_string());
-                None
-            }
-        },
-        Err(_) => None,
-    };
-    match handover {
-        Some(handover) => {
-            notes.extend(handover.notes.iter().cloned());
-            from_handover(handover)
-        }
-        None if contained => Boot::new(
-            BootMode::Container,
-            "first process of a PID namespace: no slots, no verity, no watchdog of its own",
-        ),
-        None => Boot::new(
-            BootMode::Direct,
-            "started by the kernel on an ordinary root: no slots, no verity",
-        ),
-    }
-}
-
-fn from_handover(handover: Handover) -> Boot {
-    let mode = match handover.mode {
-        handover::Mode::Disk => BootMode::Disk,
-        handover::Mode::Initramfs => BootMode::Initramfs,
-    };
-    let mut boot = Boot::new(mode, &handover.why);
-    boot.info.slot = handover.slot.map(|slot| slot.as_str().to_owned());
-    boot.info.version = handover.manifest_version;
-    boot.info.root_hash = handover.root_hash.map(|hash| hash.to_string());
-    boot.info.missing = handover.missing;
-    boot.info.timings = handover
-        .timings
-        .into_iter()
-        .map(|timing| Timing {
-            name: timing.name,
-            us: timing.us,
-        })
-        .collect();
-    boot
-}
-
 /// Limits and switches of PID 1 itself; what could not be set, for people.
 fn own_limits(contained: bool) -> Vec<String> {
     let mut missing = Vec::new();
@@ -248,37 +199,4 @@ fn is_first_cgroup_namespace() -> bool {
     fs::read_link("/proc/self/ns/cgroup").map_or(true, |namespace| {
         namespace.as_os_str() == FIRST_CGROUP_NAMESPACE
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_hand_over_becomes_the_facts_of_the_boot() {
-        let mut handover = Handover::new(handover::Mode::Disk);
-        handover.slot = Some(mounts::slot::Slot::B);
-        handover.why = "slot a: its root does not verify".to_owned();
-        handover.missing = vec!["watchdog: none".to_owned()];
-        handover.timings = vec![handover::Timing {
-            name: "disk found".to_owned(),
-            us: 7,
-        }];
-        let boot = from_handover(handover);
-        assert_eq!(boot.info.mode, BootMode::Disk);
-        assert_eq!(boot.info.slot.as_deref(), Some("b"));
-        assert_eq!(boot.info.missing, ["watchdog: none"]);
-        assert_eq!(boot.info.timings.len(), 1);
-    }
-
-    #[test]
-    fn without_a_hand_over_the_surroundings_say_what_it_is() {
-        let paths = Paths::new(Some("/nonexistent"), None);
-        let mut notes = Vec::new();
-        let mode =
-            |contained, notes: &mut Vec<String>| read_handover(&paths, contained, notes).info.mode;
-        assert_eq!(mode(true, &mut notes), BootMode::Container);
-        assert_eq!(mode(false, &mut notes), BootMode::Direct);
-        assert_eq!(notes, [""; 0]);
-    }
 }

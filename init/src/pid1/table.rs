@@ -19,6 +19,23 @@ pub(super) enum Owner {
     Loader,
     /// The logger child.
     Logger,
+    /// The probe of the health of a run.
+    Probe(RunId),
+    /// The recorder child.
+    Recorder,
+    /// The scrub child.
+    Scrub,
+    /// The budget child.
+    Budget,
+}
+
+/// A command that runs beside a main process.
+#[derive(Debug)]
+pub(super) struct Beside {
+    /// Its number, and that of its process group.
+    pub(super) pid: u32,
+    /// Names it without ever meaning another one.
+    pub(super) pidfd: OwnedFd,
 }
 
 /// The run of a service that has not emptied yet.
@@ -37,7 +54,9 @@ pub(super) struct Live {
     /// Whether the main process was named by the service (`MAINPID=`) and may be another's child.
     pub(super) adopted: bool,
     /// The reload command that is running.
-    pub(super) reload: Option<u32>,
+    pub(super) reload: Option<Beside>,
+    /// The probe that is running.
+    pub(super) probe: Option<Beside>,
 }
 
 /// The pipe from a service to the logger. PID 1 keeps both ends, so that neither a dead service nor
@@ -146,6 +165,7 @@ impl Table {
                 ended: false,
                 adopted: false,
                 reload: None,
+                probe: None,
             });
         }
     }

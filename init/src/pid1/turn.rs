@@ -20,6 +20,7 @@ use super::clients::Peer;
 use super::connection::Progress;
 use super::say::Level;
 use super::signals::Meaning;
+use super::watchdog::Feeder;
 
 /// Token of the signalfd.
 pub(super) const SIGNALS: u64 = 1;
@@ -61,7 +62,7 @@ impl Init {
     /// Runs one turn.
     pub(super) fn turn(&mut self) {
         let mut ready = std::mem::take(&mut self.ready);
-        self.wait(&mut ready);
+        let waited = self.wait(&mut ready);
         self.now = Time::from_nanos(kernel::clock::boottime());
         let mut child_ended = false;
         if ready.signals {
@@ -91,9 +92,37 @@ impl Init {
         }
         self.ready = ready;
         self.perform_actions();
+        self.mind_gate();
+        if self.shutting_down {
+            // The gate may just have begun it.
+            self.perform_actions();
+        }
+        if waited {
+            self.feed_watchdog();
+        }
     }
 
-    fn wait(&mut self, ready: &mut Ready) {
+    /// The turn has come to its end: the watchdog is fed, unless this boot is past its time and
+    /// nothing is done about that.
+    fn feed_watchdog(&mut self) {
+        let now = self.now;
+        if self.gate.is_overdue(now) && !self.shutting_down {
+            return;
+        }
+        let failed = self.watchdog.as_mut().and_then(|feeder| feeder.feed(now));
+        if let Some(line) = failed {
+            self.say(Level::Error, &line);
+        }
+    }
+
+    /// When the watchdog is to be fed next.
+    fn feeding_due(&self) -> Option<Time> {
+        let earned = self.shutting_down || !self.gate.is_overdue(self.now);
+        self.watchdog.as_ref().filter(|_| earned).map(Feeder::due)
+    }
+
+    /// Waits for something to happen; `false`: that failed.
+    fn wait(&mut self, ready: &mut Ready) -> bool {
         *ready = Ready {
             clients: std::mem::take(&mut ready.clients),
             ..Ready::default()
@@ -105,7 +134,7 @@ impl Init {
             .timer
             .set(deadline.map(Time::as_nanos))
             .and_then(|()| self.poller.wait(&mut self.events, timeout));
-        if let Err(error) = waited {
+        if let Err(error) = &waited {
             // Should this ever happen, it must neither end the loop nor make it spin.
             self.say(Level::Error, &format!("event loop: {error}"));
             std::thread::sleep(REST);
@@ -126,6 +155,7 @@ impl Init {
                 }
             }
         }
+        waited.is_ok()
     }
 
     /// When the next thing is due, of all that is waited for.
@@ -141,6 +171,10 @@ impl Init {
             self.logger.deadline(),
             self.clients.next_deadline(),
             self.listener_rests_until,
+            self.recorder.deadline(),
+            self.gate.deadline(),
+            self.chores.deadline(),
+            self.feeding_due(),
         ]
         .into_iter()
         .flatten()
@@ -219,6 +253,12 @@ impl Init {
         }
         if due(self.logger.deadline(), self.now) {
             self.start_logger();
+        }
+        if due(self.recorder.deadline(), self.now) {
+            self.recorder_overdue();
+        }
+        if due(self.chores.deadline(), self.now) {
+            self.do_chores();
         }
         if due(self.listener_rests_until, self.now) {
             self.listener_rests_until = None;

@@ -122,7 +122,8 @@ pub fn slot_of_name(name: SlotName) -> Slot {
     }
 }
 
-fn hex(bytes: &[u8; 16]) -> String {
+/// Thirty-two hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8; 16]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

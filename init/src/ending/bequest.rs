@@ -1,0 +1,245 @@
+//! What the supervising PID 1 leaves to the last stage, over execve(2): the mark that the boot record
+//! gets, and the watchdog. Not here: stopping services, and unmounting.
+
+use kernel::watchdog::Watchdog;
+use mounts::slot::record::Ended;
+use serde::{Deserialize, Serialize};
+use services::status::ShutdownKind;
+use services::time::{Duration, Time};
+
+use crate::pid1::watchdog::Feeder;
+use crate::record::{Change, Identity};
+
+/// The variable in which the last stage finds it.
+const VARIABLE: &str = "SHARK_FINAL";
+/// For so long the watchdog is fed after the last service is down. Whatever hangs then, hangs for
+/// good, and the watchdog is the way out.
+const LIMIT: Duration = Duration::from_secs(10 * 60);
+
+/// What the boot record is to say of this boot in the end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndMark {
+    /// The state partition, or the word for finding it.
+    pub device: String,
+    /// This boot.
+    pub running: Identity,
+}
+
+impl EndMark {
+    /// The words for the recorder child after an end in order.
+    #[must_use]
+    pub fn in_order(&self, kind: ShutdownKind, now: Time) -> Vec<String> {
+        self.words(&Change::End {
+            running: self.running.clone(),
+            ended: match kind {
+                ShutdownKind::Poweroff | ShutdownKind::Halt => Ended::PowerOff,
+                ShutdownKind::Reboot => Ended::Reboot,
+            },
+            uptime_seconds: seconds(now),
+        })
+    }
+
+    /// The same when PID 1 is broken.
+    #[must_use]
+    pub fn broken(&self, words: &str, now: Time) -> Vec<String> {
+        self.words(&Change::Fail {
+            running: self.running.clone(),
+            ended: Ended::InitFailed,
+            uptime_seconds: seconds(now),
+            text: words.to_owned(),
+        })
+    }
+
+    fn words(&self, change: &Change) -> Vec<String> {
+        // Numbers and texts: nothing in it can fail to be written, and the child refuses no words.
+        let change = serde_json::to_string(change).unwrap_or_default();
+        vec!["record".to_owned(), self.device.clone(), change]
+    }
+}
+
+fn seconds(now: Time) -> u32 {
+    u32::try_from(now.as_nanos() / 1_000_000_000).unwrap_or(u32::MAX)
+}
+
+/// The watchdog as text.
+#[derive(Debug, Serialize, Deserialize)]
+struct Open {
+    fd: i32,
+    path: String,
+    seconds: u32,
+}
+
+/// All of it as text.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Written {
+    end: Option<EndMark>,
+    watchdog: Option<Open>,
+    /// Nanoseconds of CLOCK_BOOTTIME.
+    feed_until: u64,
+}
+
+/// What is left to the last stage.
+#[derive(Debug)]
+pub struct Bequest {
+    end: Option<EndMark>,
+    watchdog: Option<Feeder>,
+    feed_until: Time,
+}
+
+impl Bequest {
+    /// The watchdog is fed for a limited time from now on.
+    #[must_use]
+    pub(crate) fn new(end: Option<EndMark>, watchdog: Option<Feeder>) -> Self {
+        Self {
+            end,
+            watchdog,
+            feed_until: now() + LIMIT,
+        }
+    }
+
+    /// Name and value of the variable for the program that is executed next, in which descriptors
+    /// that are not CLOEXEC stay open. This value must live until then.
+    #[must_use]
+    pub(super) fn variable(&self) -> (&'static str, String) {
+        let watchdog = self.watchdog.as_ref().and_then(|feeder| {
+            Some(Open {
+                fd: feeder.device().keep_over_exec().ok()?,
+                path: feeder.device().path().to_owned(),
+                seconds: feeder.seconds(),
+            })
+        });
+        let written = Written {
+            end: self.end.clone(),
+            watchdog,
+            feed_until: self.feed_until.as_nanos(),
+        };
+        let text = serde_json::to_string(&written).unwrap_or_default();
+        (VARIABLE, text)
+    }
+
+    /// What the program before has left; nothing where that cannot be read.
+    #[must_use]
+    pub fn from_environment() -> Self {
+        Self::from_text(&std::env::var(VARIABLE).unwrap_or_default())
+    }
+
+    fn from_text(text: &str) -> Self {
+        let written: Written = serde_json::from_str(text).unwrap_or_default();
+        let watchdog = written.watchdog.and_then(|open| {
+            let device = Watchdog::inherited(open.fd, &open.path).ok()?;
+            Some(Feeder::new(device, open.seconds))
+        });
+        Self {
+            end: written.end,
+            watchdog,
+            feed_until: Time::from_nanos(written.feed_until),
+        }
+    }
+
+    /// Feeds the watchdog, if it is time to: in everything that waits.
+    pub(super) fn feed(&mut self) {
+        let now = now();
+        if let Some(feeder) = &mut self.watchdog
+            && now < self.feed_until
+        {
+            // There is nothing to be done about a failure, and little time left for it.
+            let _failed = feeder.feed(now);
+        }
+    }
+
+    /// What the boot record is to say.
+    pub(super) fn end(&self) -> Option<&EndMark> {
+        self.end.as_ref()
+    }
+
+    /// Stops the watchdog: a machine that halts stands still on purpose.
+    ///
+    /// # Errors
+    /// For people: it cannot be stopped.
+    pub(super) fn disarm(&mut self) -> Result<(), String> {
+        match self.watchdog.take() {
+            Some(feeder) => feeder
+                .into_device()
+                .disarm()
+                .map_err(|error| error.to_string()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The present time.
+pub(super) fn now() -> Time {
+    Time::from_nanos(kernel::clock::boottime())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    fn end() -> EndMark {
+        EndMark {
+            device: "/dev/vda2".to_owned(),
+            running: Identity {
+                slot: Some(mounts::slot::Slot::B),
+                boot_id: [3; 16],
+                ..Identity::default()
+            },
+        }
+    }
+
+    #[test]
+    fn the_last_stage_finds_what_was_left_to_it() {
+        let left = Bequest::new(Some(end()), None);
+        let (_, text) = left.variable();
+        let found = Bequest::from_text(&text);
+        assert_eq!(found.end(), Some(&end()));
+        assert_eq!(found.feed_until, left.feed_until);
+        for bad in ["", "{}", "[1]"] {
+            assert_eq!(Bequest::from_text(bad).end(), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_watchdog_is_fed_until_the_limit_and_no_longer() {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let feeder = Feeder::new(Watchdog::from_fd(writer.into(), "a pipe"), 600);
+        let mut bequest = Bequest::new(None, Some(feeder));
+        bequest.feed();
+        bequest.feed();
+        bequest.feed_until = Time::default();
+        bequest.watchdog = bequest
+            .watchdog
+            .map(|feeder| Feeder::new(feeder.into_device(), 1));
+        bequest.feed();
+        drop(bequest);
+        let mut fed = Vec::new();
+        reader.read_to_end(&mut fed).unwrap();
+        assert_eq!(fed.len(), 1, "once when it was due, and not past the limit");
+    }
+
+    #[test]
+    fn what_the_child_is_told_is_a_change_it_knows() {
+        let at = Time::from_nanos(61_500_000_000);
+        let change = |words: Vec<String>| serde_json::from_str::<Change>(&words[2]).unwrap();
+        let expect = |kind, ended| {
+            let expect = Change::End {
+                running: end().running,
+                ended,
+                uptime_seconds: 61,
+            };
+            assert_eq!(change(end().in_order(kind, at)), expect);
+        };
+        expect(ShutdownKind::Reboot, Ended::Reboot);
+        expect(ShutdownKind::Halt, Ended::PowerOff);
+        let words = end().broken("init is broken: no", at);
+        assert_eq!(words[..2], ["record", "/dev/vda2"]);
+        assert!(matches!(
+            change(words),
+            Change::Fail {
+                ended: Ended::InitFailed,
+                ..
+            }
+        ));
+    }
+}

@@ -1,0 +1,489 @@
+//! The gate of this boot: shown to the pure gate turn by turn, and its verdict carried out: committed
+//! in the boot record, or recorded as a failure and the machine restarted. Not here: the verdict
+//! (`services::gate`), the record (`recorder`).
+//!
+//! There is a gate on a boot from a slot of a disk. A boot whose hand-over cannot be read has one too,
+//! which nothing can pass: who does not know what it runs cannot call it good.
+
+mod asked;
+mod errands;
+
+use mounts::slot::judge::{SAID_GATE, SAID_GOOD};
+use mounts::slot::record::Ended;
+use services::control::{BootMode, BootRecord, GateInfo, GateState};
+use services::gate::{Gate, GateReport, GateSettings, GateView, Verdict};
+use services::status::ShutdownKind;
+use services::supervisor::Supervisor;
+use services::time::{Duration, Time};
+
+use super::Init;
+use super::errands::Errand;
+use super::recorder::Then;
+use super::say::Level;
+use crate::record::{Change, slot_of_name};
+
+/// How long the record of a failure may hold the restart up.
+const FAIL_PATIENCE: Duration = Duration::from_secs(10);
+/// Pause before a commit that could not be written is tried again; it doubles.
+const PAUSE_FIRST: Duration = Duration::from_secs(5);
+const PAUSE_MAX: Duration = Duration::from_secs(15 * 60);
+/// Up for so long, a committed boot has shown that earlier crashes are past.
+const SETTLED_AFTER: Duration = Duration::from_secs(60 * 60);
+/// What is told among the things this machine lacks, while a commit is not written.
+const RECORD: &str = "boot record";
+
+/// How the verdict stands.
+#[derive(Debug)]
+enum State {
+    /// There is no slot to judge, and why.
+    Absent(String),
+    /// The boot is being watched.
+    Open(Box<Watched>),
+    /// It was found good, which is not in the record yet.
+    Found(Found),
+    /// It was found good, and the record says so.
+    Passed,
+    /// It was found bad: until the record says so, or until this time.
+    Failing { reason: String, until: Time },
+    /// It was found bad, and the machine restarts; or an operator wants it to go on all the same.
+    Failed { reason: String },
+}
+
+#[derive(Debug)]
+struct Watched {
+    gate: Gate,
+    /// Why nothing can pass it.
+    hopeless: Option<String>,
+    /// What had been told to the supervisor at the last look.
+    seen: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Found {
+    failures: u32,
+    again: Option<Time>,
+    problem: Option<String>,
+}
+
+/// The root as it is read whole.
+#[derive(Debug)]
+pub(super) struct Root {
+    /// The dm-verity device.
+    pub(super) device: String,
+    /// Bytes of it; without a number, all it has.
+    pub(super) bytes: Option<u64>,
+}
+
+/// What PID 1 knows of its gate.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    state: State,
+    since: Time,
+    /// What has still to be read for the whole root; `None`: nothing.
+    root: Option<Root>,
+    scrub: Option<Errand>,
+    learning: Option<Errand>,
+    wanted_failing: Vec<String>,
+    slow: Vec<String>,
+    /// When the crashes of the slot are forgotten.
+    settle_at: Option<Time>,
+}
+
+impl Keeper {
+    fn new(state: State, since: Time) -> Self {
+        Self {
+            state,
+            since,
+            root: None,
+            scrub: None,
+            learning: None,
+            wanted_failing: Vec::new(),
+            slow: Vec::new(),
+            settle_at: None,
+        }
+    }
+
+    /// A boot without a gate.
+    pub(super) fn absent(why: &str) -> Self {
+        Self::new(State::Absent(why.to_owned()), Time::default())
+    }
+
+    /// A gate that is open since `opened`; with `hopeless`, nothing can pass it. `root` is what the
+    /// target may ask to have read.
+    pub(super) fn open(opened: Time, hopeless: Option<String>, root: Option<Root>) -> Self {
+        let watched = Watched {
+            gate: Gate::new(GateSettings::default(), false, opened),
+            hopeless,
+            seen: None,
+        };
+        Self {
+            root,
+            ..Self::new(State::Open(Box::new(watched)), opened)
+        }
+    }
+
+    /// How far it is, as clients are told.
+    pub(super) fn state_name(&self) -> GateState {
+        match &self.state {
+            State::Absent(_) => GateState::None,
+            State::Open(_) | State::Found(_) => GateState::Open,
+            State::Passed => GateState::Passed,
+            State::Failing { .. } | State::Failed { .. } => GateState::Failed,
+        }
+    }
+
+    /// When there is something to do though nothing has happened.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        let own = match &self.state {
+            State::Open(watched) if watched.hopeless.is_some() => Some(watched.gate.deadline()),
+            State::Open(watched) => watched.gate.poll_timeout(),
+            State::Found(found) => found.again,
+            State::Passed => self.settle_at,
+            State::Failing { until, .. } => Some(*until),
+            State::Absent(_) | State::Failed { .. } => None,
+        };
+        let errands = [&self.scrub, &self.learning].into_iter().flatten();
+        own.into_iter()
+            .chain(errands.filter_map(Errand::deadline))
+            .min()
+    }
+
+    /// Whether the boot is past its time and nothing is done about it yet: then PID 1 has not earned
+    /// that the watchdog is fed.
+    pub(super) fn is_overdue(&self, now: Time) -> bool {
+        match &self.state {
+            State::Open(watched) => watched.gate.deadline() <= now,
+            State::Failing { .. } => true,
+            State::Absent(_) | State::Found(_) | State::Passed | State::Failed { .. } => false,
+        }
+    }
+
+    fn enter(&mut self, state: State, now: Time) {
+        self.state = state;
+        self.since = now;
+    }
+}
+
+impl Init {
+    /// What clients are told of the gate.
+    pub(super) fn gate_info(&self) -> GateInfo {
+        let keeper = &self.gate;
+        let info = |reason: Option<&str>| GateInfo {
+            state: keeper.state_name(),
+            since_us: keeper.since.as_nanos() / 1000,
+            reason: reason.map(str::to_owned),
+            wanted_failing: keeper.wanted_failing.clone(),
+            slow: keeper.slow.clone(),
+            ..GateInfo::none("")
+        };
+        match &keeper.state {
+            State::Absent(why) => GateInfo::none(why),
+            State::Open(watched) => GateInfo {
+                deadline_us: Some(watched.gate.deadline().as_nanos() / 1000),
+                waiting: match &watched.hopeless {
+                    Some(_) => Vec::new(),
+                    None => watched.gate.waiting(&self.gate_view(), self.now),
+                },
+                ..info(watched.hopeless.as_deref())
+            },
+            State::Found(found) => GateInfo {
+                waiting: vec![format!("{RECORD}: it is being written")],
+                ..info(found.problem.as_deref())
+            },
+            State::Passed => info(None),
+            State::Failing { reason, .. } | State::Failed { reason } => info(Some(reason)),
+        }
+    }
+
+    fn gate_view(&self) -> GateView<'_> {
+        let supervisor = self.supervisor.as_ref();
+        supervisor.map_or_else(GateView::default, |supervisor| supervisor.gate_view())
+    }
+
+    /// Says that the gate is open, where there is one: a crash that keeps the kernel's log then tells
+    /// how far this boot came.
+    pub(super) fn announce_gate(&mut self) {
+        let State::Open(watched) = &self.gate.state else {
+            return;
+        };
+        let line = match &watched.hopeless {
+            Some(why) => format!("{SAID_GATE}, and nothing can pass it: {why}"),
+            None => {
+                let slot = self.boot.info.slot.as_deref().unwrap_or("?");
+                let number = self.boot.info.boot_number;
+                let number = number.map_or_else(String::new, |it| format!(", boot {it}"));
+                format!("{SAID_GATE}: slot {slot}{number}")
+            }
+        };
+        self.say(Level::Notice, &line);
+    }
+
+    /// The graph has been read: the boot target says when the boot is good.
+    pub(super) fn configure_gate(&mut self) {
+        let Some(supervisor) = &self.supervisor else {
+            return;
+        };
+        let settings = supervisor.gate_settings();
+        let left_out: Vec<&str> = supervisor.essential_left_out().collect();
+        let left_out = left_out.join(", ");
+        let State::Open(watched) = &mut self.gate.state else {
+            return;
+        };
+        let scrub = self.gate.root.take().filter(|_| settings.scrub);
+        watched.gate.configure(settings, scrub.is_some());
+        watched.seen = None;
+        if let Some(root) = scrub {
+            self.start_scrub(&root);
+        }
+        if !left_out.is_empty() {
+            let target = &self.boot.info.target;
+            let line = format!("essential, but not in {target}, and so not waited for: {left_out}");
+            self.say(Level::Warning, &line);
+        }
+    }
+
+    /// None of the machine's own services runs, for this reason.
+    pub(super) fn gate_without_services(&mut self, why: &str) {
+        if let State::Open(watched) = &mut self.gate.state {
+            watched.gate.refuse(why);
+            watched.seen = None;
+        }
+    }
+
+    /// The vendor's services run alone, for this reason.
+    pub(super) fn gate_with_vendor_only(&mut self, why: &str) {
+        if let State::Open(watched) = &mut self.gate.state {
+            watched.gate.fell_back(why);
+        }
+    }
+
+    /// There is nothing to judge: an operator wanted a shell only.
+    pub(super) fn no_gate(&mut self, why: &str) {
+        self.gate = Keeper::absent(why);
+    }
+
+    /// Does what is due, once a turn.
+    pub(super) fn mind_gate(&mut self) {
+        if self.shutting_down {
+            return;
+        }
+        self.mind_gate_errands();
+        let due = |at: Option<Time>, now| at.is_some_and(|at| at <= now);
+        match &self.gate.state {
+            State::Open(_) => self.look_at_boot(),
+            State::Found(found) if due(found.again, self.now) => self.commit(),
+            State::Failing { until, .. } if *until <= self.now => self.restart_failed(),
+            State::Passed if due(self.gate.settle_at, self.now) => self.settle_crashes(),
+            State::Absent(_)
+            | State::Found(_)
+            | State::Passed
+            | State::Failing { .. }
+            | State::Failed { .. } => {}
+        }
+    }
+
+    fn look_at_boot(&mut self) {
+        let State::Open(watched) = &mut self.gate.state else {
+            return;
+        };
+        let now = self.now;
+        if let Some(why) = &watched.hopeless {
+            if watched.gate.deadline() <= now {
+                let reason = why.clone();
+                self.fail_boot(reason);
+            }
+            return;
+        }
+        let supervisor = self.supervisor.as_ref();
+        let events = supervisor.map(Supervisor::events);
+        let due = watched.gate.poll_timeout().is_some_and(|at| at <= now);
+        if !due && watched.seen.is_some() && watched.seen == events {
+            return;
+        }
+        watched.seen = events;
+        let view = supervisor.map_or_else(GateView::default, |it| it.gate_view());
+        match watched.gate.update(&view, now) {
+            None => {}
+            Some(Verdict::Commit(report)) => self.found_good(report),
+            Some(Verdict::Fail { reason }) => self.fail_boot(reason),
+        }
+    }
+
+    fn found_good(&mut self, report: GateReport) {
+        self.boot.mark("gate passed", self.now);
+        self.gate.wanted_failing = report.wanted_failing;
+        if let Some(why) = report.fell_back {
+            let line = format!("the vendor's service files only: {why}");
+            self.gate.wanted_failing.push(line);
+        }
+        self.gate.enter(State::Found(Found::default()), self.now);
+        // The commit follows its answer.
+        self.learn_start_times();
+    }
+
+    /// Writes that this boot is good.
+    fn commit(&mut self) {
+        if let State::Found(found) = &mut self.gate.state {
+            found.again = None;
+        }
+        let change = Change::Commit {
+            running: self.recorder.identity.clone(),
+            text: self.gate.wanted_failing.join("; "),
+        };
+        if !self.record(change, Then::Committed) {
+            self.gate_committed(Err("too many changes wait already".to_owned()));
+        }
+    }
+
+    /// A commit has been written, or could not be.
+    pub(super) fn gate_committed(&mut self, outcome: Result<(), String>) {
+        match (outcome, &mut self.gate.state) {
+            (Ok(()), State::Open(_) | State::Found(_)) => self.passed(),
+            (Err(reason), State::Found(found)) => {
+                let doubled = PAUSE_FIRST.saturating_mul(1 << found.failures.min(10));
+                let pause = doubled.min(PAUSE_MAX);
+                found.failures = found.failures.saturating_add(1);
+                found.again = Some(self.now + pause);
+                found.problem = Some(reason.clone());
+                let slot = self.boot.info.slot.as_deref().unwrap_or("?");
+                let lacking = format!("slot {slot} is healthy, but not committed: {reason}");
+                self.boot.lacks_for_now(RECORD, Some(&lacking));
+                let line = format!("{RECORD}: {lacking}; tried again in {pause:?}");
+                self.say(Level::Error, &line);
+                self.answer_waiting(false, Some(&reason));
+            }
+            (
+                Ok(()) | Err(_),
+                State::Absent(_) | State::Passed | State::Failing { .. } | State::Failed { .. },
+            )
+            | (Err(_), State::Open(_)) => {}
+        }
+    }
+
+    fn passed(&mut self) {
+        self.boot.mark("committed", self.now);
+        self.boot.lacks_for_now(RECORD, None);
+        self.boot.info.committed = true;
+        self.boot.info.trial = false;
+        self.drop_gate_errands();
+        self.gate.enter(State::Passed, self.now);
+        let slot = self.boot.info.slot.as_deref().unwrap_or("?");
+        let mut line = format!("{SAID_GOOD}: slot {slot} committed");
+        for (what, list) in [
+            ("wanted, but failing", &self.gate.wanted_failing),
+            ("slow", &self.gate.slow),
+        ] {
+            if !list.is_empty() {
+                line.push_str(&format!("; {what}: {}", list.join(", ")));
+            }
+        }
+        self.say(Level::Notice, &line);
+        self.answer_waiting(true, None);
+        let slot = self.recorder.identity.slot;
+        let crashes = self.recorder.seen().is_some_and(|record| {
+            let mut slots = record.slots.iter();
+            slots.any(|it| Some(slot_of_name(it.slot)) == slot && it.crashes > 0)
+        });
+        self.gate.settle_at = crashes.then(|| Time::default() + SETTLED_AFTER);
+    }
+
+    fn settle_crashes(&mut self) {
+        self.gate.settle_at = None;
+        let running = self.recorder.identity.clone();
+        if !self.record(Change::Settle { running }, Then::Settled) {
+            self.crashes_settled(Err("too many changes wait already".to_owned()));
+        }
+    }
+
+    /// The crashes of the slot have been forgotten, or could not be.
+    pub(super) fn crashes_settled(&mut self, outcome: Result<(), String>) {
+        match outcome {
+            Ok(()) => self.say(Level::Info, "earlier crashes of this slot are forgotten"),
+            Err(reason) => {
+                self.gate.settle_at = Some(self.now + SETTLED_AFTER);
+                self.say(Level::Warning, &format!("{RECORD}: {reason}"));
+            }
+        }
+    }
+
+    /// This boot has failed: that is recorded, then the machine restarts.
+    fn fail_boot(&mut self, reason: String) {
+        self.say(Level::Error, &format!("this boot has failed: {reason}"));
+        let change = Change::Fail {
+            running: self.recorder.identity.clone(),
+            ended: Ended::GateFailed,
+            uptime_seconds: self.uptime_seconds(),
+            text: reason.clone(),
+        };
+        self.drop_gate_errands();
+        self.answer_waiting(false, Some(&reason));
+        let until = self.now + FAIL_PATIENCE;
+        self.gate.enter(State::Failing { reason, until }, self.now);
+        if !self.record(change, Then::Failed) {
+            self.restart_failed();
+        }
+    }
+
+    /// The failure has been recorded, or could not be.
+    pub(super) fn gate_failure_recorded(&mut self, outcome: Result<(), String>) {
+        if let Err(reason) = outcome {
+            // It is charged all the same, as a boot that never said that it was good.
+            let line = format!("{RECORD}: the cause of the failure is not in it: {reason}");
+            self.say(Level::Error, &line);
+        }
+        if let State::Failing { .. } = self.gate.state {
+            self.restart_failed();
+        }
+    }
+
+    fn restart_failed(&mut self) {
+        if let State::Failing { reason, .. } = &mut self.gate.state {
+            let reason = std::mem::take(reason);
+            let line = format!("restarting the machine, since this boot has failed: {reason}");
+            self.gate.enter(State::Failed { reason }, self.now);
+            self.say(Level::Error, &line);
+        }
+        if !self.shutting_down {
+            self.shut_down(ShutdownKind::Reboot);
+        }
+    }
+
+    /// On a machine that no stage1 seems to have started, asks the boot record whether one has.
+    pub(super) fn look_for_lost_hand_over(&mut self) {
+        let direct = self.boot.info.mode == BootMode::Direct;
+        if direct && let Some(device) = crate::record::find() {
+            self.recorder.device = Some(device);
+            // Told by nobody when it cannot be asked: most such machines have another one's record.
+            let _asked = self.record(Change::Look, Then::Looked);
+        }
+    }
+
+    /// No stage1 has told of this boot. If the record knows it all the same, its hand-over is lost.
+    pub(super) fn record_looked_at(&mut self, outcome: Result<Box<BootRecord>, String>) {
+        let attempt = outcome.ok().and_then(|record| record.attempt);
+        let own = crate::record::hex(&self.recorder.identity.boot_id);
+        let Some(attempt) = attempt.filter(|it| it.boot_id == own && it.state == "open") else {
+            return;
+        };
+        let why = "the hand-over of stage1 is not there".to_owned();
+        self.boot.lacks(format!("hand-over: {why}"));
+        self.boot.info.slot = Some(attempt.slot.as_str().to_owned());
+        self.boot.info.boot_number = Some(attempt.number);
+        self.recorder.accounted = true;
+        crate::pid1::emergency::remember(self.end_mark());
+        self.gate = Keeper::open(self.now, Some(why), None);
+        self.announce_gate();
+    }
+
+    /// How long the kernel has been running, as the record keeps it.
+    pub(super) fn uptime_seconds(&self) -> u32 {
+        u32::try_from(self.now.as_nanos() / 1_000_000_000).unwrap_or(u32::MAX)
+    }
+}
+
+#[cfg(test)]
+impl Keeper {
+    pub(super) fn is_hopeless(&self) -> bool {
+        matches!(&self.state, State::Open(watched) if watched.hopeless.is_some())
+    }
+}

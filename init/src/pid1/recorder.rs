@@ -1,0 +1,246 @@
+//! The boot record as PID 1 keeps it: changes are made by children, one at a time, each with a
+//! deadline. Not here: what a child does (`record`), and when a boot is good (`gate`).
+//!
+//! A disk that does not answer costs a child and the change, never the loop. Nobody is told that a
+//! change is made before a child has read it back from the disk.
+
+use std::collections::VecDeque;
+
+use services::control::{BootRecord, ControlError, Reply};
+use services::supervisor::event::{ExitStatus, RequestId};
+use services::time::{Duration, Time};
+
+use super::Init;
+use super::errands::{Errand, Order};
+use super::table::Owner;
+use crate::record::child::ANYWHERE;
+use crate::record::{Change, Identity};
+
+/// How long one change may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Changes that may wait; one more is refused.
+const JOBS_MAX: usize = 16;
+/// Of these, so many are PID 1's own: no client can keep the gate from its verdict.
+const JOBS_OWN: usize = 4;
+
+/// Whose change it is, and so what follows from its outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    /// The gate found the boot good.
+    Committed,
+    /// The gate found the boot bad.
+    Failed,
+    /// The crashes of the slot are forgotten.
+    Settled,
+    /// Whether there is an attempt of this boot though no stage1 has told of one.
+    Looked,
+    /// An operator called the boot good.
+    CalledGood(RequestId),
+    /// An operator called the boot bad.
+    CalledBad {
+        /// To be answered.
+        request: RequestId,
+        /// Whether the machine restarts then.
+        reboot: bool,
+    },
+    /// A client asked, and is told that it is done.
+    Done(RequestId),
+    /// A client asked for the record itself.
+    Shown(RequestId),
+}
+
+impl Then {
+    const fn is_own(self) -> bool {
+        match self {
+            Self::Committed | Self::Failed | Self::Settled | Self::Looked => true,
+            Self::CalledGood(_) | Self::CalledBad { .. } | Self::Done(_) | Self::Shown(_) => false,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Job {
+    change: Change,
+    then: Then,
+}
+
+/// What PID 1 knows of the boot record.
+#[derive(Debug, Default)]
+pub(super) struct Recorder {
+    /// Which boot this is.
+    pub(super) identity: Identity,
+    /// Whether this boot is an attempt in the record, as far as is known.
+    pub(super) accounted: bool,
+    /// The state partition as stage1 named it.
+    pub(super) device: Option<String>,
+    jobs: VecDeque<Job>,
+    working: Option<(Errand, Job)>,
+    /// The record after the last change, as the child told it: JSON.
+    seen: Option<Box<[u8]>>,
+}
+
+impl Recorder {
+    /// The recorder of this boot, which may be an attempt in the record.
+    pub(super) fn of_boot(identity: Identity, device: Option<String>, accounted: bool) -> Self {
+        Self {
+            identity,
+            device,
+            accounted,
+            ..Self::default()
+        }
+    }
+
+    /// When the child at work is given up.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.working
+            .as_ref()
+            .and_then(|(errand, _)| errand.deadline())
+    }
+
+    /// The record after the last change.
+    pub(super) fn seen(&self) -> Option<BootRecord> {
+        serde_json::from_slice(self.seen.as_deref()?).ok()
+    }
+
+    /// The device as a word for the child: without one, it looks for the partition by its name.
+    pub(super) fn device_word(&self) -> String {
+        self.device.clone().unwrap_or_else(|| ANYWHERE.to_owned())
+    }
+
+    /// Whether one more change can be taken.
+    fn has_room(&self, then: Then) -> bool {
+        let most = if then.is_own() {
+            JOBS_MAX
+        } else {
+            JOBS_MAX - JOBS_OWN
+        };
+        self.jobs.len() < most
+    }
+}
+
+impl Init {
+    /// Makes a change as soon as it is its turn. `false`: too many wait already.
+    pub(super) fn record(&mut self, change: Change, then: Then) -> bool {
+        if !self.recorder.has_room(then) {
+            return false;
+        }
+        self.recorder.jobs.push_back(Job { change, then });
+        self.next_record_job();
+        true
+    }
+
+    fn next_record_job(&mut self) {
+        while self.recorder.working.is_none()
+            && let Some(job) = self.recorder.jobs.pop_front()
+        {
+            match self.start_recorder(&job.change) {
+                Ok(errand) => self.recorder.working = Some((errand, job)),
+                Err(cause) => self.recorded(job.then, Err(cause)),
+            }
+        }
+    }
+
+    fn start_recorder(&mut self, change: &Change) -> Result<Errand, String> {
+        let change = serde_json::to_string(change).map_err(|error| error.to_string())?;
+        let device = self.recorder.device_word();
+        self.send(&Order {
+            owner: Owner::Recorder,
+            words: &["record", &device, &change],
+            input: None,
+            patience: Some(PATIENCE),
+            background: false,
+        })
+    }
+
+    /// The child has ended.
+    pub(super) fn recorder_ended(&mut self, status: ExitStatus) {
+        let Some((errand, job)) = self.recorder.working.take() else {
+            return;
+        };
+        let outcome = errand.answer(status).and_then(|answer| {
+            let record = serde_json::from_slice(&answer)
+                .map_err(|error| format!("the recorder's answer cannot be read: {error}"))?;
+            self.recorder.seen = Some(answer.into_boxed_slice());
+            Ok(record)
+        });
+        self.recorded(job.then, outcome);
+        self.next_record_job();
+    }
+
+    /// The child takes too long.
+    pub(super) fn recorder_overdue(&mut self) {
+        let Some((errand, job)) = self.recorder.working.take() else {
+            return;
+        };
+        let why = self.give_up(&errand);
+        self.recorded(job.then, Err(format!("the boot record: {why}")));
+        self.next_record_job();
+    }
+
+    /// The record as it was last seen, for a disk that does not answer.
+    fn last_known(&self, why: &str) -> Option<Box<BootRecord>> {
+        let mut record = self.recorder.seen()?;
+        record.problem = Some(format!("this is what it was when it was last read: {why}"));
+        Some(Box::new(record))
+    }
+
+    /// What follows from the outcome of a change.
+    fn recorded(&mut self, then: Then, outcome: Result<Box<BootRecord>, String>) {
+        match then {
+            Then::Committed => self.gate_committed(outcome.map(|_| ())),
+            Then::Failed => self.gate_failure_recorded(outcome.map(|_| ())),
+            Then::Settled => self.crashes_settled(outcome.map(|_| ())),
+            Then::Looked => self.record_looked_at(outcome),
+            Then::CalledGood(request) => match outcome {
+                Ok(_) => {
+                    self.gate_committed(Ok(()));
+                    self.pay(request, &Ok(Reply::Done {}));
+                }
+                Err(reason) => self.pay(request, &Err(not_written(reason))),
+            },
+            Then::CalledBad { request, reboot } => match outcome {
+                Ok(_) => {
+                    self.pay(request, &Ok(Reply::Done {}));
+                    self.called_bad(reboot);
+                }
+                Err(reason) => self.pay(request, &Err(not_written(reason))),
+            },
+            Then::Done(request) => {
+                let answer = outcome.map(|_| Reply::Done {}).map_err(not_written);
+                self.pay(request, &answer);
+            }
+            Then::Shown(request) => {
+                let record = outcome.or_else(|why| self.last_known(&why).ok_or(why));
+                let answer = record.map(|record| Reply::BootRecord { record });
+                self.pay(request, &answer.map_err(not_written));
+            }
+        }
+    }
+}
+
+fn not_written(reason: String) -> ControlError {
+    ControlError::Failed {
+        name: "boot record".to_owned(),
+        reason,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_cannot_take_the_places_of_the_gate() {
+        let mut recorder = Recorder::default();
+        let shown = Then::Shown(RequestId(1));
+        while recorder.has_room(shown) {
+            recorder.jobs.push_back(Job {
+                change: Change::Look,
+                then: shown,
+            });
+        }
+        assert!(recorder.has_room(Then::Committed));
+        assert_eq!(recorder.jobs.len(), JOBS_MAX - JOBS_OWN);
+        assert_eq!(recorder.device_word(), ANYWHERE);
+    }
+}
