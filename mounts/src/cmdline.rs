@@ -5,7 +5,7 @@
 //! keeps its default. Sources: lib/cmdline.c and kernel/params.c of the kernel, kernel-parameters.rst.
 //! Not here: reading /proc/cmdline. `VAR=value` words reach init's environment by the kernel itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::nearest::nearest;
 use crate::slot::Slot;
@@ -17,6 +17,16 @@ pub const LENGTH_MAX: usize = 64 * 1024;
 pub const LIST_MAX: usize = 256;
 /// Longest watchdog time, in seconds: an hour.
 pub const WATCHDOG_MAX: u32 = 3600;
+
+/// Words of the kernel's own that decide a setting which stage1 would otherwise set, with the
+/// setting's name. (`hardlockup_panic` is a value of `nmi_watchdog=`.)
+const SETTINGS: [(&str, &str); 5] = [
+    ("panic", "kernel.panic"),
+    ("oops", "kernel.panic_on_oops"),
+    ("softlockup_panic", "kernel.softlockup_panic"),
+    ("hardlockup_panic", "kernel.hardlockup_panic"),
+    ("nmi_watchdog", "kernel.hardlockup_panic"),
+];
 
 /// The keys we know, without `shark.`.
 const KEYS: [&str; 7] = [
@@ -43,6 +53,9 @@ pub struct Cmdline {
     /// `module.parameter[=value]` words, by module and parameter with `-` as `_`. The kernel applies
     /// them to what is built in; for a module they are ours to pass on.
     pub parameters: BTreeMap<(String, String), Option<String>>,
+    /// Settings of the kernel that it decides itself: `panic=`, `sysctl.kernel.panic_on_oops=` and
+    /// the like, by the name of the setting, `kernel.panic`.
+    pub settings: BTreeSet<String>,
     /// What is wrong, each a sentence for people.
     pub errors: Vec<String>,
 }
@@ -67,6 +80,8 @@ impl Cmdline {
             }
             if let Some(ours) = key.strip_prefix("shark.") {
                 cmdline.set(ours, value);
+            } else if let Some(setting) = setting(key) {
+                cmdline.settings.insert(setting.to_owned());
             } else if let Some((module, parameter)) = key.split_once('.') {
                 cmdline.parameter(module, parameter, value);
             }
@@ -190,6 +205,15 @@ impl Cmdline {
             self.errors.push(text);
         }
     }
+}
+
+/// The setting that a word of the kernel's own decides, among those that stage1 sets.
+fn setting(key: &str) -> Option<&'static str> {
+    let named = key.strip_prefix("sysctl.");
+    SETTINGS
+        .iter()
+        .find(|(word, setting)| *word == key || named == Some(*setting))
+        .map(|(_, setting)| *setting)
 }
 
 /// The kernel takes `-` and `_` in names of parameters as the same.

@@ -143,14 +143,14 @@ impl fmt::Display for InvalidHex {
 
 impl std::error::Error for InvalidHex {}
 
-/// What the kernel does when a block fails its hash.
+/// What the kernel does when a block fails its hash, or cannot be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnCorruption {
     /// The read fails with EIO.
-    #[default]
     Eio,
-    /// The kernel panics.
+    /// The kernel panics, and the next boot knows why.
+    #[default]
     Panic,
     /// The machine restarts.
     Restart,
@@ -172,14 +172,33 @@ impl OnCorruption {
             .find_map(|(name, mode)| (name == text).then_some(mode))
     }
 
-    /// The optional argument of the table, if one is needed.
-    fn argument(self) -> Option<&'static str> {
-        match self {
-            Self::Eio => None,
-            Self::Panic => Some("panic_on_corruption"),
-            Self::Restart => Some("restart_on_corruption"),
+    /// Count and names of the table's optional arguments.
+    fn arguments(self, scope: Scope) -> &'static str {
+        match (self, scope) {
+            (Self::Eio, Scope::CorruptionAndErrors | Scope::Corruption) => "",
+            (Self::Panic, Scope::CorruptionAndErrors) => " 2 panic_on_corruption panic_on_error",
+            (Self::Panic, Scope::Corruption) => " 1 panic_on_corruption",
+            (Self::Restart, Scope::CorruptionAndErrors) => {
+                " 2 restart_on_corruption restart_on_error"
+            }
+            (Self::Restart, Scope::Corruption) => " 1 restart_on_corruption",
         }
     }
+}
+
+/// Of which failures [`OnCorruption`] speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Of a block that fails its hash and of one that cannot be read; kernels before 6.12 refuse
+    /// such a table with EINVAL.
+    CorruptionAndErrors,
+    /// Of a block that fails its hash; one that cannot be read is EIO.
+    Corruption,
+}
+
+impl Scope {
+    /// Both, the better one first: in the order in which a kernel is asked.
+    pub const ALL: [Self; 2] = [Self::CorruptionAndErrors, Self::Corruption];
 }
 
 /// One device-mapper target, as DM_TABLE_LOAD takes it. It starts at sector 0.
@@ -200,20 +219,19 @@ pub fn target(
     hash_device: &str,
     manifest: &Manifest,
     mode: OnCorruption,
+    scope: Scope,
 ) -> Target {
     let salt = match manifest.salt.to_string() {
         empty if empty.is_empty() => "-".to_owned(),
         digits => digits,
     };
     // Hash blocks start at 1: block 0 of the hash device is the superblock.
-    let mut parameters = format!(
-        "1 {data_device} {hash_device} {BLOCK_SIZE} {BLOCK_SIZE} {} 1 sha256 {} {salt}",
-        manifest.data_blocks, manifest.root_hash
+    let parameters = format!(
+        "1 {data_device} {hash_device} {BLOCK_SIZE} {BLOCK_SIZE} {} 1 sha256 {} {salt}{}",
+        manifest.data_blocks,
+        manifest.root_hash,
+        mode.arguments(scope)
     );
-    if let Some(argument) = mode.argument() {
-        parameters.push_str(" 1 ");
-        parameters.push_str(argument);
-    }
     Target {
         sectors: manifest
             .data_blocks

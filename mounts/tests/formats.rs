@@ -13,8 +13,8 @@ use mounts::manifest::{
 };
 use mounts::slot::Slot;
 use mounts::verity::{
-    OnCorruption, RootHash, Salt, Superblock, SuperblockError, check_superblock, hash_area_size,
-    target,
+    OnCorruption, RootHash, Salt, Scope, Superblock, SuperblockError, check_superblock,
+    hash_area_size, target,
 };
 use proptest::prelude::*;
 
@@ -218,10 +218,10 @@ fn keys_have_one_text() {
 
 #[test]
 fn table_lines() {
-    let check = |mode, salt: &str, expect: &str| {
+    let check = |mode, scope, salt: &str, expect: &str| {
         let mut manifest = manifest();
         manifest.salt = salt.parse().unwrap();
-        let target = target("/dev/vda2", "/dev/vda3", &manifest, mode);
+        let target = target("/dev/vda2", "/dev/vda3", &manifest, mode, scope);
         assert_eq!(target.sectors, 1600);
         assert_eq!(target.target_type, "verity");
         let root = "ab".repeat(32);
@@ -230,10 +230,20 @@ fn table_lines() {
             format!("1 /dev/vda2 /dev/vda3 4096 4096 200 1 sha256 {root} {expect}")
         );
     };
-    check(OnCorruption::Eio, "", "-");
-    check(OnCorruption::Eio, "00Ff", "00ff");
-    check(OnCorruption::Panic, "", "- 1 panic_on_corruption");
-    check(OnCorruption::Restart, "01", "01 1 restart_on_corruption");
+    let [both, one] = Scope::ALL;
+    check(OnCorruption::Eio, both, "", "-");
+    check(OnCorruption::Eio, one, "00Ff", "00ff");
+    let panic = "- 2 panic_on_corruption panic_on_error";
+    check(OnCorruption::Panic, both, "", panic);
+    check(OnCorruption::Panic, one, "", "- 1 panic_on_corruption");
+    let restart = "01 2 restart_on_corruption restart_on_error";
+    check(OnCorruption::Restart, both, "01", restart);
+    check(
+        OnCorruption::Restart,
+        one,
+        "01",
+        "01 1 restart_on_corruption",
+    );
 }
 
 #[test]

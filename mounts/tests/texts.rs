@@ -47,6 +47,27 @@ fn the_later_of_two_counts_and_init_has_its_own_words() {
 }
 
 #[test]
+fn settings_that_the_command_line_decides_are_known_by_their_names() {
+    let check = |text: &str, expect: &[&str]| {
+        let cmdline = Cmdline::parse(text);
+        let settings: Vec<&str> = cmdline.settings.iter().map(String::as_str).collect();
+        assert_eq!(settings, expect, "{text}");
+        assert_eq!(cmdline.errors, [""; 0]);
+    };
+    check("panic=30 quiet", &["kernel.panic"]);
+    check(
+        "panic=-1 oops=panic",
+        &["kernel.panic", "kernel.panic_on_oops"],
+    );
+    check(
+        "sysctl.kernel.softlockup_panic=0",
+        &["kernel.softlockup_panic"],
+    );
+    check("nmi_watchdog=nopanic,0", &["kernel.hardlockup_panic"]);
+    check("sysctl.vm.swappiness=1 panic_print=1 -- panic=1", &[]);
+}
+
+#[test]
 fn slips_are_told_and_change_nothing() {
     let check = |text: &str, expect: &str| {
         let cmdline = Cmdline::parse(text);

@@ -17,15 +17,25 @@ use super::ext4::{self, Superblock};
 use super::fsck::{self, Verdict};
 use super::mounting;
 use super::report::Report;
+use super::watchdog;
 
 const FILESYSTEM: &str = "ext4";
+
+/// Whether what is written to `/var` is there after the next boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// The data partition is mounted.
+    Yes,
+    /// A tmpfs stands for it.
+    No,
+}
 
 /// Mounts data, the overlay on `/etc` and `/tmp` over the root on [`SYSROOT`].
 pub(crate) fn mount_over_root(
     disk: &OurDisk,
     devices: &mut DeviceEvents,
     report: &mut Report,
-) -> Result<(), String> {
+) -> Result<Kept, String> {
     devices.load(&["overlay", FILESYSTEM], report);
     let data = match disk.part(DATA_NAME) {
         Ok(part) => check(part, report),
@@ -35,8 +45,9 @@ pub(crate) fn mount_over_root(
         let plan = plan::over_root(SYSROOT, &data);
         match mounting::perform(&plan.steps, report) {
             Ok(()) => {
+                watchdog::feed();
                 grow(device, report);
-                return Ok(());
+                return Ok(Kept::Yes);
             }
             // The plan begins with the data and ends with what is on it: another try needs them
             // gone.
@@ -49,16 +60,17 @@ pub(crate) fn mount_over_root(
     without_data(&data, report)
 }
 
-fn without_data(data: &Data, report: &mut Report) -> Result<(), String> {
+fn without_data(data: &Data, report: &mut Report) -> Result<Kept, String> {
     let plan = plan::over_root(SYSROOT, data);
     for missing in plan.missing {
         report.lack(missing);
     }
-    mounting::perform(&plan.steps, report)
+    mounting::perform(&plan.steps, report)?;
+    Ok(Kept::No)
 }
 
-/// Unmounts what a half-done plan left. Not mounted is the usual case for each.
-fn undo() {
+/// Unmounts what a plan, done or half-done, left on the root. Not mounted is the usual case for each.
+pub(crate) fn undo() {
     for below in ["/tmp", "/etc", "/var"] {
         let _ = unmount(&format!("{SYSROOT}{below}"), UnmountFlags::empty());
     }
@@ -77,6 +89,7 @@ fn check(part: &Part, report: &mut Report) -> Data {
         Err(why) => return Data::Missing { why },
     }
     let verdict = with_pseudo_filesystems(|| fsck::check(SYSROOT, &device));
+    watchdog::feed();
     match verdict {
         Ok(Verdict::Clean) => report.step(&format!("data: {device} is clean")),
         Ok(Verdict::Corrected(what)) => report.warn(format!("data: {device}: {what}")),

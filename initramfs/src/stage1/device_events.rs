@@ -4,6 +4,7 @@
 //! The socket is opened before the first look at `/sys`, so a device is either seen by the look or
 //! announced. Not here: which device somebody waits for.
 
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use kernel::epoll::{Events, Poller, Readiness};
@@ -13,6 +14,7 @@ use mounts::uevent;
 
 use super::modules::Modules;
 use super::report::Report;
+use super::watchdog;
 
 /// The uevent socket with the modules that devices ask for.
 pub(crate) struct DeviceEvents {
@@ -39,6 +41,17 @@ impl DeviceEvents {
     /// Loads modules by name.
     pub(crate) fn load(&mut self, names: &[&str], report: &mut Report) {
         self.modules.load(names, report);
+    }
+
+    /// Loads one module with these parameters, unless the command line has others for it.
+    pub(crate) fn load_with(
+        &mut self,
+        name: &str,
+        parameters: &[(&str, &str)],
+        report: &mut Report,
+    ) {
+        self.modules.default_parameters(name, parameters);
+        self.modules.load(&[name], report);
     }
 
     /// Loads the modules for all devices that are there now.
@@ -76,7 +89,7 @@ impl DeviceEvents {
     }
 
     /// Waits until `found` finds something or `patience` is over. `found` looks once at the start,
-    /// and again after each event about a disk or partition.
+    /// and again after each event about a disk or partition. The watchdog is fed meanwhile.
     pub(crate) fn wait_for<T>(
         &mut self,
         patience: Duration,
@@ -95,7 +108,9 @@ impl DeviceEvents {
                 if left.is_zero() {
                     return None;
                 }
-                if let Err(error) = self.poller.wait(&mut ready, Some(left)) {
+                watchdog::feed();
+                let wait = left.min(watchdog::interval());
+                if let Err(error) = self.poller.wait(&mut ready, Some(wait)) {
                     report.step(&format!("events: {error}"));
                     return None;
                 }
@@ -120,5 +135,12 @@ impl DeviceEvents {
             self.modules.load_alias(alias, report);
         }
         event.properties.subsystem() == Some("block")
+    }
+}
+
+/// Readable when events have come: for those who wait for other things as well.
+impl AsFd for DeviceEvents {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.poller.as_fd()
     }
 }

@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use mounts::dps;
-use mounts::gpt::{self, Source, Table};
+use mounts::gpt::{self, GptError, ReadError, Source, Table};
 use mounts::slot::Slot;
 
 use super::report::Report;
@@ -59,6 +59,8 @@ impl OurDisk {
 enum Verdict {
     /// No partition of ours; the text says what there is instead.
     NotOurs(String),
+    /// It could not be read, which may pass: it is read again at the next look.
+    Unread(String),
     /// A partition table with our names.
     Ours(Table),
 }
@@ -68,8 +70,9 @@ enum Verdict {
 pub(crate) struct Search {
     /// By the disk's name; with its size when it was judged, because a medium can be changed.
     judged: BTreeMap<String, (u64, Verdict)>,
-    /// The disk that is ours, once there is one: later ones do not replace it.
-    chosen: Option<String>,
+    /// The disk that is ours, once there is one. A later one replaces it only when this one can be
+    /// taken out and that one cannot.
+    chosen: Option<Disk>,
     /// What that disk's devices still lack.
     lacking: Option<String>,
 }
@@ -81,7 +84,7 @@ impl Search {
         for disk in sysfs::disks(sys) {
             self.judge(&disk, report);
         }
-        let name = self.chosen.clone()?;
+        let name = self.chosen.as_ref()?.name.clone();
         let (_, Verdict::Ours(table)) = self.judged.get(&name)? else {
             return None;
         };
@@ -116,8 +119,11 @@ impl Search {
         }
         let mut seen: Vec<String> = Vec::new();
         for (name, (_, verdict)) in &self.judged {
-            if let Verdict::NotOurs(what) = verdict {
-                seen.push(format!("/dev/{name}: {what}"));
+            match verdict {
+                Verdict::NotOurs(what) | Verdict::Unread(what) => {
+                    seen.push(format!("/dev/{name}: {what}"));
+                }
+                Verdict::Ours(_) => {}
             }
         }
         let seen = if seen.is_empty() {
@@ -133,24 +139,26 @@ impl Search {
     }
 
     fn judge(&mut self, disk: &Disk, report: &mut Report) {
-        if self
-            .judged
-            .get(&disk.name)
-            .is_some_and(|(sectors, _)| *sectors == disk.sectors)
-        {
-            return;
+        match self.judged.get(&disk.name) {
+            Some((sectors, Verdict::NotOurs(_) | Verdict::Ours(_))) if *sectors == disk.sectors => {
+                return;
+            }
+            Some(_) | None => {}
         }
         let Some(read) = read_table(disk) else { return };
         let verdict = verdict(read);
         match &verdict {
-            Verdict::NotOurs(what) => report.step(&format!("disk: /dev/{}: {what}", disk.name)),
-            Verdict::Ours(table) => self.ours(&disk.name, table, report),
+            Verdict::NotOurs(what) | Verdict::Unread(what) => {
+                report.step(&format!("disk: /dev/{}: {what}", disk.name));
+            }
+            Verdict::Ours(table) => self.ours(disk, table, report),
         }
         self.judged
             .insert(disk.name.clone(), (disk.sectors, verdict));
     }
 
-    fn ours(&mut self, name: &str, table: &Table, report: &mut Report) {
+    fn ours(&mut self, disk: &Disk, table: &Table, report: &mut Report) {
+        let name = &disk.name;
         if let Source::Backup { primary } = &table.source {
             report.warn(format!(
                 "disk: /dev/{name}: primary partition table is bad ({primary}), the backup is used"
@@ -159,18 +167,35 @@ impl Search {
         match &self.chosen {
             None => {
                 report.step(&format!("disk: /dev/{name} carries our partitions"));
-                self.chosen = Some(name.to_owned());
+                self.chosen = Some(disk.clone());
             }
-            Some(chosen) if chosen == name => {}
-            Some(chosen) => report.warn(format!(
-                "disk: /dev/{name} has partitions of the same names as /dev/{chosen} and is left alone; remove one"
-            )),
+            Some(chosen) if chosen.name == *name => {}
+            Some(chosen) if chosen.removable && !disk.removable => {
+                report.warn(left_alone(&chosen.name, name));
+                self.chosen = Some(disk.clone());
+                self.lacking = None;
+            }
+            Some(chosen) => report.warn(left_alone(name, &chosen.name)),
         }
     }
 }
 
+fn left_alone(name: &str, chosen: &str) -> String {
+    format!(
+        "disk: /dev/{name} has partitions of the same names as /dev/{chosen} and is left alone; remove one"
+    )
+}
+
+/// Why a disk gave no table.
+#[derive(Debug)]
+struct NoTable {
+    why: String,
+    /// The disk did not answer, which says nothing of what is on it.
+    unread: bool,
+}
+
 /// Reads the table of a disk; `None` while its device node is not there or it has no medium.
-fn read_table(disk: &Disk) -> Option<Result<Table, String>> {
+fn read_table(disk: &Disk) -> Option<Result<Table, NoTable>> {
     if disk.sectors == 0 {
         return None;
     }
@@ -180,7 +205,12 @@ fn read_table(disk: &Disk) -> Option<Result<Table, String>> {
         Ok(file) => file,
         // The node follows the entry in /sys, and the event follows the node.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
-        Err(error) => return Some(Err(format!("open {device}: {error}"))),
+        Err(error) => {
+            return Some(Err(NoTable {
+                why: format!("open {device}: {error}"),
+                unread: true,
+            }));
+        }
     };
     let blocks = disk.sectors / u64::from(block_size / 512).max(1);
     let table = gpt::read(block_size, blocks, |lba, buffer| {
@@ -188,12 +218,24 @@ fn read_table(disk: &Disk) -> Option<Result<Table, String>> {
         file.read_exact_at(buffer, offset)
             .map_err(|error| format!("read block {lba}: {error}"))
     });
-    Some(table.map_err(|error| error.to_string()))
+    Some(table.map_err(|error| NoTable {
+        why: error.to_string(),
+        unread: is_unread(&error),
+    }))
 }
 
-fn verdict(read: Result<Table, String>) -> Verdict {
+fn is_unread(error: &ReadError) -> bool {
+    let io = |error: &GptError| matches!(error, GptError::Io(_));
+    match error {
+        ReadError::Both { primary, backup } => io(primary) || io(backup),
+        ReadError::BlockSize(_) | ReadError::TooSmall(_) => false,
+    }
+}
+
+fn verdict(read: Result<Table, NoTable>) -> Verdict {
     match read {
-        Err(error) => Verdict::NotOurs(error),
+        Err(NoTable { why, unread: true }) => Verdict::Unread(why),
+        Err(NoTable { why, unread: false }) => Verdict::NotOurs(why),
         Ok(table) => {
             let roots = Slot::ALL.map(dps::root_name);
             if table
@@ -308,7 +350,12 @@ mod tests {
         assert!(ours(&["shark-root-a"]));
         assert!(ours(&["other", "shark-root-b"]));
         assert!(!ours(&["shark-data", "shark-state"]));
-        assert!(matches!(verdict(Err("bad".into())), Verdict::NotOurs(what) if what == "bad"));
+        let bad = |unread| {
+            let why = "bad".to_owned();
+            verdict(Err(NoTable { why, unread }))
+        };
+        assert!(matches!(bad(false), Verdict::NotOurs(what) if what == "bad"));
+        assert!(matches!(bad(true), Verdict::Unread(what) if what == "bad"));
     }
 
     #[test]
@@ -354,15 +401,50 @@ mod tests {
         let mut report = Report::default();
         let mut search = Search::default();
         assert!(search.waited_for().contains("there is no disk at all"));
-        search.ours("vda", &table(&["shark-root-a"]), &mut report);
-        search.ours("vdb", &table(&["shark-root-a"]), &mut report);
-        assert_eq!(search.chosen.as_deref(), Some("vda"));
-        let [note] = report.notes() else {
+        let mut ours = |name: &str, removable| {
+            let disk = Disk {
+                name: name.to_owned(),
+                sectors: 8192,
+                removable,
+            };
+            search.ours(&disk, &table(&["shark-root-a"]), &mut report);
+            search.chosen.as_ref().map(|it| it.name.clone())
+        };
+        assert_eq!(ours("vda", false).as_deref(), Some("vda"));
+        assert_eq!(ours("vdb", false).as_deref(), Some("vda"));
+        assert_eq!(ours("sda", true).as_deref(), Some("vda"));
+        let [vdb, sda] = report.notes() else {
             panic!("{:?}", report.notes())
         };
-        assert!(
-            note.contains("/dev/vdb has partitions of the same names as /dev/vda"),
-            "{note}"
-        );
+        for (note, name) in [(vdb, "vdb"), (sda, "sda")] {
+            let expect = format!("/dev/{name} has partitions of the same names as /dev/vda");
+            assert!(note.contains(&expect), "{note}");
+        }
+    }
+
+    #[test]
+    fn a_disk_that_stays_takes_the_place_of_a_stick() {
+        let mut report = Report::default();
+        let mut search = Search::default();
+        for (name, removable) in [("sda", true), ("sdb", true), ("vda", false)] {
+            let disk = Disk {
+                name: name.to_owned(),
+                sectors: 8192,
+                removable,
+            };
+            search.ours(&disk, &table(&["shark-root-a"]), &mut report);
+        }
+        assert_eq!(search.chosen.map(|it| it.name).as_deref(), Some("vda"));
+    }
+
+    #[test]
+    fn a_disk_that_did_not_answer_is_asked_again() {
+        let check = |primary, backup, expect| {
+            assert_eq!(is_unread(&ReadError::Both { primary, backup }), expect);
+        };
+        check(GptError::Signature, GptError::Signature, false);
+        check(GptError::Io("EIO".into()), GptError::Signature, true);
+        check(GptError::HeaderChecksum, GptError::Io("EIO".into()), true);
+        assert!(!is_unread(&ReadError::TooSmall(1)));
     }
 }

@@ -5,18 +5,25 @@
 
 use std::convert::Infallible;
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
+
+use kernel::epoll::{Events, Poller, Readiness};
+
+use super::{init_file, watchdog};
 
 /// Where Debian and others keep it, below the root.
 const PROGRAMS: [&str; 2] = ["/usr/sbin/e2fsck", "/sbin/e2fsck"];
 /// A clean filesystem takes milliseconds and a replayed journal seconds; only a full check of a
 /// large disk comes near.
 const DEADLINE: Duration = Duration::from_secs(600);
+/// How long the program may take to end once it has been killed or has closed its output. One that
+/// hangs in the disk takes for ever.
+const LAST_WAIT: Duration = Duration::from_secs(5);
 /// The most of its output that is kept.
 const OUTPUT_LIMIT: usize = 2048;
 
@@ -39,10 +46,9 @@ pub(crate) enum Verdict {
 /// Checks the filesystem on `device` with the e2fsck found below `root`, which needs `/dev` and
 /// `/proc` in place.
 pub(crate) fn check(root: &str, device: &str) -> Verdict {
-    let Some(program) = PROGRAMS
-        .iter()
-        .find(|program| Path::new(&format!("{root}{program}")).is_file())
-    else {
+    let Some(program) = PROGRAMS.iter().find(|program| {
+        init_file::resolve(Path::new(root), program).is_ok_and(|path| path.is_file())
+    }) else {
         return Verdict::Absent;
     };
     match run(root, program, device, DEADLINE) {
@@ -97,16 +103,46 @@ fn run(
     // the stream.
     drop(command);
     match capture(&mut ours, Instant::now() + patience) {
-        Ok(output) => Ok((child.wait()?, output)),
+        Ok(output) => Ok((wait(&mut child, LAST_WAIT)?, output)),
         Err(error) => {
             child.kill()?;
-            child.wait()?;
+            wait(&mut child, LAST_WAIT)?;
             Err(error)
         }
     }
 }
 
-/// Everything until the end of the stream, of which [`OUTPUT_LIMIT`] bytes are kept.
+/// Waits until the child has ended, at most for so long; one that does not end is left to whoever is
+/// process 1 after us.
+fn wait(child: &mut Child, patience: Duration) -> io::Result<ExitStatus> {
+    let text = |error: kernel::Error| io::Error::other(error.to_string());
+    let pidfd = kernel::pidfd::open(child.id()).map_err(text)?;
+    let poller = Poller::new().map_err(text)?;
+    poller
+        .add(pidfd.as_fd(), 0, Readiness::READ)
+        .map_err(text)?;
+    let deadline = Instant::now() + patience;
+    let mut ended = Events::new();
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "it does not end: does the disk still answer?",
+            ));
+        }
+        watchdog::feed();
+        poller
+            .wait(&mut ended, Some(left.min(watchdog::interval())))
+            .map_err(text)?;
+    }
+}
+
+/// Everything until the end of the stream, of which [`OUTPUT_LIMIT`] bytes are kept. The watchdog is
+/// fed meanwhile: the check is progress, and it has a deadline.
 fn capture(stream: &mut UnixStream, deadline: Instant) -> io::Result<String> {
     let mut kept = Vec::new();
     let mut buffer = [0; 512];
@@ -118,7 +154,8 @@ fn capture(stream: &mut UnixStream, deadline: Instant) -> io::Result<String> {
                 "not finished within its deadline, killed",
             ));
         }
-        stream.set_read_timeout(Some(left))?;
+        watchdog::feed();
+        stream.set_read_timeout(Some(left.min(watchdog::interval())))?;
         match stream.read(&mut buffer) {
             Ok(0) => return Ok(String::from_utf8_lossy(&kept).into_owned()),
             Ok(length) => {
@@ -222,6 +259,17 @@ mod tests {
                 .len(),
             OUTPUT_LIMIT
         );
+    }
+
+    #[test]
+    fn a_program_is_waited_for_and_no_longer_than_that() {
+        let mut quick = Command::new("/bin/true").spawn().unwrap();
+        assert!(wait(&mut quick, LAST_WAIT).unwrap().success());
+        let mut slow = Command::new("/bin/sleep").arg("60").spawn().unwrap();
+        let error = wait(&mut slow, Duration::from_millis(20)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        slow.kill().unwrap();
+        slow.wait().unwrap();
     }
 
     #[test]

@@ -3,10 +3,11 @@
 
 use std::fs;
 
-use mounts::handover::{self, DmDevice, Handover, Mode, Timing};
+use mounts::handover::{self, DmDevice, Handover, Mode, Timing, WatchdogFacts};
 use mounts::slot::Slot;
 
 use super::phase::Phase;
+use super::record::Ledger;
 use super::report::Report;
 use super::root::Root;
 
@@ -19,16 +20,21 @@ pub(crate) enum Booted<'a> {
         why: String,
         root: &'a Root,
         disk: &'a str,
+        ledger: &'a Ledger,
     },
     /// The root that the initramfs holds.
     Initramfs { why: String },
 }
 
 /// Everything stage1 tells init.
-pub(crate) fn facts(booted: Booted<'_>, report: &Report) -> Handover {
+pub(crate) fn facts(
+    booted: &Booted<'_>,
+    watchdog: Option<WatchdogFacts>,
+    report: &Report,
+) -> Handover {
     let mut facts = match booted {
         Booted::Initramfs { why } => Handover {
-            why,
+            why: why.clone(),
             ..Handover::new(Mode::Initramfs)
         },
         Booted::Slot {
@@ -36,17 +42,23 @@ pub(crate) fn facts(booted: Booted<'_>, report: &Report) -> Handover {
             why,
             root,
             disk,
+            ledger,
         } => Handover {
-            slot: Some(slot),
-            why,
+            slot: Some(*slot),
+            why: why.clone(),
             manifest_version: Some(root.manifest.version.clone()),
             security_version: Some(root.manifest.security_version),
             root_hash: Some(root.manifest.root_hash),
-            disk: Some(disk.to_owned()),
+            disk: Some((*disk).to_owned()),
             devices: vec![DmDevice {
                 name: root.dm_name.clone(),
                 node: root.dm_node.clone(),
             }],
+            boot_number: ledger.boot_number(),
+            trial: ledger.is_trial(*slot),
+            record: ledger.facts(),
+            root_read_whole: root.read_whole,
+            image_size: Some(root.manifest.image_size),
             ..Handover::new(Mode::Disk)
         },
     };
@@ -58,6 +70,7 @@ pub(crate) fn facts(booted: Booted<'_>, report: &Report) -> Handover {
             us: nanos / 1000,
         })
         .collect();
+    facts.watchdog = watchdog;
     facts.missing = report.missing().to_vec();
     facts.notes = report.notes().to_vec();
     facts
@@ -91,15 +104,20 @@ mod tests {
         report.ended(Phase::HandOver);
         report.lack("watchdog: none".into());
         report.warn("slot a: not booted".into());
-        let facts = facts(
-            Booted::Initramfs {
-                why: "no disk".into(),
-            },
-            &report,
-        );
+        let watchdog = WatchdogFacts {
+            device: "/dev/watchdog0".into(),
+            fd: 5,
+            identity: "i6300ESB timer".into(),
+            timeout_seconds: 60,
+        };
+        let booted = Booted::Initramfs {
+            why: "no disk".into(),
+        };
+        let facts = facts(&booted, Some(watchdog.clone()), &report);
         let read = Handover::decode(&facts.encode().unwrap()).unwrap();
         assert_eq!(read.mode, Mode::Initramfs);
         assert_eq!(read.why, "no disk");
+        assert_eq!(read.watchdog, Some(watchdog));
         assert_eq!(read.missing, ["watchdog: none"]);
         assert_eq!(read.notes, ["slot a: not booted"]);
         let names: Vec<&str> = read

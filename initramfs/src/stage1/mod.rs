@@ -1,17 +1,22 @@
 //! stage1: from the kernel's first process to `/sbin/init` on a verified root, one phase after the
 //! other.
 //!
-//! This file is the order of the phases and the decisions between them; each module below does one
-//! of them. Nothing here runs services, and nothing here stays: when init starts, stage1 and the
-//! initramfs are gone.
+//! This file is the order of the phases up to the disk, and the way into rescue and out of it; each
+//! module below does one of them. Nothing here runs services, and nothing here stays: when init
+//! starts, stage1 and the initramfs are gone.
 
 mod data;
 mod device_events;
 mod disk;
+mod dumps;
+mod evidence;
 mod ext4;
 mod fsck;
 mod handover;
+mod hangs;
+mod init_file;
 mod integrity;
+mod medium;
 mod modules;
 mod mounting;
 mod phase;
@@ -20,8 +25,10 @@ mod report;
 mod rescue;
 mod root;
 mod run_overlay;
+mod slots;
 mod switch;
 mod sysfs;
+mod watchdog;
 
 use std::convert::Infallible;
 use std::fs;
@@ -29,18 +36,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use mounts::cmdline::Cmdline;
-use mounts::dps;
 use mounts::plan;
-use mounts::slot::Slot;
-use mounts::slot::decide;
 use mounts::slot::region::RecordState;
 
 use device_events::DeviceEvents;
 use disk::{OurDisk, Search};
+use evidence::Found;
 use handover::Booted;
 use phase::Phase;
 use report::Report;
-use root::Root;
+use slots::How;
 
 pub(crate) use fsck::{HELPER, enter_root};
 
@@ -49,95 +54,110 @@ const DISK_PATIENCE: Duration = Duration::from_secs(30);
 /// The same when the initramfs holds a whole root: then a machine without a disk is an ordinary
 /// one.
 const DISK_PATIENCE_INITRAMFS: Duration = Duration::from_secs(1);
+/// The same for somebody who asked for the rescue console, and only wants to see the record.
+const DISK_PATIENCE_LOOK: Duration = Duration::from_secs(5);
 /// What an initramfs has that holds a whole root.
 const INITRAMFS_INIT: &str = "/usr/sbin/init";
 
-/// Why the boot ends at the rescue console.
+/// Why the boot is at the rescue console.
 #[derive(Debug)]
 struct Failure {
     why: String,
     details: Vec<String>,
+    /// The boot record, as far as it was read.
+    record: Option<RecordState>,
+    next: Next,
+}
+
+/// What can be tried after a pause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// The same again: a disk may have come, or may answer.
+    Again,
+    /// The last good slot: every other was tried.
+    LastGood,
+    /// Nothing that helps without starting anew.
+    Restart,
 }
 
 /// Turns the text of an error into the failure of `phase`.
-fn in_phase(phase: Phase) -> impl Fn(String) -> Failure {
+fn in_phase(phase: Phase, next: Next) -> impl Fn(String) -> Failure {
     move |why| Failure {
         why: format!("{phase}: {why}"),
         details: Vec::new(),
+        record: None,
+        next,
     }
+}
+
+/// What stage1 has from its first phases, for all tries to boot.
+struct Machine {
+    report: Report,
+    cmdline: Cmdline,
+    devices: DeviceEvents,
+    found: Found,
 }
 
 /// The life of stage1 as process 1.
 pub(crate) fn boot() -> ! {
     rescue::install_panic_hook();
-    let mut report = Report::default();
-    match run(&mut report) {
-        Ok(never) => match never {},
-        Err(failure) => rescue::enter(&failure.why, &failure.details),
-    }
-}
-
-fn run(report: &mut Report) -> Result<Infallible, Failure> {
-    let cmdline = begin(report)?;
-    let devices = DeviceEvents::open(&cmdline, report).map_err(|error| error.to_string());
-    let mut devices = devices.map_err(in_phase(Phase::Modules))?;
-    devices.coldplug(report);
-    devices.work_off(report);
-    report.ended(Phase::Modules);
-    if cmdline.rescue {
-        let why = "asked for by shark.rescue on the kernel command line".to_owned();
-        return Err(Failure {
-            why,
-            details: Vec::new(),
-        });
-    }
-    let Some(disk) = find_disk(&mut devices, report).map_err(in_phase(Phase::Disk))? else {
-        return in_initramfs(report);
+    let mut machine = match begin() {
+        Ok(machine) => machine,
+        Err(failure) => rescue::without_devices(&failure.why),
     };
-    report.ended(Phase::Disk);
-    let record = read_record(&disk, report);
-    report.ended(Phase::BootRecord);
-    let (slot, why, root) = open_root(&cmdline, &disk, &record, &mut devices, report)?;
-    report.ended(Phase::Root);
-    data::mount_over_root(&disk, &mut devices, report).map_err(in_phase(Phase::Data))?;
-    report.ended(Phase::Data);
-    overlay_run(report);
-    // Devices that came while the root was checked still get their modules: the new root has no
-    // coldplug of stage1's.
-    devices.work_off(report);
-    report.ended(Phase::Overlays);
-    report.note(&format!("booting slot {slot}: {why}"));
-    hand_over(
-        Booted::Slot {
-            slot,
-            why,
-            root: &root,
-            disk: &disk.device,
-        },
-        report,
-    );
-    switch::switch_root(report).map_err(in_phase(Phase::SwitchRoot))
+    let mut rescue = rescue::Rescue::new(machine.cmdline.rescue);
+    let mut how = How::ByRecord;
+    if machine.cmdline.rescue {
+        let asked = machine.asked_for_rescue();
+        how = rescue.stay(&mut machine, &asked);
+    }
+    loop {
+        match machine.boot(how) {
+            Ok(never) => match never {},
+            Err(failure) => how = rescue.stay(&mut machine, &failure),
+        }
+    }
 }
 
-/// Pseudo filesystems, console, command line.
-fn begin(report: &mut Report) -> Result<Cmdline, Failure> {
+/// The phases that are done once: up to the evidence of how the last boot ended.
+fn begin() -> Result<Machine, Failure> {
+    let mut report = Report::default();
     report.ended(Phase::Start);
-    mounting::perform(&plan::early(), report).map_err(in_phase(Phase::PseudoFilesystems))?;
+    let cmdline = mount_and_read(&mut report)?;
+    let mut devices = DeviceEvents::open(&cmdline, &mut report)
+        .map_err(|error| error.to_string())
+        .map_err(in_phase(Phase::Modules, Next::Restart))?;
+    devices.coldplug(&mut report);
+    devices.work_off(&mut report);
+    report.ended(Phase::Modules);
+    let reset = watchdog::take(&cmdline, &mut devices, &mut report);
+    report.ended(Phase::Watchdog);
+    let found = evidence::find(reset, &mut devices, &mut report);
+    report.ended(Phase::Evidence);
+    Ok(Machine {
+        report,
+        cmdline,
+        devices,
+        found,
+    })
+}
+
+/// Pseudo filesystems, console, command line, and what the kernel does when it hangs.
+fn mount_and_read(report: &mut Report) -> Result<Cmdline, Failure> {
+    mounting::perform(&plan::early(), report)
+        .map_err(in_phase(Phase::PseudoFilesystems, Next::Restart))?;
     if let Err(error) = take_console() {
         report.lack(format!("console: {error}"));
     }
-    reboot_on_kernel_panic(report);
     report.ended(Phase::PseudoFilesystems);
     let text = fs::read_to_string("/proc/cmdline").unwrap_or_default();
     let cmdline = Cmdline::parse(&text);
     if cmdline.debug {
         report.set_debug();
     }
+    hangs::end_in_a_restart(&cmdline, report);
     for error in &cmdline.errors {
         report.warn(error.clone());
-    }
-    if cmdline.watchdog.is_some() {
-        report.warn("kernel command line: shark.watchdog has no effect yet".to_owned());
     }
     report.ended(Phase::CommandLine);
     Ok(cmdline)
@@ -149,92 +169,78 @@ fn take_console() -> Result<(), kernel::Error> {
     kernel::console::open_terminal("/dev/console").and_then(kernel::console::use_as_standard)
 }
 
-/// A kernel that panics without `panic=` stands still for ever, and nobody is there to press a
-/// button.
-fn reboot_on_kernel_panic(report: &mut Report) {
-    const FILE: &str = "/proc/sys/kernel/panic";
-    if fs::read_to_string(FILE).is_ok_and(|text| text.trim() == "0")
-        && let Err(error) = fs::write(FILE, "10\n")
-    {
-        report.warn(format!("write {FILE}: {error}"));
+impl Machine {
+    /// One try to boot, from the search for the disk on.
+    fn boot(&mut self, how: How) -> Result<Infallible, Failure> {
+        let found = self.find_disk();
+        let Some(disk) = found.map_err(in_phase(Phase::Disk, Next::Again))? else {
+            return self.in_initramfs();
+        };
+        self.report.ended(Phase::Disk);
+        watchdog::prefer_hardware(&mut self.report);
+        slots::boot(self, &disk, how)
     }
-}
 
-/// The disk; none when there is none and the initramfs holds a whole root.
-fn find_disk(devices: &mut DeviceEvents, report: &mut Report) -> Result<Option<OurDisk>, String> {
-    let whole_root = Path::new(INITRAMFS_INIT).exists();
-    let patience = if whole_root {
-        DISK_PATIENCE_INITRAMFS
-    } else {
-        DISK_PATIENCE
-    };
-    let mut search = Search::default();
-    if let Some(disk) = devices.wait_for(patience, report, |report| search.look(report)) {
-        return Ok(Some(disk));
+    /// The disk; none when there is none and the initramfs holds a whole root.
+    fn find_disk(&mut self) -> Result<Option<OurDisk>, String> {
+        let whole_root = Path::new(INITRAMFS_INIT).exists();
+        let patience = if whole_root {
+            DISK_PATIENCE_INITRAMFS
+        } else {
+            DISK_PATIENCE
+        };
+        let mut search = Search::default();
+        if let Some(disk) = self.search(&mut search, patience) {
+            return Ok(Some(disk));
+        }
+        if whole_root && !search.saw_ours() {
+            self.report.note(&format!(
+                "no disk of ours within {} s, the root is the initramfs",
+                patience.as_secs()
+            ));
+            return Ok(None);
+        }
+        Err(format!(
+            "waited {} s for {}",
+            patience.as_secs(),
+            search.waited_for()
+        ))
     }
-    if whole_root && !search.saw_ours() {
-        report.note(&format!(
-            "no disk of ours within {} s, the root is the initramfs",
-            patience.as_secs()
-        ));
-        return Ok(None);
-    }
-    Err(format!(
-        "waited {} s for {}",
-        patience.as_secs(),
-        search.waited_for()
-    ))
-}
 
-fn read_record(disk: &OurDisk, report: &mut Report) -> RecordState {
-    let state = match disk.part(dps::STATE_NAME) {
-        Ok(part) => record::read(&part.device),
-        Err(why) => RecordState::unreadable(why),
-    };
-    for oddity in record::oddities(&state) {
-        report.warn(format!("boot record: {oddity}"));
+    fn search(&mut self, search: &mut Search, patience: Duration) -> Option<OurDisk> {
+        self.devices
+            .wait_for(patience, &mut self.report, |report| search.look(report))
     }
-    state
-}
 
-/// The first slot that holds, with the reason; the reasons of those before it go along.
-fn open_root(
-    cmdline: &Cmdline,
-    disk: &OurDisk,
-    record: &RecordState,
-    devices: &mut DeviceEvents,
-    report: &mut Report,
-) -> Result<(Slot, String, Root), Failure> {
-    let keys = root::keys(report);
-    let on_corruption = cmdline.verity.unwrap_or_default();
-    let mut refused: Vec<String> = Vec::new();
-    for (slot, why) in decide::decide(record, cmdline.slot, None) {
-        report.step(&format!("slot {slot}: {why}"));
-        match root::open(slot, disk, &keys, on_corruption, devices, report) {
-            Ok(root) => {
-                let mut why = why.to_string();
-                for other in &refused {
-                    why = format!("{why}; {other}");
-                }
-                return Ok((slot, why, root));
-            }
-            Err(error) => {
-                let line = format!("slot {slot} is not booted: {error}");
-                report.failed(line.clone());
-                refused.push(line);
-            }
+    /// The console was asked for; the record is shown when there is one.
+    fn asked_for_rescue(&mut self) -> Failure {
+        let disk = self.search(&mut Search::default(), DISK_PATIENCE_LOOK);
+        Failure {
+            why: "asked for by shark.rescue on the kernel command line".to_owned(),
+            details: Vec::new(),
+            record: disk.map(|disk| slots::look(&disk, self)),
+            next: Next::Again,
         }
     }
-    refused.extend(record::ruled_out(record));
-    let why = if refused.is_empty() {
-        "there is no slot to boot"
-    } else {
-        "no slot can be booted"
-    };
-    Err(Failure {
-        why: format!("{why}: {}", refused.join("; ")),
-        details: refused,
-    })
+
+    /// Everything is in the initramfs: init is executed in place, on a root that is memory already.
+    fn in_initramfs(&mut self) -> Result<Infallible, Failure> {
+        self.report.ended(Phase::Disk);
+        overlay_run(&mut self.report);
+        self.report.ended(Phase::Overlays);
+        let why = "no disk of ours; the initramfs holds a whole root".to_owned();
+        self.hand_over(&Booted::Initramfs { why });
+        switch::execute().map_err(in_phase(Phase::SwitchRoot, Next::Restart))
+    }
+
+    fn hand_over(&mut self, booted: &Booted<'_>) {
+        self.report.ended(Phase::HandOver);
+        let watchdog = watchdog::hand_over(&mut self.report);
+        let facts = handover::facts(booted, watchdog, &self.report);
+        if let Err(error) = handover::write(&facts) {
+            self.report.warn(format!("hand-over: {error}"));
+        }
+    }
 }
 
 fn overlay_run(report: &mut Report) {
@@ -252,21 +258,4 @@ fn overlay_run(report: &mut Report) {
     for left_out in copied.left_out {
         report.warn(format!("run-overlay: {left_out}"));
     }
-}
-
-fn hand_over(booted: Booted<'_>, report: &mut Report) {
-    report.ended(Phase::HandOver);
-    if let Err(error) = handover::write(&handover::facts(booted, report)) {
-        report.warn(format!("hand-over: {error}"));
-    }
-}
-
-/// Everything is in the initramfs: init is executed in place, on a root that is memory already.
-fn in_initramfs(report: &mut Report) -> Result<Infallible, Failure> {
-    report.ended(Phase::Disk);
-    overlay_run(report);
-    report.ended(Phase::Overlays);
-    let why = "no disk of ours; the initramfs holds a whole root".to_owned();
-    hand_over(Booted::Initramfs { why }, report);
-    switch::execute().map_err(in_phase(Phase::SwitchRoot))
 }

@@ -92,6 +92,16 @@ impl Modules {
         }
     }
 
+    /// Parameters for a module, where the command line says nothing of them.
+    pub(crate) fn default_parameters(&mut self, module: &str, parameters: &[(&str, &str)]) {
+        for (parameter, value) in parameters {
+            self.cmdline
+                .parameters
+                .entry((module.to_owned(), (*parameter).to_owned()))
+                .or_insert_with(|| Some((*value).to_owned()));
+        }
+    }
+
     /// Loads what a device with this alias asks for.
     pub(crate) fn load_alias(&mut self, alias: &str, report: &mut Report) {
         if !self.has_aliases || !self.aliases_seen.insert(alias.to_owned()) {

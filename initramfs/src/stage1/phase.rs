@@ -16,10 +16,19 @@ pub(crate) enum Phase {
     CommandLine,
     /// Kernel modules that no device asks for: filesystems, device-mapper.
     Modules,
+    /// A watchdog is found, opened, and set.
+    Watchdog,
+    /// pstore and the watchdog tell how the last boot ended.
+    Evidence,
+    /// The stay at the rescue console, when there was one.
+    Rescue,
     /// Until the disk with our partitions and its partitions are there.
     Disk,
-    /// The boot record is read and the slots are put in order.
+    /// The boot record is read.
     BootRecord,
+    /// The last boot is judged, a slot is chosen, and this boot is written to the record as a try
+    /// of it.
+    Charge,
     /// Signature, hash tree and root filesystem of a slot.
     Root,
     /// The data partition: checked, mounted, grown; the overlay on `/etc` and the tmpfs on `/tmp`.
@@ -40,8 +49,12 @@ impl Phase {
             Self::PseudoFilesystems => "pseudo-filesystems",
             Self::CommandLine => "command-line",
             Self::Modules => "modules",
+            Self::Watchdog => "watchdog",
+            Self::Evidence => "evidence",
+            Self::Rescue => "rescue",
             Self::Disk => "disk",
             Self::BootRecord => "boot-record",
+            Self::Charge => "charge",
             Self::Root => "root",
             Self::Data => "data",
             Self::Overlays => "overlays",

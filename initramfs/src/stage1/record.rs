@@ -1,32 +1,227 @@
-//! Reads the boot record from the state partition.
+//! The boot record as stage1 keeps it: read once, judged, charged, and written to the state partition
+//! before anything depends on it.
 //!
-//! Only the reading: which record counts and which slot follows from it is decided by
-//! `mounts::slot`. Nothing is written here.
+//! What each change means is decided by `mounts::slot`; here is only the disk below it, and what is
+//! said when that fails. A record that cannot be written stops no boot. Not here: the order of the
+//! calls (`slots`).
 
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
+use std::fs;
+use std::sync::Mutex;
 
-use mounts::slot::decide;
-use mounts::slot::region::{self, REGION_OFFSETS, REGION_SIZE, RecordState, Skip};
+use mounts::dps;
+use mounts::handover::RecordFacts;
+use mounts::slot::Slot;
+use mounts::slot::account;
+use mounts::slot::decide::{self, Why};
+use mounts::slot::judge::{self, Evidence, Stamp};
+use mounts::slot::record::{AttemptState, Ended, Record};
+use mounts::slot::region::RecordState;
+use mounts::slot::store;
 
-/// Reads both regions of the state partition at `device`. A region that cannot be read is one that
-/// does not count.
-pub(crate) fn read(device: &str) -> RecordState {
-    let file = match File::open(device) {
-        Ok(file) => file,
-        Err(error) => return RecordState::unreadable(format!("open {device}: {error}")),
-    };
-    let regions = REGION_OFFSETS.map(|offset| read_region(&file, offset));
-    let [first, second] = &regions;
-    region::newest([view(first), view(second)])
+use super::disk::OurDisk;
+use super::medium::Partition;
+use super::report::Report;
+
+/// The partition that holds an attempt of this boot which is not over: for a panic of stage1, which
+/// has nothing else at hand.
+static ATTEMPTED: Mutex<Option<String>> = Mutex::new(None);
+
+/// The boot record of this boot.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    device: Option<String>,
+    medium: Result<Partition, String>,
+    /// What the disk holds.
+    stored: RecordState,
+    /// The record as it is to be; none when the disk has none.
+    record: Option<Record>,
+    /// Whether `record` says more than the disk.
+    changed: bool,
+    boot_id: [u8; 16],
+    problem: Option<String>,
+    writes: u32,
 }
 
-/// What should be told about a record that was found: damaged neighbours. One line each.
-pub(crate) fn oddities(state: &RecordState) -> Vec<String> {
-    match state {
-        RecordState::Newest(newest) => newest.skipped.iter().map(Skip::to_string).collect(),
-        RecordState::Unreadable { .. } => Vec::new(),
+impl Ledger {
+    /// Reads the record of `disk`.
+    pub(crate) fn open(disk: &OurDisk, report: &mut Report) -> Self {
+        let ledger = match disk.part(dps::STATE_NAME) {
+            Ok(part) => Self::on(&part.device),
+            Err(why) => Self::of(None, Err(why)),
+        };
+        match &ledger.stored {
+            RecordState::Newest(newest) => {
+                for skip in &newest.skipped {
+                    report.warn(format!("boot record: {skip}"));
+                }
+            }
+            RecordState::Unreadable { why, .. } => {
+                report.failed(format!(
+                    "boot record: unreadable, nothing is counted: {why}"
+                ));
+            }
+        }
+        ledger
+    }
+
+    fn on(device: &str) -> Self {
+        Self::of(Some(device.to_owned()), Partition::open(device))
+    }
+
+    fn of(device: Option<String>, mut medium: Result<Partition, String>) -> Self {
+        let stored = match &mut medium {
+            Ok(partition) => store::load(partition),
+            Err(why) => RecordState::unreadable(why.clone()),
+        };
+        let problem = match &stored {
+            RecordState::Newest(_) => None,
+            RecordState::Unreadable { why, .. } => Some(why.clone()),
+        };
+        Self {
+            device,
+            medium,
+            record: stored.record().cloned(),
+            stored,
+            changed: false,
+            boot_id: boot_id(),
+            problem,
+            writes: 0,
+        }
+    }
+
+    /// The record as it is now, judged and charged.
+    pub(crate) fn state(&self) -> RecordState {
+        let mut state = self.stored.clone();
+        if let (RecordState::Newest(newest), Some(record)) = (&mut state, &self.record) {
+            newest.record = record.clone();
+        }
+        state
+    }
+
+    /// Whether the judgement of the last boot is safe: on the disk, or nowhere to be made.
+    pub(crate) fn is_settled(&self) -> bool {
+        match &self.stored {
+            RecordState::Newest(_) => !self.changed,
+            // A record that is begun anew must not be charged with what was before it.
+            RecordState::Unreadable { rebuild_above, .. } => {
+                rebuild_above.is_some() || self.device.is_none()
+            }
+        }
+    }
+
+    /// Judges the attempt that the last boot left.
+    pub(crate) fn judge(&mut self, evidence: &Evidence, report: &mut Report) {
+        let boot_id = self.boot_id;
+        let Some(record) = &mut self.record else {
+            return;
+        };
+        // Left by this very boot: it went to rescue and could not write why.
+        if record
+            .attempt
+            .as_ref()
+            .is_some_and(|it| it.boot_id == boot_id)
+        {
+            account::refuse(record, Ended::Stage1Failed, "stage1 went to rescue", now());
+            self.changed = true;
+            return;
+        }
+        let before = record.crash_id;
+        if let Some(judged) = judge::judge(record, evidence, now()) {
+            report.note(&judged.to_string());
+            self.changed = true;
+        }
+        self.changed |= record.crash_id != before;
+    }
+
+    /// Writes this boot down as a try of `slot`, with the judgement before it.
+    pub(crate) fn charge(&mut self, slot: Slot, why: &Why, report: &mut Report) {
+        let Some(record) = &mut self.record else {
+            return;
+        };
+        account::charge(record, slot, why, self.boot_id, now());
+        self.changed = true;
+        self.write(report);
+        if !self.changed {
+            *lock() = self.device.clone();
+        }
+    }
+
+    /// The slot charged last did not hold. Written with the next charge, or by [`Ledger::write`].
+    pub(crate) fn refuse(&mut self, ended: Ended, text: &str) {
+        if let Some(record) = &mut self.record {
+            account::refuse(record, ended, text, now());
+            self.changed = true;
+        }
+    }
+
+    /// The root of `slot` was read as a whole and is sound: that it once was not does not count any
+    /// more. Only a slot that is tried out of rescue can get here with the mark.
+    pub(crate) fn is_sound(&mut self, slot: Slot, report: &mut Report) {
+        if let Some(record) = &mut self.record
+            && record.slot(slot).verity_bad
+        {
+            record.slot_mut(slot).verity_bad = false;
+            self.changed = true;
+            report.warn(format!("slot {slot}: its root was bad and is sound again"));
+            self.write(report);
+        }
+    }
+
+    /// Writes what has changed.
+    pub(crate) fn write(&mut self, report: &mut Report) {
+        let (Some(record), true) = (&self.record, self.changed) else {
+            return;
+        };
+        let written = match &mut self.medium {
+            Ok(partition) => store::append(partition, &self.stored, record.clone())
+                .map_err(|error| error.to_string()),
+            Err(why) => Err(why.clone()),
+        };
+        match written {
+            Ok(stored) => {
+                self.record = stored.record().cloned();
+                self.stored = stored;
+                self.changed = false;
+                self.problem = None;
+                self.writes += 1;
+                report.step(&format!("boot record: write {} of stage1", self.writes));
+            }
+            Err(error) => {
+                report.failed(format!("{error}; this boot is not counted"));
+                self.problem = Some(error);
+            }
+        }
+    }
+
+    /// The number of this boot.
+    pub(crate) fn boot_number(&self) -> Option<u32> {
+        Some(self.record.as_ref()?.attempt.as_ref()?.number)
+    }
+
+    /// Whether `slot` has yet to prove itself.
+    pub(crate) fn is_trial(&self, slot: Slot) -> bool {
+        let record = self.record.as_ref();
+        record.is_some_and(|record| record.committed != Some(slot))
+    }
+
+    /// For init.
+    pub(crate) fn facts(&self) -> RecordFacts {
+        RecordFacts {
+            device: self.device.clone(),
+            charged: !self.changed && self.boot_number().is_some(),
+            problem: self.problem.clone(),
+        }
+    }
+}
+
+/// stage1 panicked: if it had charged a slot, that slot is told so.
+pub(crate) fn blame_panic(text: &str, report: &mut Report) {
+    let Some(device) = lock().take() else { return };
+    let mut ledger = Ledger::on(&device);
+    let ours = ledger.record.as_ref().and_then(|it| it.attempt.as_ref());
+    if ours.is_some_and(|it| it.boot_id == ledger.boot_id && it.state == AttemptState::Open) {
+        ledger.refuse(Ended::Stage1Failed, text);
+        ledger.write(report);
     }
 }
 
@@ -38,79 +233,202 @@ pub(crate) fn ruled_out(state: &RecordState) -> Vec<String> {
         .collect()
 }
 
-fn read_region(file: &File, offset: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; REGION_SIZE];
-    file.read_exact_at(&mut bytes, offset)?;
-    Ok(bytes)
+fn lock() -> std::sync::MutexGuard<'static, Option<String>> {
+    ATTEMPTED
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn view(region: &io::Result<Vec<u8>>) -> Result<&[u8], String> {
-    match region {
-        Ok(bytes) => Ok(bytes),
-        Err(error) => Err(error.to_string()),
+fn now() -> Stamp {
+    let (seconds, _) = kernel::clock::realtime();
+    Stamp {
+        unix: u64::try_from(seconds).unwrap_or(0),
     }
+}
+
+/// The kernel's id of this boot; zeros where it does not tell, which is no boot's.
+fn boot_id() -> [u8; 16] {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    parse_boot_id(&text).unwrap_or_default()
+}
+
+fn parse_boot_id(text: &str) -> Option<[u8; 16]> {
+    let digits: String = text.trim().chars().filter(|c| *c != '-').collect();
+    if digits.len() != 32 || !digits.is_ascii() {
+        return None;
+    }
+    let mut id = [0; 16];
+    for (at, byte) in id.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(digits.get(2 * at..2 * at + 2)?, 16).ok()?;
+    }
+    Some(id)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mounts::slot::Slot;
-    use mounts::slot::record::Record;
+    use crate::stage1::disk::Part;
+    use mounts::slot::judge::{Crash, CrashKind};
+    use mounts::slot::record::TRIES;
     use mounts::slot::region::{PARTITION_SIZE, Place};
     use mounts::verity::RootHash;
-    use std::fs;
+    use std::os::unix::fs::FileExt;
 
-    fn partition(bytes: u64, records: &[(Place, u64)]) -> tempfile::NamedTempFile {
+    /// A state partition as an image builder leaves it, and the disk that has it.
+    fn disk(record: Option<&Record>) -> (tempfile::NamedTempFile, OurDisk) {
         let file = tempfile::NamedTempFile::new().unwrap();
-        file.as_file().set_len(bytes).unwrap();
-        for (place, sequence) in records {
-            let record = Record {
-                sequence: *sequence,
-                ..Record::for_image(Some((RootHash::new([7; 32]), 1)), None)
-            };
-            file.as_file()
-                .write_all_at(&record.encode(), place.offset())
-                .unwrap();
+        file.as_file().set_len(PARTITION_SIZE).unwrap();
+        if let Some(record) = record {
+            let at = Place::FIRST.offset();
+            file.as_file().write_all_at(&record.encode(), at).unwrap();
         }
-        file
+        let disk = OurDisk {
+            device: "/dev/vda".to_owned(),
+            parts: vec![Part {
+                name: dps::STATE_NAME.to_owned(),
+                device: file.path().to_str().unwrap().to_owned(),
+                bytes: PARTITION_SIZE,
+                uuid: String::new(),
+            }],
+        };
+        (file, disk)
     }
 
+    fn of_image() -> Record {
+        Record::for_image(Some((RootHash::new([7; 32]), 1)), None)
+    }
+
+    fn open(disk: &OurDisk) -> (Ledger, Report) {
+        let mut report = Report::default();
+        (Ledger::open(disk, &mut report), report)
+    }
+
+    const WHY: Why = Why::Forced;
+
     #[test]
-    fn the_newest_record_of_both_regions() {
-        let first = Place::FIRST;
-        let file = partition(PARTITION_SIZE, &[(first, 4), (first.next(), 5)]);
-        let state = read(file.path().to_str().unwrap());
-        assert_eq!(state.record().map(|record| record.sequence), Some(5));
-        assert_eq!(oddities(&state), Vec::<String>::new());
+    fn a_boot_is_one_write() {
+        let (_file, disk) = disk(Some(&of_image()));
+        let (mut ledger, mut report) = open(&disk);
+        ledger.judge(&Evidence::default(), &mut report);
+        ledger.charge(Slot::A, &WHY, &mut report);
+        ledger.write(&mut report);
+        assert_eq!(ledger.writes, 1);
+        assert!(ledger.facts().charged && ledger.is_settled());
         assert_eq!(
-            decide::decide(&state, None, None).first().map(|(slot, _)| *slot),
-            Some(Slot::A)
+            (ledger.boot_number(), ledger.is_trial(Slot::A)),
+            (Some(1), false)
         );
-        assert_eq!(ruled_out(&state).len(), 1);
+        let (again, _) = open(&disk);
+        assert_eq!(again.boot_number(), Some(1));
+        assert_eq!(report.notes(), [""; 0]);
     }
 
     #[test]
-    fn a_short_partition_still_has_its_first_region() {
-        let file = partition(1 << 20, &[(Place::FIRST, 4)]);
-        let state = read(file.path().to_str().unwrap());
-        assert_eq!(state.record().map(|record| record.sequence), Some(4));
+    fn a_refused_slot_and_the_next_one_are_told_by_the_next_record() {
+        let record = Record::for_image(
+            Some((RootHash::new([7; 32]), 1)),
+            Some((RootHash::new([8; 32]), 1)),
+        );
+        let (_file, disk) = disk(Some(&record));
+        let (mut ledger, mut report) = open(&disk);
+        ledger.charge(Slot::A, &WHY, &mut report);
+        ledger.refuse(Ended::VerityFault, "block 5");
+        assert!(!ledger.facts().charged);
+        ledger.charge(Slot::B, &WHY, &mut report);
+        assert_eq!(ledger.writes, 2);
+        let (again, _) = open(&disk);
+        let read = again.record.unwrap();
+        assert!(read.slot(Slot::A).verity_bad);
+        assert_eq!(read.history.newest().unwrap().text.as_str(), "block 5");
+        assert_eq!(read.attempt.unwrap().slot, Slot::B);
+        assert_eq!(ruled_out(&again.stored).len(), 1);
+        // What was bad and was read whole since is bad no more.
+        ledger.is_sound(Slot::A, &mut report);
+        assert!(!open(&disk).0.record.unwrap().slot(Slot::A).verity_bad);
+    }
+
+    #[test]
+    fn a_crash_is_evidence_once() {
+        let (_file, disk) = disk(Some(&of_image()));
+        let (mut ledger, mut report) = open(&disk);
+        ledger.boot_id = [1; 16];
+        ledger.charge(Slot::A, &WHY, &mut report);
+        let evidence = Evidence {
+            watchdog_reset: false,
+            crash: Some(Crash {
+                kind: CrashKind::Panic,
+                id: 9,
+                text: "sysrq".to_owned(),
+                stage: None,
+            }),
+        };
+        for _ in 0..2 {
+            let (mut next, mut report) = open(&disk);
+            next.boot_id = [2; 16];
+            next.judge(&evidence, &mut report);
+            next.write(&mut report);
+            let record = next.record.unwrap();
+            assert_eq!(record.slot(Slot::A).tries_left, TRIES - 1);
+            assert_eq!(record.crash_id, 9);
+        }
+    }
+
+    #[test]
+    fn an_attempt_of_this_very_boot_is_stage1s_failure() {
+        let (_file, disk) = disk(Some(&of_image()));
+        let (mut ledger, mut report) = open(&disk);
+        ledger.charge(Slot::A, &WHY, &mut report);
+        let (mut again, _) = open(&disk);
+        again.judge(&Evidence::default(), &mut report);
+        let record = again.record.unwrap();
+        assert_eq!(record.history.newest().unwrap().ended, Ended::Stage1Failed);
+        assert_eq!(record.attempt, None);
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_written_is_said_and_stops_nothing() {
+        let (_file, disk) = disk(Some(&of_image()));
+        let (mut ledger, mut report) = open(&disk);
+        ledger.medium = Err("write protected".to_owned());
+        ledger.charge(Slot::A, &WHY, &mut report);
+        assert_eq!(ledger.writes, 0);
+        let facts = ledger.facts();
+        assert!(!facts.charged && facts.problem.unwrap().contains("write protected"));
         assert!(
-            oddities(&state)
-                .iter()
-                .any(|line| line.starts_with("region 1")),
+            report.notes()[0].contains("not counted"),
             "{:?}",
-            oddities(&state)
+            report.notes()
         );
+        assert!(!ledger.is_settled());
     }
 
     #[test]
-    fn nothing_to_read() {
-        let missing = read("/nonexistent/partition");
-        assert!(
-            matches!(&missing, RecordState::Unreadable { why, .. } if why.contains("/nonexistent/partition"))
-        );
-        let empty = tempfile::NamedTempFile::new().unwrap();
-        fs::write(empty.path(), "").unwrap();
-        assert!(read(empty.path().to_str().unwrap()).record().is_none());
+    fn without_a_record_nothing_is_written() {
+        let (file, disk) = disk(None);
+        let (mut ledger, mut report) = open(&disk);
+        ledger.judge(&Evidence::default(), &mut report);
+        ledger.charge(Slot::A, &WHY, &mut report);
+        ledger.refuse(Ended::RootRefused, "");
+        ledger.write(&mut report);
+        assert_eq!(ledger.writes, 0);
+        let facts = ledger.facts();
+        assert!(!facts.charged && facts.problem.is_some());
+        // A new record may be begun here, and must not inherit old evidence.
+        assert!(ledger.is_settled());
+        let mut block = [1; 512];
+        file.as_file().read_exact_at(&mut block, 0).unwrap();
+        assert_eq!(block, [0; 512]);
+        let (nowhere, report) = open(&OurDisk::default());
+        assert!(nowhere.facts().device.is_none() && nowhere.is_settled());
+        assert!(report.notes()[0].contains("nothing is counted"));
+    }
+
+    #[test]
+    fn a_boot_id_is_sixteen_bytes_in_the_order_of_its_text() {
+        let id = parse_boot_id("00112233-4455-6677-8899-aabbccddeeff\n").unwrap();
+        assert_eq!((id[0], id[1], id[15]), (0x00, 0x11, 0xff));
+        for bad in ["", "0011", "zz112233-4455-6677-8899-aabbccddeeff"] {
+            assert_eq!(parse_boot_id(bad), None, "{bad}");
+        }
     }
 }

@@ -28,9 +28,11 @@ impl Report {
         self.debug = true;
     }
 
-    /// `phase` ended now.
+    /// `phase` ended now. Of a phase that is done again, after a slot was refused or out of rescue,
+    /// the last time counts.
     pub(crate) fn ended(&mut self, phase: Phase) {
         let now = kernel::clock::boottime();
+        self.timings.retain(|(known, _)| *known != phase);
         self.timings.push((phase, now));
         self.step(&format!("{phase} ended at {} ms", now / 1_000_000));
     }
@@ -57,24 +59,32 @@ impl Report {
     /// in `sharkctl boot`.
     pub(crate) fn lack(&mut self, text: String) {
         log(Level::Warning, &text);
-        if self.missing.len() < LIST_LIMIT {
+        if self.missing.len() < LIST_LIMIT && !self.missing.contains(&text) {
             self.missing.push(text);
         }
+    }
+
+    /// What begins so is there after all.
+    pub(crate) fn no_longer_lacks(&mut self, prefix: &str) {
+        self.missing.retain(|text| !text.starts_with(prefix));
     }
 
     /// Something is not as it should be, and the boot goes on: logged, and told to init.
     pub(crate) fn warn(&mut self, text: String) {
         log(Level::Warning, &text);
-        if self.notes.len() < LIST_LIMIT {
-            self.notes.push(text);
-        }
+        self.keep_note(text);
     }
 
     /// A slot failed: on the console whatever the log level of the kernel is, and told to init.
     pub(crate) fn failed(&mut self, text: String) {
         print_console(&text);
         log(Level::Debug, &text);
-        if self.notes.len() < LIST_LIMIT {
+        self.keep_note(text);
+    }
+
+    /// Once: what is done again says the same again.
+    fn keep_note(&mut self, text: String) {
+        if self.notes.len() < LIST_LIMIT && !self.notes.contains(&text) {
             self.notes.push(text);
         }
     }
@@ -123,11 +133,24 @@ mod tests {
         let mut report = Report::default();
         for number in 0..LIST_LIMIT + 5 {
             report.lack(format!("thing {number}"));
+            report.lack(format!("thing {number}"));
         }
         assert_eq!(report.missing().len(), LIST_LIMIT);
         assert_eq!(
             report.missing().first().map(String::as_str),
             Some("thing 0")
         );
+        report.no_longer_lacks("thing 0");
+        assert_eq!(report.missing().len(), LIST_LIMIT - 1);
+    }
+
+    #[test]
+    fn a_phase_that_is_done_again_ends_once() {
+        let mut report = Report::default();
+        for phase in [Phase::Disk, Phase::Root, Phase::Root, Phase::Data] {
+            report.ended(phase);
+        }
+        let phases: Vec<Phase> = report.timings().iter().map(|(phase, _)| *phase).collect();
+        assert_eq!(phases, [Phase::Disk, Phase::Root, Phase::Data]);
     }
 }

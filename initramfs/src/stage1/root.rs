@@ -13,20 +13,23 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
 
+use kernel::Errno;
 use kernel::dm::{Control, Target};
 use kernel::mount::{UnmountFlags, unmount};
 use mounts::dps::{self, Architecture};
 use mounts::manifest::{self, Manifest, ManifestError, PublicKey};
 use mounts::plan::{self, SYSROOT};
 use mounts::slot::Slot;
-use mounts::verity::{self, OnCorruption, SUPERBLOCK_SIZE, SuperblockError};
+use mounts::slot::record::Ended;
+use mounts::verity::{self, OnCorruption, SUPERBLOCK_SIZE, Scope, SuperblockError};
 
 use super::device_events::DeviceEvents;
 use super::disk::{OurDisk, Part};
+use super::init_file;
 use super::integrity::{self, Damage};
 use super::mounting;
 use super::report::Report;
-use super::switch;
+use super::watchdog;
 
 /// Where the initramfs keeps the keys that may sign manifests.
 const KEYS: &str = "/etc/shark/keys";
@@ -42,6 +45,8 @@ pub(crate) struct Root {
     pub(crate) dm_name: String,
     /// Node of its device-mapper device.
     pub(crate) dm_node: String,
+    /// Every block of it was read and verified.
+    pub(crate) read_whole: bool,
 }
 
 /// Why a slot is not booted.
@@ -77,6 +82,8 @@ pub(crate) enum Refused {
     NoNode(String),
     /// A block does not verify.
     Damaged(Damage),
+    /// A block cannot be read, and nothing says that it would not verify.
+    Unreadable(Damage),
     /// device-mapper met a block that does not verify.
     Corrupt,
     /// It cannot be mounted.
@@ -115,11 +122,51 @@ impl fmt::Display for Refused {
                 NODE_PATIENCE.as_secs()
             ),
             Self::Damaged(damage) => write!(f, "root does not verify: {damage}"),
+            Self::Unreadable(damage) => write!(f, "root cannot be read: {damage}"),
             Self::Corrupt => write!(f, "root does not verify: dm-verity found a corrupted block"),
             Self::Mount(error) => f.write_str(error),
             Self::NoInit(error) => write!(f, "root has no init: {error}"),
         }
     }
+}
+
+impl Refused {
+    /// How a boot of the slot ends by it, in the words of the boot record.
+    pub(crate) fn ended(&self) -> Ended {
+        match self {
+            Self::NoKeys | Self::Manifest { .. } | Self::Architecture(_) => Ended::ManifestRefused,
+            Self::Damaged(_) | Self::Corrupt => Ended::VerityFault,
+            Self::NoInit(_) => Ended::InitFailed,
+            Self::Partition(_)
+            | Self::Read { .. }
+            | Self::TooSmall { .. }
+            | Self::Superblock { .. }
+            | Self::DeviceMapper(_)
+            | Self::NoNode(_)
+            | Self::Unreadable(_)
+            | Self::Mount(_) => Ended::RootRefused,
+        }
+    }
+}
+
+/// The slot with the highest security version among those whose manifest is signed; of two alike
+/// slot a. For when no boot record says more.
+pub(crate) fn newest_signed(disk: &OurDisk, keys: &[PublicKey]) -> Option<Slot> {
+    let version = |slot| {
+        let part = disk.part(dps::signature_name(slot)).ok()?;
+        let manifest = signed_manifest(part, keys).ok()?;
+        Some(manifest.security_version)
+    };
+    newest(Slot::ALL.map(|slot| (slot, version(slot))))
+}
+
+fn newest(slots: [(Slot, Option<u32>); 2]) -> Option<Slot> {
+    let signed = |(slot, version): (Slot, Option<u32>)| version.map(|version| (slot, version));
+    slots
+        .into_iter()
+        .filter_map(signed)
+        .reduce(|best, next| if next.1 > best.1 { next } else { best })
+        .map(|(slot, _)| slot)
 }
 
 /// The keys of the initramfs. A file that is no key is reported and passed over: the others still
@@ -169,28 +216,58 @@ pub(crate) fn open(
     // While the root is checked a bad block must be an error here, where the other slot is still to
     // be had, and not a panic or a restart into the same slot. What was asked for is put in place
     // before the root is used.
-    let table = verity::target(&data.device, &hash.device, &manifest, OnCorruption::Eio);
+    let table = |mode, scope| verity::target(&data.device, &hash.device, &manifest, mode, scope);
     let control = Control::open().map_err(Refused::DeviceMapper)?;
-    let dm_node = create(&control, &dm_name, &table).map_err(Refused::DeviceMapper)?;
+    let mild = table(OnCorruption::Eio, Scope::Corruption);
+    let dm_node = create(&control, &dm_name, &mild).map_err(Refused::DeviceMapper)?;
     let checked = wait_for_node(&dm_node, devices, report)
         .and_then(|()| check_and_mount(&control, &dm_name, &dm_node, &manifest, report))
-        .and_then(|()| {
-            if on_corruption == OnCorruption::Eio {
-                return Ok(());
-            }
-            let table = verity::target(&data.device, &hash.device, &manifest, on_corruption);
-            replace(&control, &dm_name, &table).map_err(Refused::DeviceMapper)
+        .and_then(|read_whole| {
+            harden(&control, &dm_name, on_corruption, table, report)?;
+            Ok(read_whole)
         });
     match checked {
-        Ok(()) => Ok(Root {
+        Ok(read_whole) => Ok(Root {
             manifest,
             dm_name,
             dm_node,
+            read_whole,
         }),
         Err(refused) => {
             close(&control, &dm_name, report);
             Err(refused)
         }
+    }
+}
+
+/// Takes a root apart that was opened and is not booted after all. What is mounted on it is gone.
+pub(crate) fn give_up(root: &Root, report: &mut Report) {
+    match Control::open() {
+        Ok(control) => close(&control, &root.dm_name, report),
+        Err(error) => report.warn(format!("dm-verity: {error}")),
+    }
+}
+
+/// Puts in place what is to happen when a block of the running root fails.
+fn harden(
+    control: &Control,
+    name: &str,
+    mode: OnCorruption,
+    table: impl Fn(OnCorruption, Scope) -> verity::Target,
+    report: &Report,
+) -> Result<(), Refused> {
+    if mode == OnCorruption::Eio {
+        return Ok(());
+    }
+    let [both, one] = Scope::ALL;
+    match replace(control, name, &table(mode, both)) {
+        Ok(()) => Ok(()),
+        // A kernel before 6.12 does not know the second of the two arguments.
+        Err(error) if error.errno == Errno::INVAL => {
+            report.step("root: this kernel does not panic or restart for blocks it cannot read");
+            replace(control, name, &table(mode, one)).map_err(Refused::DeviceMapper)
+        }
+        Err(error) => Err(Refused::DeviceMapper(error)),
     }
 }
 
@@ -280,23 +357,34 @@ fn wait_for_node(
         .ok_or_else(|| Refused::NoNode(node.to_owned()))
 }
 
+/// Whether every block was read.
 fn check_and_mount(
     control: &Control,
     dm_name: &str,
     dm_node: &str,
     manifest: &Manifest,
     report: &mut Report,
-) -> Result<(), Refused> {
+) -> Result<bool, Refused> {
+    // A read fails as well when the disk does not answer, which is no fault of the image's.
+    let blame = |damage| match is_corrupt(control, dm_name) {
+        Ok(true) => Refused::Damaged(damage),
+        Ok(false) | Err(_) => Refused::Unreadable(damage),
+    };
     let share = integrity::share_of(manifest.image_size);
-    integrity::read_device(dm_node, share).map_err(Refused::Damaged)?;
+    integrity::read_device(dm_node, share).map_err(blame)?;
     report.step(&format!(
         "root: {share} of {} bytes read and verified",
         manifest.image_size
     ));
-    mounting::perform(&plan::root(dm_node, manifest.filesystem).steps, report)
-        .map_err(Refused::Mount)?;
+    watchdog::feed();
+    mounting::perform(&plan::root(dm_node, manifest.filesystem).steps, report).map_err(
+        |error| match is_corrupt(control, dm_name) {
+            Ok(true) => Refused::Corrupt,
+            Ok(false) | Err(_) => Refused::Mount(error),
+        },
+    )?;
     if share < manifest.image_size {
-        let bytes = integrity::read_essential(Path::new(SYSROOT)).map_err(Refused::Damaged)?;
+        let bytes = integrity::read_essential(Path::new(SYSROOT)).map_err(blame)?;
         report.step(&format!(
             "root: {bytes} bytes of init and its service files read and verified"
         ));
@@ -304,7 +392,8 @@ fn check_and_mount(
     if is_corrupt(control, dm_name)? {
         return Err(Refused::Corrupt);
     }
-    switch::executable(Path::new(&format!("{SYSROOT}{}", switch::INIT))).map_err(Refused::NoInit)
+    init_file::check(Path::new(SYSROOT)).map_err(Refused::NoInit)?;
+    Ok(share == manifest.image_size)
 }
 
 /// Makes the read-only device of `table` and returns its node.
@@ -336,4 +425,32 @@ fn is_corrupt(control: &Control, name: &str) -> Result<bool, Refused> {
     Ok(status
         .iter()
         .any(|target| target.parameters.starts_with('C')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_record_the_newest_signed_slot_comes_first() {
+        let check = |a, b, expect| assert_eq!(newest([(Slot::A, a), (Slot::B, b)]), expect);
+        check(Some(1), Some(2), Some(Slot::B));
+        check(Some(2), Some(1), Some(Slot::A));
+        check(Some(2), Some(2), Some(Slot::A));
+        check(None, Some(0), Some(Slot::B));
+        check(None, None, None);
+    }
+
+    #[test]
+    fn only_a_block_that_fails_its_hash_marks_a_root_as_bad() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let damage = || {
+            let name = file.path().to_str().unwrap();
+            integrity::read_device(name, 4096).unwrap_err()
+        };
+        assert_eq!(Refused::Damaged(damage()).ended(), Ended::VerityFault);
+        assert_eq!(Refused::Unreadable(damage()).ended(), Ended::RootRefused);
+        assert_eq!(Refused::NoKeys.ended(), Ended::ManifestRefused);
+        assert_eq!(Refused::NoInit(String::new()).ended(), Ended::InitFailed);
+    }
 }

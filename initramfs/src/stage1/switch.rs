@@ -1,35 +1,51 @@
 //! The last step: the mounts are moved to the new root, the initramfs is freed, and init is
 //! executed.
 //!
-//! After this there is no way back, so everything that can be checked is checked before the first
-//! file is deleted.
+//! From the moment the root is changed there is no way back, so everything that can be checked was
+//! checked before (`root`), and what fails before that moment is undone. Not here: what becomes of
+//! the slot then.
 
 use std::convert::Infallible;
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::Command;
 
-use mounts::plan::{self, SYSROOT};
+use mounts::plan::{self, SYSROOT, Step};
 
+use super::init_file::INIT;
 use super::mounting;
 use super::report::Report;
 
-/// What stage1 executes, in the new root.
-pub(crate) const INIT: &str = "/sbin/init";
+/// Why stage1 is still here.
+#[derive(Debug)]
+pub(crate) enum Stuck {
+    /// All is as it was before.
+    Undone(String),
+    /// The initramfs is gone.
+    NoWayBack(String),
+}
 
 /// Leaves the initramfs for `/sysroot` and executes init there. Returns only with the reason why it
 /// could not.
-pub(crate) fn switch_root(report: &mut Report) -> Result<Infallible, String> {
-    executable(Path::new(&format!("{SYSROOT}{INIT}")))?;
-    mounting::perform(&plan::move_below(SYSROOT), report)?;
+pub(crate) fn switch_root(report: &mut Report) -> Result<Infallible, Stuck> {
+    let steps = plan::move_below(SYSROOT);
+    for (done, step) in steps.iter().enumerate() {
+        if let Err(error) = mounting::perform(std::slice::from_ref(step), report) {
+            return Err(undo(steps.get(..done).unwrap_or_default(), error));
+        }
+    }
     match kernel::mount::switch_root(SYSROOT) {
         Ok(None) => {}
         Ok(Some(error)) => report.note(&format!("the initramfs is not all freed: {error}")),
-        Err(error) => return Err(error.to_string()),
+        // Nothing has changed while the new root is still where it was mounted.
+        Err(error) if kernel::mount::is_mount_point(SYSROOT) == Ok(true) => {
+            return Err(undo(&steps, error.to_string()));
+        }
+        Err(error) => return Err(Stuck::NoWayBack(error.to_string())),
     }
-    execute()
+    match execute() {
+        Ok(never) => match never {},
+        Err(error) => Err(Stuck::NoWayBack(error)),
+    }
 }
 
 /// Executes init with the arguments and the environment the kernel gave to stage1.
@@ -38,34 +54,21 @@ pub(crate) fn execute() -> Result<Infallible, String> {
     Err(format!("execute {INIT}: {error}"))
 }
 
-/// `path` names a file that somebody may execute.
-pub(crate) fn executable(path: &Path) -> Result<(), String> {
-    let metadata = fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    if metadata.is_file() && metadata.permissions().mode() & 0o111 != 0 {
-        Ok(())
-    } else {
-        Err(format!("{}: not an executable file", path.display()))
+/// Moves back what was moved, the last first.
+fn undo(done: &[Step], why: String) -> Stuck {
+    if let Err(error) = std::env::set_current_dir("/") {
+        return Stuck::NoWayBack(format!("{why}; change to /: {error}"));
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn init_must_be_an_executable_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("init");
-        assert!(executable(&file).is_err());
-        fs::write(&file, "").unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(
-            executable(&file)
-                .unwrap_err()
-                .contains("not an executable file")
-        );
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
-        assert_eq!(executable(&file), Ok(()));
-        assert!(executable(dir.path()).is_err());
+    for step in done.iter().rev() {
+        match step {
+            Step::Move { from, to } => {
+                if let Err(error) = kernel::mount::move_to(to, from) {
+                    return Stuck::NoWayBack(format!("{why}; {error}"));
+                }
+            }
+            // A plan of moves has nothing else.
+            Step::Directory { .. } | Step::Mount(_) => {}
+        }
     }
+    Stuck::Undone(why)
 }

@@ -13,6 +13,8 @@ pub(crate) struct Disk {
     pub(crate) name: String,
     /// Size in sectors of 512 bytes, whatever the disk's own are; 0 without a medium.
     pub(crate) sectors: u64,
+    /// Its medium can be taken out: a stick, a card reader.
+    pub(crate) removable: bool,
 }
 
 /// A partition as the kernel made it.
@@ -28,7 +30,8 @@ pub(crate) struct KernelPartition {
     pub(crate) sectors: u64,
 }
 
-/// All disks below `sys` (`/sys`) that may carry a system, by name. Memory disks, loops,
+/// All disks below `sys` (`/sys`) that may carry a system: those that stay before those that can be
+/// taken out, then by name. Memory disks, loops,
 /// device-mapper, optical and floppy drives are not among them: asking a floppy drive takes
 /// seconds, and none of them carries our partitions.
 pub(crate) fn disks(sys: &Path) -> Vec<Disk> {
@@ -40,11 +43,17 @@ pub(crate) fn disks(sys: &Path) -> Vec<Disk> {
                 .any(|kind| is_kind(name, kind))
         })
         .map(|name| {
-            let sectors = number(&sys.join("block").join(&name).join("size")).unwrap_or(0);
-            Disk { name, sectors }
+            let disk = sys.join("block").join(&name);
+            Disk {
+                sectors: number(&disk.join("size")).unwrap_or(0),
+                removable: number(&disk.join("removable")) == Some(1),
+                name,
+            }
         })
         .collect();
-    disks.sort_by(|a, b| (a.name.len(), &a.name).cmp(&(b.name.len(), &b.name)));
+    disks.sort_by(|a, b| {
+        (a.removable, a.name.len(), &a.name).cmp(&(b.removable, b.name.len(), &b.name))
+    });
     disks
 }
 
@@ -115,11 +124,13 @@ mod tests {
         ] {
             put(sys.path(), &format!("block/{name}/size"), "2048\n");
         }
+        put(sys.path(), "block/vda/removable", "1\n");
+        put(sys.path(), "block/vdb/removable", "0\n");
         let found: Vec<String> = disks(sys.path())
             .into_iter()
             .map(|disk| disk.name)
             .collect();
-        assert_eq!(found, ["vda", "vdb", "vdaa", "nvme0n1"]);
+        assert_eq!(found, ["vdb", "vdaa", "nvme0n1", "vda"]);
     }
 
     #[test]

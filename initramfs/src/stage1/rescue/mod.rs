@@ -1,0 +1,158 @@
+//! The rescue console: where a boot goes that has no slot left, and from where it goes on.
+//!
+//! It says why, shows what the record knows, and offers a shell; meanwhile a pause runs, longer each
+//! time, after which the boot is tried again in place. A person who uses the shell holds the pause;
+//! nobody has to come by. Nothing here may fail: it is what is left when everything else did. Tests
+//! and people find the reason in the one line `shark: rescue: WHY`. Not here: what is shown
+//! (`screen`), how long (`pause`), the shell itself (`shell`), and what is tried next (`slots`).
+
+mod clean;
+mod pause;
+mod screen;
+mod shell;
+mod waiting;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use mounts::slot::decide::rescue_pause;
+
+use super::phase::Phase;
+use super::record;
+use super::report::{Report, log_error, print_console};
+use super::slots::How;
+use super::watchdog;
+use super::{Failure, Machine, Next};
+use pause::Pause;
+use screen::one_line;
+use waiting::{Console, Woken};
+
+/// Tries without anybody asking for them, before the machine is restarted: what does not answer may
+/// answer after that.
+const TRIES: u32 = 3;
+
+static PANICKED: AtomicBool = AtomicBool::new(false);
+
+/// All stays at the console in this boot.
+#[derive(Debug)]
+pub(crate) struct Rescue {
+    /// `shark.rescue` asked for it: nothing is tried unless somebody says so.
+    asked: bool,
+    /// Tries without anybody asking.
+    tries: u32,
+    network: bool,
+}
+
+impl Rescue {
+    pub(crate) fn new(asked: bool) -> Self {
+        Self {
+            asked,
+            tries: 0,
+            network: false,
+        }
+    }
+
+    /// Stays until the boot is to be tried again, and says how.
+    pub(crate) fn stay(&mut self, machine: &mut Machine, failure: &Failure) -> How {
+        say(&failure.why, &failure.details);
+        show(screen::state(failure.record.as_ref()));
+        show(screen::help(shell::find().is_some()));
+        if !std::mem::replace(&mut self.network, true) {
+            shell::network();
+        }
+        let length = self.pause(failure);
+        show(screen::outlook(length, failure.next, self.tries >= TRIES));
+        let mut pause = Pause::new(length, now());
+        let search = matches!(failure.next, Next::Again) && !self.asked;
+        let how = match Console::open(machine).wait(machine, &mut pause, search) {
+            Woken::ShellEnded => How::Asked,
+            Woken::DiskCame => How::ByRecord,
+            Woken::PauseOver => self.try_again(failure.next),
+        };
+        clean::up(&mut machine.report);
+        machine.report.ended(Phase::Rescue);
+        print_console("rescue: trying to boot");
+        how
+    }
+
+    /// How long to stay when nobody comes; `None`: until somebody does.
+    fn pause(&self, failure: &Failure) -> Option<Duration> {
+        let record = failure.record.as_ref().and_then(|state| state.record());
+        // A record that cannot be written does not count, so this boot does.
+        let here = u8::try_from(self.tries).unwrap_or(u8::MAX);
+        let rescues = record.map_or(here, |record| record.rescues.max(here));
+        (!self.asked).then(|| rescue_pause(rescues))
+    }
+
+    fn try_again(&mut self, next: Next) -> How {
+        if self.tries >= TRIES {
+            restart();
+        }
+        self.tries += 1;
+        match next {
+            Next::Again => How::ByRecord,
+            Next::LastGood => How::LastGood,
+            Next::Restart => restart(),
+        }
+    }
+}
+
+/// The reason and its details, one a line: on the console and in the kernel log.
+fn say(why: &str, details: &[String]) {
+    let line = format!("rescue: {}", one_line(why));
+    print_console(&line);
+    log_error(&line);
+    for detail in details {
+        let detail = format!("rescue:   {}", one_line(detail));
+        print_console(&detail);
+        log_error(&detail);
+    }
+}
+
+fn show(lines: Vec<String>) {
+    for line in lines {
+        print_console(format!("rescue: {line}").trim_end());
+    }
+}
+
+/// Instead of the kernel panic that the end of process 1 would be: the message, then rescue.
+pub(crate) fn install_panic_hook() {
+    std::panic::set_hook(Box::new(|panic| {
+        if PANICKED.swap(true, Ordering::SeqCst) {
+            // Rescue itself failed. There is nothing more to offer.
+            restart();
+        }
+        let why = format!("stage1 {panic}: this is a fault in stage1 itself");
+        record::blame_panic(&one_line(&panic.to_string()), &mut Report::default());
+        without_devices(&why);
+    }));
+}
+
+/// Rescue for a stage1 that came too short a way to try anything again: a shell, and after a pause
+/// or after that shell the machine restarts.
+pub(crate) fn without_devices(why: &str) -> ! {
+    say(why, &[]);
+    show(screen::help(shell::find().is_some()));
+    let length = Some(rescue_pause(0));
+    show(screen::outlook(length, Next::Restart, true));
+    waiting::alone(&mut Pause::new(length, now()));
+    restart()
+}
+
+/// Restarts the machine.
+pub(crate) fn restart() -> ! {
+    print_console("rescue: restarting");
+    kernel::reboot::sync();
+    loop {
+        // Returns only when it failed; process 1 must not end, so it is tried until it works.
+        let error = kernel::reboot::reboot(kernel::reboot::Kind::Restart);
+        print_console(&format!("rescue: {error}"));
+        watchdog::feed();
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+/// Since the machine started; counts while it sleeps.
+fn now() -> Duration {
+    Duration::from_nanos(kernel::clock::boottime())
+}

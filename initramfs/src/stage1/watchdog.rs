@@ -1,0 +1,287 @@
+//! The watchdog: which one is taken, and feeding it while stage1 makes progress.
+//!
+//! One for the process, because a device can be open once only and because whatever takes long here
+//! (reading a root, checking a disk, waiting for one) feeds it where it is. From here it goes to
+//! init by the hand-over without being closed. Not here: the ioctls (`kernel::watchdog`).
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, TryLockError};
+use std::time::Duration;
+
+use kernel::watchdog::Watchdog;
+use mounts::cmdline::Cmdline;
+use mounts::handover::WatchdogFacts;
+
+use super::device_events::DeviceEvents;
+use super::report::{Report, log_error};
+
+/// Where the kernel lists watchdogs.
+const CLASS: &str = "/sys/class/watchdog";
+/// Seconds in which it must be fed, unless `shark.watchdog=` says otherwise.
+const SECONDS: u32 = 60;
+/// What the kernel's own watchdog in software calls itself.
+const SOFT: &str = "Software Watchdog";
+/// `WDIOF_CARDRESET`, as `bootstatus` has it.
+const CARD_RESET: u32 = 0x0020;
+
+static TAKEN: Mutex<Option<Taken>> = Mutex::new(None);
+static FAILED: AtomicBool = AtomicBool::new(false);
+
+#[derive(Debug)]
+struct Taken {
+    device: Watchdog,
+    identity: String,
+    seconds: u32,
+    /// It is the kernel's own, and can be stopped.
+    replaceable: bool,
+}
+
+/// A watchdog that the kernel lists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Listed {
+    number: u32,
+    identity: String,
+    software: bool,
+    /// It cannot be stopped once it runs.
+    nowayout: bool,
+    /// It reset the machine before this boot.
+    card_reset: bool,
+}
+
+impl Listed {
+    fn path(&self) -> String {
+        format!("/dev/watchdog{}", self.number)
+    }
+}
+
+/// Takes a watchdog: the first of the hardware, otherwise the kernel's own. Whether one of them
+/// reset the machine before this boot.
+pub(crate) fn take(cmdline: &Cmdline, devices: &mut DeviceEvents, report: &mut Report) -> bool {
+    let class = Path::new(CLASS);
+    let mut listed = list(class);
+    let reset = listed.iter().any(|it| it.card_reset);
+    if cmdline.watchdog == Some(0) {
+        report.lack("watchdog: left alone, as shark.watchdog=0 asks".into());
+        return reset;
+    }
+    if listed.is_empty() {
+        // A panic tells the next boot more than a silent reset does.
+        devices.load_with("softdog", &[("soft_panic", "1")], report);
+        listed = list(class);
+    }
+    let seconds = cmdline.watchdog.unwrap_or(SECONDS);
+    let Some((taken, remembers)) = open_first(&listed, seconds, report) else {
+        report.lack("watchdog: none: a machine that hangs stays so".into());
+        return reset;
+    };
+    if taken.identity == SOFT {
+        report.lack(
+            "watchdog: none of the hardware; the kernel's own is used, which cannot end a hang \
+             with interrupts off"
+                .into(),
+        );
+    }
+    say(&taken, report);
+    *lock() = Some(taken);
+    reset || remembers
+}
+
+/// Looks again, now that the disk and with it most devices are there: hardware that came late takes
+/// the place of the kernel's own, where that can be stopped.
+pub(crate) fn prefer_hardware(report: &mut Report) {
+    let seconds = match &*lock() {
+        Some(taken) if taken.replaceable => taken.seconds,
+        Some(_) | None => return,
+    };
+    let mut listed = list(Path::new(CLASS));
+    listed.retain(|it| !it.software);
+    let Some((better, _)) = open_first(&listed, seconds, report) else {
+        return;
+    };
+    say(&better, report);
+    report.no_longer_lacks("watchdog: ");
+    let before = lock().replace(better);
+    if let Some(Err(error)) = before.map(|taken| taken.device.disarm()) {
+        report.warn(format!("watchdog: {error}; it resets the machine"));
+    }
+}
+
+/// Tells the watchdog that stage1 makes progress. Nothing happens where there is none.
+pub(crate) fn feed() {
+    if let Some(taken) = &*lock()
+        && let Err(error) = taken.device.feed()
+        && !FAILED.swap(true, Ordering::Relaxed)
+    {
+        log_error(&format!("watchdog: {error}"));
+    }
+}
+
+/// How long stage1 may wait for something before it feeds again.
+pub(crate) fn interval() -> Duration {
+    let seconds = lock().as_ref().map_or(SECONDS, |taken| taken.seconds);
+    (Duration::from_secs(seconds.into()) / 4)
+        .clamp(Duration::from_millis(250), Duration::from_secs(5))
+}
+
+/// Leaves the watchdog open for the program executed next, and says where it finds it.
+pub(crate) fn hand_over(report: &mut Report) -> Option<WatchdogFacts> {
+    let guard = lock();
+    let taken = guard.as_ref()?;
+    match taken.device.keep_over_exec() {
+        Ok(fd) => Some(WatchdogFacts {
+            device: taken.device.path().to_owned(),
+            fd,
+            identity: taken.identity.clone(),
+            timeout_seconds: taken.seconds,
+        }),
+        Err(error) => {
+            report.warn(format!("watchdog: {error}"));
+            None
+        }
+    }
+}
+
+/// stage1 has one thread, so the lock is free unless a panic happened inside.
+fn lock() -> MutexGuard<'static, Option<Taken>> {
+    loop {
+        match TAKEN.try_lock() {
+            Ok(guard) => return guard,
+            Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => std::thread::yield_now(),
+        }
+    }
+}
+
+fn say(taken: &Taken, report: &Report) {
+    report.note(&format!(
+        "watchdog: {} ({}), {} s",
+        taken.device.path(),
+        taken.identity,
+        taken.seconds
+    ));
+}
+
+/// The first that opens, and whether it says that it reset the machine.
+fn open_first(listed: &[Listed], seconds: u32, report: &mut Report) -> Option<(Taken, bool)> {
+    for it in listed {
+        match Watchdog::open(&it.path()) {
+            Ok(device) => {
+                let seconds = set(&device, seconds, report);
+                let reset = device.boot_status().is_ok_and(|status| status.card_reset);
+                let identity = match device.info() {
+                    Ok(info) if !info.identity.is_empty() => info.identity,
+                    Ok(_) | Err(_) => it.identity.clone(),
+                };
+                let taken = Taken {
+                    device,
+                    identity,
+                    seconds,
+                    replaceable: it.software && !it.nowayout,
+                };
+                return Some((taken, reset));
+            }
+            Err(error) => report.warn(format!("watchdog: {error}")),
+        }
+    }
+    None
+}
+
+/// Sets its time, and starts it; the time that holds.
+fn set(device: &Watchdog, seconds: u32, report: &mut Report) -> u32 {
+    match device.set_timeout(seconds) {
+        Ok(taken) => taken,
+        Err(error) => {
+            let own = device.timeout().ok().filter(|own| *own > 0);
+            report.warn(format!(
+                "watchdog: {error}; it keeps its own time{}",
+                own.map_or(String::new(), |own| format!(", {own} s"))
+            ));
+            // One that does not tell is fed as if it had little.
+            own.unwrap_or(10)
+        }
+    }
+}
+
+/// The watchdogs of the class directory: hardware first, then by number.
+fn list(class: &Path) -> Vec<Listed> {
+    let Ok(entries) = fs::read_dir(class) else {
+        return Vec::new();
+    };
+    let mut listed: Vec<Listed> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let number = name.strip_prefix("watchdog")?.parse().ok()?;
+            let read = |file: &str| {
+                let text = fs::read_to_string(entry.path().join(file)).unwrap_or_default();
+                text.trim().to_owned()
+            };
+            let identity = read("identity");
+            Some(Listed {
+                number,
+                software: identity == SOFT,
+                identity,
+                nowayout: read("nowayout") != "0",
+                card_reset: read("bootstatus")
+                    .parse::<u32>()
+                    .is_ok_and(|bits| bits & CARD_RESET != 0),
+            })
+        })
+        .collect();
+    listed.sort_by_key(|it| (it.software, it.number));
+    listed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn class(watchdogs: &[(&str, &str, &str)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, identity, status) in watchdogs {
+            let path = dir.path().join(name);
+            fs::create_dir(&path).unwrap();
+            fs::write(path.join("identity"), format!("{identity}\n")).unwrap();
+            fs::write(path.join("bootstatus"), format!("{status}\n")).unwrap();
+            fs::write(path.join("nowayout"), "0\n").unwrap();
+        }
+        dir
+    }
+
+    #[test]
+    fn hardware_comes_before_the_kernels_own_and_numbers_are_numbers() {
+        let dir = class(&[
+            ("watchdog0", SOFT, "0"),
+            ("watchdog10", "iTCO_wdt", "0"),
+            ("watchdog2", "i6300ESB timer", "32"),
+        ]);
+        let listed = list(dir.path());
+        let paths: Vec<String> = listed.iter().map(Listed::path).collect();
+        assert_eq!(
+            paths,
+            ["/dev/watchdog2", "/dev/watchdog10", "/dev/watchdog0"]
+        );
+        assert!(listed[0].card_reset && !listed[1].card_reset);
+        assert!(listed[2].software && !listed[2].nowayout);
+    }
+
+    #[test]
+    fn a_kernel_that_tells_little_of_a_watchdog_still_has_one() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("watchdog0")).unwrap();
+        let listed = list(dir.path());
+        assert_eq!(listed.len(), 1);
+        // What is not known is taken for hardware that cannot be stopped.
+        assert!(!listed[0].software && listed[0].nowayout && !listed[0].card_reset);
+        assert_eq!(list(&dir.path().join("none")), []);
+    }
+
+    #[test]
+    fn feeding_without_a_watchdog_does_nothing() {
+        feed();
+        assert_eq!(interval(), Duration::from_secs(5));
+        assert!(hand_over(&mut Report::default()).is_none());
+    }
+}
