@@ -26,8 +26,15 @@ fn a_frozen_service_does_not_hold_pid_1() {
         text.contains("frozen 1").then_some(())
     });
     let (error, parameters) = machine.on("ReloadService", "a").unwrap_err();
-    assert_eq!((&*error, &parameters["reason"]), ("Failed", &json!("its cgroup is frozen")));
-    assert_eq!(fs::read_to_string(&freeze).unwrap(), "1\n", "it is left as it was");
+    assert_eq!(
+        (&*error, &parameters["reason"]),
+        ("Failed", &json!("its cgroup is frozen"))
+    );
+    assert_eq!(
+        fs::read_to_string(&freeze).unwrap(),
+        "1\n",
+        "it is left as it was"
+    );
     assert_eq!(machine.state("a"), "up");
     // A start, on the other hand, is what somebody wants to run.
     machine.on("Restart", "a").unwrap();

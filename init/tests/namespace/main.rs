@@ -14,11 +14,14 @@
 
 mod cgroup;
 mod daemon;
+mod gate;
+mod health;
 mod introspection;
 mod logs;
 mod machine;
 mod notify;
 mod order;
+mod record;
 mod reload;
 mod restart;
 mod surroundings;

@@ -29,7 +29,7 @@ fn sender() {
     std::thread::sleep(std::time::Duration::from_secs(1000));
 }
 
-fn service(words: &[&str], more: &str) -> String {
+pub(crate) fn service(words: &[&str], more: &str) -> String {
     let program = std::env::current_exe().unwrap();
     format!(
         "exec = [\"{}\", \"--exact\", \"notify::sender\", \"--nocapture\"]\n\
