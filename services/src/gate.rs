@@ -20,7 +20,7 @@
 use crate::definition::BootRole;
 pub use crate::definition::GateSettings;
 use crate::status::StateName;
-use crate::time::{Duration, Time};
+use crate::time::Time;
 use crate::units::duration_text;
 
 /// What the gate sees of a boot at one time. [`crate::supervisor::Supervisor::gate_view`] makes it;
@@ -239,11 +239,10 @@ impl Gate {
         if waiting.is_empty() {
             waiting.extend(unsettled(view));
         }
-        if let Some(at) = self.soaked_at().filter(|at| *at > now) {
-            // Whole seconds, upwards: a soak that is not over is never told as 0s.
-            let left = at.since(now) + Duration::from_nanos(999_999_999);
-            let left = Duration::from_secs(left.as_secs());
-            waiting.push(format!("soak: {} more", duration_text(left)));
+        // Not how long it still takes: whoever watches wants to hear of changes only.
+        if self.soaked_at().is_some_and(|at| at > now) {
+            let soak = duration_text(self.settings.soak);
+            waiting.push(format!("soak: all of it good for {soak}"));
         }
         if self.scrub == Scrub::Running {
             waiting.push("root: it is being read whole".to_owned());

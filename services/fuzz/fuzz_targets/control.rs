@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use services::control::{Frames, MESSAGE_MAX, Request, decode_reply, encode_call};
+use services::control::{Frames, MESSAGE_MAX, Request, decode_reply, encode_call, encode_reply};
 
 fuzz_target!(|data: &[u8]| {
     let mut frames = Frames::new();
@@ -26,7 +26,19 @@ fn look(message: &[u8]) {
         let again = Request::parse(&again).expect("what is written can be read");
         assert_eq!(again.request, call.request);
     }
-    for request in [Request::List, Request::ReloadAll, Request::Boot, Request::WaitBoot] {
-        let _ = decode_reply(&request, message);
+    let asked = [
+        Request::List,
+        Request::ReloadAll,
+        Request::Boot,
+        Request::WaitBoot,
+        Request::WaitGate,
+        Request::BootRecord,
+    ];
+    for request in asked {
+        if let Ok(reply) = decode_reply(&request, message) {
+            let mut again = encode_reply(&reply);
+            assert_eq!(again.pop(), Some(0));
+            assert_eq!(decode_reply(&request, &again), Ok(reply));
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The rules of the gate, one table each.
 
 use super::*;
+use crate::time::Duration;
 use proptest::prelude::*;
 
 fn second(at: u64) -> Time {
@@ -404,7 +405,7 @@ fn what_is_waited_for_is_told() {
     assert_eq!(told(&view(&services), 4), ["api: starting"]);
     assert_eq!(
         told(&view(&[essential("db", good(3))]), 4),
-        ["soak: 9s more"]
+        ["soak: all of it good for 10s"]
     );
     assert_eq!(told(&view(&[]), 4), ["default: waits for slow"]);
     let many = GateView {
@@ -412,7 +413,7 @@ fn what_is_waited_for_is_told() {
         ..view(&[])
     };
     assert_eq!(told(&many, 4), ["default: waits for slow and 3 more"]);
-    assert_eq!(told(&settled(4, &[]), 5), ["soak: 9s more"]);
+    assert_eq!(told(&settled(4, &[]), 5), ["soak: all of it good for 10s"]);
 }
 
 #[test]

@@ -2,15 +2,15 @@
 //! here: finding any of it out (stage1 and init do).
 
 use serde_json::{Value, json};
-use services::control::{BootInfo, BootMode, BootState, Reply, Request};
+use services::control::{BootInfo, BootMode, BootState, GateInfo, GateState, Reply, Request};
 
 use crate::Context;
 use crate::client::{Client, unexpected_reply};
 use crate::failure::{Failure, count};
-use crate::quantity::seconds;
+use crate::quantity::{seconds, span};
 use crate::screen::Screen;
 use crate::table::{Align, Table, printable};
-use crate::waiting::{ask, await_reply, describe_boot};
+use crate::waiting::{ask, await_reply, describe_boot, describe_gate};
 
 /// `boot` and `boot info`.
 pub(crate) fn info(context: &Context, screen: &mut Screen<'_>) -> Result<(), Failure> {
@@ -18,12 +18,39 @@ pub(crate) fn info(context: &Context, screen: &mut Screen<'_>) -> Result<(), Fai
     if screen.json {
         screen.print_json(&to_json(&boot))
     } else {
-        screen.print(for_people(&boot))
+        screen.print(for_people(&boot, (context.boottime_us)()))
     }
 }
 
-/// `boot wait`.
+/// `boot wait`: for the verdict, or where there will be none, for the services.
 pub(crate) fn wait(context: &Context, screen: &mut Screen<'_>) -> Result<(), Failure> {
+    let boot = ask_boot(context, screen)?;
+    match boot.gate.map(|gate| gate.state) {
+        None | Some(GateState::None) => return wait_settled(context, screen),
+        Some(GateState::Open | GateState::Passed | GateState::Failed) => {}
+    }
+    let patience = context.patience();
+    let mut client = Client::call(patience.socket, Request::WaitGate)?;
+    let mut what = || describe_gate(patience.socket);
+    let reply = await_reply(&mut client, patience.limit, screen, &mut what)?;
+    let Reply::Gate { committed, reason } = reply else {
+        return Err(unexpected_reply());
+    };
+    if screen.json {
+        screen.print_json(&json!({ "committed": committed, "reason": reason }))?;
+    }
+    if committed {
+        return Ok(());
+    }
+    let reason = reason.as_deref().unwrap_or("init does not say why");
+    Err(Failure::Failed(format!(
+        "this boot is not good: {}",
+        printable(reason)
+    )))
+}
+
+/// `boot wait --settled`.
+pub(crate) fn wait_settled(context: &Context, screen: &mut Screen<'_>) -> Result<(), Failure> {
     let patience = context.patience();
     let mut client = Client::call(patience.socket, Request::WaitBoot)?;
     let mut what = || describe_boot(patience.socket);
@@ -71,6 +98,11 @@ pub(crate) fn to_json(boot: &BootInfo) -> Value {
         "kernel": boot.kernel,
         "timings": timings,
         "missing": boot.missing,
+        "gate": boot.gate,
+        "committed": boot.committed,
+        "trial": boot.trial,
+        "bootNumber": boot.boot_number,
+        "watchdog": boot.watchdog,
     })
 }
 
@@ -92,7 +124,7 @@ const fn mode_text(mode: BootMode) -> &'static str {
     }
 }
 
-fn for_people(boot: &BootInfo) -> String {
+fn for_people(boot: &BootInfo, now_us: u64) -> String {
     let mut text = String::new();
     let mut line = |key: &str, value: &str| {
         if !value.is_empty() {
@@ -104,14 +136,33 @@ fn for_people(boot: &BootInfo) -> String {
         &format!("{}, target {}", state_word(boot.state), boot.target),
     );
     line("failed", &boot.failed.join(", "));
+    if let Some(gate) = &boot.gate {
+        line("gate", &gate_text(gate, now_us));
+        for waiting in &gate.waiting {
+            line("waits for", waiting);
+        }
+        for wanted in &gate.wanted_failing {
+            line("wanted", wanted);
+        }
+        for slow in &gate.slow {
+            line("slow", slow);
+        }
+    }
     line("mode", mode_text(boot.mode));
     match &boot.slot {
-        Some(slot) => line("slot", &format!("{slot}: {}", boot.why)),
+        Some(slot) => line("slot", &slot_text(slot, boot)),
         None => line("why", &boot.why),
     }
+    line(
+        "boot",
+        &boot
+            .boot_number
+            .map_or_else(String::new, |it| it.to_string()),
+    );
     line("version", boot.version.as_deref().unwrap_or_default());
     line("root hash", boot.root_hash.as_deref().unwrap_or_default());
     line("kernel", &boot.kernel);
+    line("watchdog", boot.watchdog.as_deref().unwrap_or_default());
     for missing in &boot.missing {
         line("missing", missing);
     }
@@ -120,6 +171,36 @@ fn for_people(boot: &BootInfo) -> String {
         text.push_str(&timings_table(boot));
     }
     text
+}
+
+/// `b, on trial: slot a has no tries left`
+fn slot_text(slot: &str, boot: &BootInfo) -> String {
+    let standing = match (boot.trial, boot.committed) {
+        (true, true) => ", on trial and found good",
+        (true, false) => ", on trial",
+        (false, true) => ", committed",
+        (false, false) => "",
+    };
+    format!("{slot}{standing}: {}", boot.why)
+}
+
+/// How far the gate is, in a line.
+fn gate_text(gate: &GateInfo, now_us: u64) -> String {
+    let why = match &gate.reason {
+        Some(reason) => format!(": {reason}"),
+        None => String::new(),
+    };
+    match gate.state {
+        GateState::Open => match gate.deadline_us {
+            Some(deadline) if deadline > now_us => {
+                format!("open, {} left{why}", span(deadline - now_us))
+            }
+            Some(_) | None => format!("open{why}"),
+        },
+        GateState::Passed => format!("passed after {}{why}", seconds(gate.since_us)),
+        GateState::Failed => format!("failed after {}{why}", seconds(gate.since_us)),
+        GateState::None => format!("none{why}"),
+    }
 }
 
 /// When each step was reached, and how long it took from the step before.
@@ -172,10 +253,18 @@ mod tests {
         }
     }
 
+    fn gate(state: GateState) -> GateInfo {
+        GateInfo {
+            state,
+            since_us: 12_345_678,
+            ..GateInfo::none("")
+        }
+    }
+
     #[test]
     fn people() {
         assert_eq!(
-            for_people(&boot()),
+            for_people(&boot(), 3_000_000),
             "    state: ready, target default\n     \
                  mode: disk (verified slot)\n     \
                  slot: b: slot a did not verify\n  \
@@ -191,6 +280,81 @@ mod tests {
     }
 
     #[test]
+    fn a_boot_under_watch() {
+        let mut boot = boot();
+        boot.timings.clear();
+        boot.missing.clear();
+        (boot.trial, boot.boot_number) = (true, Some(9));
+        boot.watchdog = Some("i6300ESB timer, 60s".into());
+        boot.gate = Some(GateInfo {
+            deadline_us: Some(302_000_000),
+            reason: None,
+            waiting: vec![
+                "api: starting".into(),
+                "root: it is being read whole".into(),
+            ],
+            ..gate(GateState::Open)
+        });
+        assert_eq!(
+            for_people(&boot, 3_000_000),
+            "    state: ready, target default\n     \
+                 gate: open, 4min 59s left\n\
+             waits for: api: starting\n\
+             waits for: root: it is being read whole\n     \
+                 mode: disk (verified slot)\n     \
+                 slot: b, on trial: slot a did not verify\n     \
+                 boot: 9\n  \
+              version: 1.2.3\n\
+             root hash: ab12\n   \
+               kernel: 6.1.0\n \
+             watchdog: i6300ESB timer, 60s\n"
+        );
+        boot.committed = true;
+        let slot = slot_text("b", &boot);
+        assert_eq!(slot, "b, on trial and found good: slot a did not verify");
+        boot.trial = false;
+        assert_eq!(slot_text("b", &boot), "b, committed: slot a did not verify");
+    }
+
+    #[test]
+    fn verdicts() {
+        let check = |gate: GateInfo, expect: &str| assert_eq!(gate_text(&gate, 9), expect);
+        let because = |gate: GateInfo, why: &str| GateInfo {
+            reason: Some(why.into()),
+            ..gate
+        };
+        let passed = GateInfo {
+            reason: None,
+            ..gate(GateState::Passed)
+        };
+        check(passed, "passed after 12.345s");
+        check(
+            because(gate(GateState::Failed), "api failed: exited with status 1"),
+            "failed after 12.345s: api failed: exited with status 1",
+        );
+        check(
+            GateInfo::none("a container has no slots"),
+            "none: a container has no slots",
+        );
+        let reported = BootInfo {
+            gate: Some(GateInfo {
+                wanted_failing: vec!["ntp: waits for net".into()],
+                slow: vec!["db: took 12.0s to start, usually 1.1s".into()],
+                ..because(gate(GateState::Passed), "by hand")
+            }),
+            ..boot()
+        };
+        let text = for_people(&reported, 9);
+        for line in [
+            "     gate: passed after 12.345s: by hand\n",
+            "   wanted: ntp: waits for net\n",
+            "     slow: db: took 12.0s to start, usually 1.1s\n",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+    }
+
+    #[test]
     fn programs() {
         let value = to_json(&boot());
         assert_eq!(value["rootHash"], "ab12");
@@ -200,5 +364,17 @@ mod tests {
         let mut none = boot();
         none.slot = None;
         assert!(to_json(&none)["slot"].is_null());
+        assert!(to_json(&none)["gate"].is_null());
+        none.gate = Some(gate(GateState::Open));
+        (none.boot_number, none.committed) = (Some(4), true);
+        let value = to_json(&none);
+        assert_eq!(value["gate"]["state"], "open");
+        assert_eq!(value["gate"]["sinceUs"], 12_345_678);
+        assert_eq!(value["bootNumber"], 4);
+        assert_eq!(
+            (&value["committed"], &value["trial"]),
+            (&true.into(), &false.into())
+        );
+        assert!(value["watchdog"].is_null());
     }
 }

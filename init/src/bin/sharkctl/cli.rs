@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use services::control::SlotName;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -11,6 +12,8 @@ Examples:
   sharkctl restart sshd chronyd    both at once; waits until they are up
   sharkctl logs -f sshd            follow a log
   sharkctl boot                    which slot, why, and how long the boot took
+  sharkctl boot wait               until the boot was found good, or not
+  sharkctl boot history            the boots before this one, and how they ended
   sharkctl verify etc/services     check service files, with no init running
   sharkctl --json list | jq        for programs
 
@@ -60,7 +63,7 @@ pub(crate) enum Verb {
     /// The verbs for services, in their long form: `sharkctl service restart sshd`
     #[command(subcommand, name = "service")]
     Long(ServiceVerb),
-    /// Tell about the boot: slot, why, version, timings, what this machine lacks
+    /// Tell about the boot and its slot, judge it, choose another slot
     Boot {
         #[command(subcommand)]
         verb: Option<BootVerb>,
@@ -131,12 +134,87 @@ pub(crate) struct Logs {
     pub(crate) service: String,
 }
 
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Debug, Subcommand)]
 pub(crate) enum BootVerb {
     /// Tell about the boot (this is what `sharkctl boot` does)
     Info,
-    /// Wait until every service of the boot is up or has failed; fails if one has
-    Wait,
+    /// Wait until the boot has been found good, and fail if it was not
+    #[command(after_help = "\
+Where a boot has no gate, as there is no slot to judge, this waits as with --settled.
+
+Exit status:
+  0  the boot is good; with --settled: every service of it is up
+  1  it is not; with --settled: a service failed")]
+    Wait {
+        /// Wait only until every service of the boot is up or has failed; fail if one has
+        #[arg(long)]
+        settled: bool,
+    },
+    /// Say that this boot is good: its slot is committed at once
+    Good(GoodBoot),
+    /// Say that this boot is bad: its slot is given up, and the machine restarts into the other one
+    Bad(BadBoot),
+    /// Boot a slot first from now on, with all its tries
+    SetSlot(SetSlot),
+    /// List the boots before this one: slot, phase, how each ended, and why
+    History(OnDevice),
+    /// Print the boot record: the slots, and the history
+    Record(OnDevice),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct OnDevice {
+    /// Work on the record of this partition, disk or image file, and ask no init
+    /// [default: init; where none runs, the partition named shark-state]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) device: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct GoodBoot {
+    /// What is to be remembered with it, in a few words
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    #[command(flatten)]
+    pub(crate) on: OnDevice,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct BadBoot {
+    /// What is wrong, in a few words: `sharkctl boot history` tells it after the rollback
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: String,
+    /// Do not restart the machine now
+    #[arg(long)]
+    pub(crate) no_reboot: bool,
+    /// On a device: give this slot up [default: the one whose boot is under way]
+    #[arg(long, value_name = "SLOT")]
+    pub(crate) slot: Option<SlotWord>,
+    #[command(flatten)]
+    pub(crate) on: OnDevice,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SetSlot {
+    /// Which slot
+    pub(crate) slot: SlotWord,
+    #[command(flatten)]
+    pub(crate) on: OnDevice,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum SlotWord {
+    A,
+    B,
+}
+
+impl From<SlotWord> for SlotName {
+    fn from(word: SlotWord) -> Self {
+        match word {
+            SlotWord::A => Self::A,
+            SlotWord::B => Self::B,
+        }
+    }
 }
 
 #[derive(Args, Debug)]
@@ -150,6 +228,9 @@ pub(crate) struct Verify {
     /// and programs must exist and be executable in it
     #[arg(long, value_name = "DIR")]
     pub(crate) root: Option<PathBuf>,
+    /// The target that is booted: essential services it does not bring up are warned of
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub(crate) target: String,
     /// Directories of service files, lowest layer first (vendor, then admin)
     /// [with --root, default: usr/lib/shark/services and etc/shark/services in it]
     #[arg(value_name = "DIR", required_unless_present = "root")]

@@ -23,6 +23,14 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// Whether anybody listens on the socket of init.
+    pub(crate) fn reach(socket: &Path) -> Result<(), Failure> {
+        let stream = UnixStream::connect(socket);
+        stream
+            .map(drop)
+            .map_err(|error| connect_failure(socket, &error))
+    }
+
     /// Connects to the socket of init and sends a request.
     pub(crate) fn call(socket: &Path, request: Request) -> Result<Self, Failure> {
         let stream =

@@ -7,11 +7,13 @@ mod change;
 mod cli;
 mod client;
 mod failure;
+mod history;
 mod logs;
 mod quantity;
 mod screen;
 mod show;
 mod shutdown;
+mod slots;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -78,6 +80,10 @@ fn run(
 struct Context {
     /// Socket of init.
     socket: PathBuf,
+    /// Somebody said which socket: nothing else will do.
+    socket_is_named: bool,
+    /// Finds the partition with the boot record.
+    find_record: fn() -> Option<String>,
     /// Directory of the logs: `log` beside the socket.
     log_dir: PathBuf,
     /// How long an operation may take.
@@ -95,6 +101,8 @@ impl Context {
         Self {
             log_dir: socket.parent().unwrap_or(Path::new("/")).join("log"),
             socket,
+            socket_is_named: options.socket.is_some(),
+            find_record: init::record::find,
             limit: options.timeout.map(|s| Duration::from_secs(s.into())),
             boottime_us: || kernel::clock::boottime() / 1000,
         }
@@ -111,10 +119,7 @@ impl Context {
 fn perform(verb: Verb, context: &Context, screen: &mut Screen<'_>) -> Result<(), Failure> {
     match verb {
         Verb::Short(verb) | Verb::Long(verb) => perform_service(&verb, context, screen),
-        Verb::Boot { verb } => match verb.unwrap_or(BootVerb::Info) {
-            BootVerb::Info => boot::info(context, screen),
-            BootVerb::Wait => boot::wait(context, screen),
-        },
+        Verb::Boot { verb } => perform_boot(&verb.unwrap_or(BootVerb::Info), context, screen),
         Verb::Verify(options) => verify::verify(screen, &options),
         Verb::Poweroff(options) => {
             shutdown::shutdown(context, screen, ShutdownKind::Poweroff, options)
@@ -122,6 +127,23 @@ fn perform(verb: Verb, context: &Context, screen: &mut Screen<'_>) -> Result<(),
         Verb::Reboot(options) => shutdown::shutdown(context, screen, ShutdownKind::Reboot, options),
         Verb::Halt(options) => shutdown::shutdown(context, screen, ShutdownKind::Halt, options),
         Verb::Completions { shell } => completions(screen, shell),
+    }
+}
+
+fn perform_boot(
+    verb: &BootVerb,
+    context: &Context,
+    screen: &mut Screen<'_>,
+) -> Result<(), Failure> {
+    match verb {
+        BootVerb::Info => boot::info(context, screen),
+        BootVerb::Wait { settled: true } => boot::wait_settled(context, screen),
+        BootVerb::Wait { settled: false } => boot::wait(context, screen),
+        BootVerb::Good(options) => slots::good(context, screen, options),
+        BootVerb::Bad(options) => slots::bad(context, screen, options),
+        BootVerb::SetSlot(options) => slots::set_slot(context, screen, options),
+        BootVerb::History(on) => slots::history(context, screen, on),
+        BootVerb::Record(on) => slots::record(context, screen, on),
     }
 }
 

@@ -4,14 +4,14 @@
 use init::log::reader::{Reader, last_lines};
 use init::log::stamp::Stamp;
 use serde_json::json;
-use services::control::{BootInfo, Reply, Request};
+use services::control::{BootInfo, GateState, Reply, Request};
 use services::id::ServiceName;
-use services::status::{ServiceStatus, StateName};
+use services::status::{HealthName, HealthStatus, RoleName, ServiceStatus, StateName};
 
 use crate::Context;
 use crate::boot;
 use crate::client::unexpected_reply;
-use crate::failure::Failure;
+use crate::failure::{Failure, count};
 use crate::logs;
 use crate::quantity::{memory, seconds, span};
 use crate::screen::{Paint, Screen, state_word};
@@ -150,12 +150,18 @@ fn overview(services: &[ServiceStatus], boot: &BootInfo, now_us: u64, paint: Pai
             (count > 0).then(|| paint.state(state, &text))
         })
         .collect();
-    let slot = boot
-        .slot
-        .as_ref()
-        .map_or_else(String::new, |slot| format!(", slot {slot}"));
+    let slot = boot.slot.as_ref().map_or_else(String::new, |slot| {
+        let trial = if boot.trial { " on trial" } else { "" };
+        format!(", slot {slot}{trial}")
+    });
+    let gate = match boot.gate.as_ref().map(|gate| gate.state) {
+        Some(GateState::Open) => ", gate open",
+        Some(GateState::Passed) => ", gate passed",
+        Some(GateState::Failed) => ", gate failed",
+        Some(GateState::None) | None => "",
+    };
     let mut text = format!(
-        "    boot: {}, target {}{}\nservices: {}\n",
+        "    boot: {}, target {}{}{gate}\nservices: {}\n",
         boot::state_word(boot.state),
         printable(&boot.target),
         printable(&slot),
@@ -204,6 +210,12 @@ fn details(service: &ServiceStatus, now_us: u64, paint: Paint) -> String {
         line("says", status);
     }
     line("kind", printable(&service.kind));
+    if let Some(role) = service.boot_role {
+        line("boot", role_text(role).to_owned());
+    }
+    if let Some(health) = &service.health {
+        line("health", printable(&health_text(health, now_us)));
+    }
     if let Some(pid) = service.pid {
         line("pid", pid.to_string());
     }
@@ -221,6 +233,28 @@ fn details(service: &ServiceStatus, now_us: u64, paint: Paint) -> String {
     }
     line("source", printable(&service.source));
     text
+}
+
+const fn role_text(role: RoleName) -> &'static str {
+    match role {
+        RoleName::Essential => "essential: without it the boot is not good",
+        RoleName::Wanted => "wanted: reported with the boot",
+        RoleName::Masked => "masked: switched off for this boot",
+    }
+}
+
+/// `failing for 20s: 2 bad probes in a row, it exited with status 1`
+fn health_text(health: &HealthStatus, now_us: u64) -> String {
+    let for_so_long = span(now_us.saturating_sub(health.since_us));
+    match health.state {
+        HealthName::Unknown => "not known: no probe has been answered yet".to_owned(),
+        HealthName::Good => format!("good for {for_so_long}"),
+        HealthName::Failing => {
+            let words = health.words.as_deref().unwrap_or("it does not say why");
+            let bad = count(health.failed as usize, "bad probe");
+            format!("failing for {for_so_long}: {bad} in a row, {words}")
+        }
+    }
 }
 
 /// When it was started, in civil time and since the kernel began, and how long it took to be ready.
@@ -255,7 +289,7 @@ fn recent_log(context: &Context, name: &str, paint: Paint) -> String {
 
 #[cfg(test)]
 mod tests {
-    use services::control::{BootMode, BootState};
+    use services::control::{BootMode, BootState, GateInfo};
 
     use super::*;
 
@@ -332,6 +366,17 @@ mod tests {
             boot_number: None,
             watchdog: None,
         };
+        let watched = BootInfo {
+            trial: true,
+            gate: Some(GateInfo {
+                state: GateState::Open,
+                ..GateInfo::none("")
+            }),
+            ..boot.clone()
+        };
+        let line = "    boot: degraded, target default, slot a on trial, gate open\n";
+        let text = overview(&some_services(), &watched, 3_000_000, Paint(false));
+        assert!(text.starts_with(line), "{text}");
         assert_eq!(
             overview(&some_services(), &boot, 3_000_000, Paint(false)),
             "    boot: degraded, target default, slot a\n\
@@ -358,6 +403,17 @@ mod tests {
             started.ends_with(" UTC, 1.900s after the kernel, ready after 100ms"),
             "{started}"
         );
+        sshd.boot_role = Some(RoleName::Essential);
+        sshd.health = Some(HealthStatus {
+            state: HealthName::Failing,
+            since_us: 1_500_000,
+            failed: 2,
+            words: Some("it exited with status 1".into()),
+        });
+        let text = details(&sshd, 3_500_000, Paint(false));
+        let more = "    kind: simple\n     boot: essential: without it the boot is not good\n   \
+                    health: failing for 2.0s: 2 bad probes in a row, it exited with status 1\n";
+        assert!(text.contains(more), "{text}");
         assert_eq!(
             after,
             "   memory: 3.0MiB\n   source: /usr/lib/shark/services/sshd.toml\n"

@@ -12,6 +12,7 @@ use services::status::{ShutdownKind, StateName};
 
 use self::server::{Server, machine, service};
 
+mod boot;
 mod server;
 
 /// What came of one command line.
@@ -194,27 +195,6 @@ fn reload_of_all_files() {
 }
 
 #[test]
-fn boot_verbs() {
-    let server = Server::new(machine);
-    server.run("boot").expect(0, "mode: container", "");
-    server
-        .run("boot info")
-        .expect(0, "missing: watchdog: none\n", "");
-    server.run("boot wait").expect(0, "", "");
-    assert!(server.run("boot --json").json()["slot"].is_null());
-    let server = Server::new(|request| match request {
-        Request::WaitBoot => Ok(Reply::BootFailed {
-            failed: vec!["a".into(), "b".into()],
-        }),
-        other => machine(other),
-    });
-    server
-        .run("boot wait")
-        .expect(1, "", "2 services failed: a, b;");
-    assert_eq!(server.run("boot wait --json").json()["failed"][1], "b");
-}
-
-#[test]
 fn shutdowns() {
     let server = Server::new(machine);
     server.run("poweroff").expect(0, "powering off\n", "");
@@ -368,6 +348,8 @@ fn usage() {
     run("restrat x").expect(2, "", "similar subcommand");
     run("start").expect(2, "", "<SERVICE>...");
     run("verify").expect(2, "", "<DIR>");
+    run("boot bad").expect(2, "", "--reason <TEXT>");
+    run("boot set-slot c").expect(2, "", "possible values: a, b");
     run("list --timeout soon").expect(2, "", "soon");
     let help = run("--help");
     help.expect(0, "Exit status:", "");
@@ -379,6 +361,12 @@ fn usage() {
         "start",
         "logs",
         "boot",
+        "boot wait",
+        "boot good",
+        "boot bad",
+        "boot set-slot",
+        "boot history",
+        "boot record",
         "verify",
         "service restart",
         "reboot",
@@ -393,6 +381,8 @@ fn completions_know_the_verbs() {
         let ran = run(&format!("completions {shell}"));
         ran.expect(0, "restart", "");
         ran.expect(0, "poweroff", "");
+        ran.expect(0, "set-slot", "");
+        ran.expect(0, "no-reboot", "");
     }
 }
 
@@ -429,6 +419,27 @@ fn verify_directories() {
         (1, 3)
     );
 
+    // A warning is no problem.
+    std::fs::remove_file(services.join("bad.toml")).unwrap();
+    write(
+        "good.toml",
+        "exec = \"/bin/good\"\nwanted-by = [\"kiosk\"]\n[boot]\nessential = true\n",
+    );
+    write("kiosk.toml", "type = \"target\"\nwanted-by = []\n");
+    let warning =
+        format!("warning: {path}/good.toml:4:1: key `boot.essential`: `good` is essential");
+    run(&format!("verify {path}")).expect(0, &warning, "");
+    run(&format!("verify {path}")).expect(0, "3 services, no problems\n", "");
+    let json = run(&format!("verify --json {path}")).json();
+    assert_eq!(
+        (&json["ok"], &json["warnings"][0]["line"]),
+        (&true.into(), &4.into())
+    );
+    let kiosk = run(&format!("verify {path} --target kiosk"));
+    kiosk.expect(0, "3 services, no problems\n", "");
+    assert!(!kiosk.out.contains("warning"), "{kiosk:?}");
+    run(&format!("verify {path} --target none")).expect(2, "", "there is no target `none`");
+
     run("verify /nonexistent/services").expect(1, "", "read /nonexistent/services: ");
     run(&format!("verify {path}/good.toml")).expect(2, "", "is not a directory");
 }
@@ -462,4 +473,13 @@ fn verify_a_root() {
     let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(root.path().join("bin/a"), executable).unwrap();
     run(&line).expect(0, "no problems\n", "");
+    write(
+        "etc/shark/services/a.toml.d/health.toml",
+        "[health]\nexec = \"/bin/probe\"\n",
+    );
+    run(&line).expect(
+        1,
+        "health.toml:2:1: key `health.exec`: `/bin/probe` does not exist",
+        "",
+    );
 }

@@ -9,6 +9,7 @@ use serde_json::json;
 use services::definition::{Definition, Program, Reload};
 use services::diagnostic::{Diagnostic, Place};
 use services::file::{Role, Source, role};
+use services::graph::Graph;
 use services::users::Accounts;
 
 use crate::cli::Verify;
@@ -39,12 +40,42 @@ pub(crate) fn verify(screen: &mut Screen<'_>, options: &Verify) -> Result<(), Fa
     }
     diagnostics.sort();
     diagnostics.dedup();
-    tell(screen, &diagnostics, services)
+    let mut warnings = Vec::new();
+    if let Some(graph) = loaded.graph.filter(|_| diagnostics.is_empty()) {
+        let target = &options.target;
+        if graph.index_of(target).is_none() {
+            return Err(Failure::Usage(format!(
+                "there is no target `{target}` in these files"
+            )));
+        }
+        warnings = left_out(&graph, target, &sources);
+    }
+    tell(screen, &diagnostics, &warnings, services)
+}
+
+/// Essential services that the boot does not bring up. No mistake in itself, as there may be more
+/// targets than one to boot; but whoever wrote it meant something by it.
+fn left_out(graph: &Graph, target: &str, sources: &[Source]) -> Vec<Diagnostic> {
+    let left_out = graph.essential_left_out(target).into_iter();
+    left_out
+        .filter_map(|index| {
+            let definition = graph.service(index)?;
+            let message = format!(
+                "`{}` is essential, but the target `{target}` does not bring it up: a boot of it is \
+                 judged without this service",
+                definition.name
+            );
+            let place = place_of_key("boot.essential", definition, sources);
+            let told = Diagnostic::new(&place, message).key("boot.essential");
+            Some(told.hint("name the target in `wanted-by`, or another one with --target"))
+        })
+        .collect()
 }
 
 fn tell(
     screen: &mut Screen<'_>,
     diagnostics: &[Diagnostic],
+    warnings: &[Diagnostic],
     services: usize,
 ) -> Result<(), Failure> {
     let ok = diagnostics.is_empty();
@@ -53,8 +84,12 @@ fn tell(
             "ok": ok,
             "services": services,
             "diagnostics": diagnostics,
+            "warnings": warnings,
         }))?;
     } else {
+        for warning in warnings {
+            screen.print(format!("warning: {}\n", printable(&warning.to_string())))?;
+        }
         for diagnostic in diagnostics {
             screen.print(format!("{}\n", printable(&diagnostic.to_string())))?;
         }
@@ -143,11 +178,13 @@ fn programs(program: &Program) -> Vec<(&'static str, &str)> {
     };
     let exec = program.exec.first().map(|path| ("exec", path.as_str()));
     let reload = reload.map(|path| ("reload", path.as_str()));
-    exec.into_iter().chain(reload).collect()
+    let health = program.health.as_ref().and_then(|it| it.exec.first());
+    let health = health.map(|path| ("health.exec", path.as_str()));
+    exec.into_iter().chain(reload).chain(health).collect()
 }
 
 /// Where `key` is set: in the last drop-in that sets it, or else in the file of the service. The graph
-/// does not carry places; but both keys are of the top table, where a key begins its line.
+/// does not carry places; but these keys begin their lines.
 fn place_of_key(key: &str, definition: &Definition, sources: &[Source]) -> Place {
     let drop_in = Role::DropIn(definition.name.as_str());
     let drop_ins = sources
@@ -163,23 +200,33 @@ fn place_of_key(key: &str, definition: &Definition, sources: &[Source]) -> Place
 }
 
 fn place_in(source: &Source, key: &str) -> Option<Place> {
-    let (number, line) = source
-        .text
-        .lines()
-        .enumerate()
-        .find(|(_, line)| sets(line, key))?;
-    let indent = line.len() - line.trim_start().len();
-    Some(Place {
-        file: source.path.as_str().into(),
-        line: u32::try_from(number + 1).ok()?,
-        column: u32::try_from(indent + 1).ok()?,
-    })
+    let mut table = "";
+    for (number, line) in source.text.lines().enumerate() {
+        let text = line.trim();
+        if let Some(name) = text.strip_prefix('[').and_then(|it| it.strip_suffix(']')) {
+            table = name.trim();
+        } else if sets(table, text, key) {
+            let indent = line.len() - line.trim_start().len();
+            return Some(Place {
+                file: source.path.as_str().into(),
+                line: u32::try_from(number + 1).ok()?,
+                column: u32::try_from(indent + 1).ok()?,
+            });
+        }
+    }
+    None
 }
 
-fn sets(line: &str, key: &str) -> bool {
-    line.trim_start()
-        .strip_prefix(key)
-        .is_some_and(|rest| rest.trim_start().starts_with('='))
+/// Whether a line below the heading `table` sets `key`, which has its table before a dot.
+fn sets(table: &str, line: &str, key: &str) -> bool {
+    let Some((word, _)) = line.split_once('=') else {
+        return false;
+    };
+    let word = word.trim();
+    match table {
+        "" => word == key,
+        _ => key.strip_prefix(table).and_then(|it| it.strip_prefix('.')) == Some(word),
+    }
 }
 
 fn check_executable(root: &Path, path: &str) -> Result<(), String> {
@@ -313,5 +360,23 @@ mod tests {
         );
         let place = place_of_key("reload", definition, &sources);
         assert_eq!((&*place.file, place.line), (definition.source.as_str(), 0));
+        let sources = [
+            source(
+                "/v/a.toml",
+                "exec = \"/bin/a\"\n[ boot ]\n  essential = true\n",
+            ),
+            source("/v/b.toml", "exec = \"/bin/b\"\n"),
+            source("/e/a.toml.d/x.toml", "health.exec = \"/bin/d\"\n"),
+            source("/e/a.toml.d/y.toml", "[health]\nexec = \"/bin/c\"\n"),
+        ];
+        let line = |key: &str| {
+            let place = place_of_key(key, definition, &sources);
+            (place.file.to_string(), place.line)
+        };
+        assert_eq!(line("exec"), ("/v/a.toml".into(), 1));
+        assert_eq!(line("boot.essential"), ("/v/a.toml".into(), 3));
+        assert_eq!(line("health.exec"), ("/e/a.toml.d/y.toml".into(), 2));
+        let line = place_of_key("health.exec", definition, &sources[..3]).line;
+        assert_eq!(line, 1);
     }
 }

@@ -9,6 +9,7 @@ use services::status::{ServiceStatus, StateName};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::screen::{Screen, state_word};
+use crate::table::printable;
 
 /// A wait shorter than this needs no words; after it, what is waited for is looked at this often.
 const TURN: Duration = Duration::from_secs(1);
@@ -109,6 +110,17 @@ pub(crate) fn describe_boot(socket: &Path) -> String {
             format!("{} and {} more", named.join(", "), more - NAMED)
         }
         _ => unsettled.join(", "),
+    }
+}
+
+/// What a wait for the verdict on the boot is a wait for.
+pub(crate) fn describe_gate(socket: &Path) -> String {
+    match peek(socket, Request::Boot) {
+        Some(Reply::Boot { boot }) => match boot.gate {
+            Some(gate) if !gate.waiting.is_empty() => printable(&gate.waiting.join(", ")),
+            Some(_) | None => "the verdict on the boot".to_owned(),
+        },
+        Some(_) | None => "the verdict on the boot (init does not answer at the moment)".to_owned(),
     }
 }
 
