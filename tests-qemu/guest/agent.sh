@@ -15,7 +15,10 @@ command=/run/shark/agent/command
 mkdir -p "${command%/*}"
 exec 3<"$(port cmd)" 4>"$(port out)" 5>"$(port err)" 6>"$(port status)"
 
-if complaint=$(sharkctl boot wait 2>&1); then
+# Services up is enough for most; with the file it is the gate's verdict that counts.
+settled=--settled
+[ ! -e "${command%/agent/*}/agent.verdict" ] || settled=
+if complaint=$(sharkctl boot wait $settled 2>&1); then
     echo "boot good" >&6
 else
     # One line, whatever it printed.

@@ -38,7 +38,8 @@ pub struct Machine {
 /// How a boot went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Boot {
-    /// Every service of the boot target is up.
+    /// Every service of the boot target is up; where the agent waits for the verdict, the boot is
+    /// committed.
     Good,
     /// The machine is up, and something failed.
     Bad(String),

@@ -9,6 +9,9 @@ use std::path::Path;
 use anyhow::Context as _;
 use initramfs::archive::{Archive, Entry};
 
+/// Makes the agent wait for the verdict on the boot, which comes after the services are up.
+const VERDICT: &str = "shark/agent.verdict";
+
 /// The script of the agent and the service that runs it.
 const AGENT: [(&str, &str); 2] = [
     ("shark/agent.sh", include_str!("../guest/agent.sh")),
@@ -37,6 +40,12 @@ impl Overlay {
         AGENT
             .iter()
             .fold(self, |overlay, (path, text)| overlay.with_file(path, text))
+    }
+
+    /// Lets the agent tell whether the boot was committed; without it, whether its services are up.
+    #[must_use]
+    pub fn with_verdict(self) -> Self {
+        self.with_file(VERDICT, "")
     }
 
     /// Adds a root shell on the console.

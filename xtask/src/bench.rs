@@ -47,6 +47,23 @@ struct Figures {
     memory: Memory,
     /// Name of each phase and when it was reached, microseconds after stage1's first instruction.
     phases: Vec<(String, u64)>,
+    /// What choosing a slot and committing it cost.
+    slots: SlotCosts,
+}
+
+/// What choosing a slot and committing it cost, microseconds: the least of all boots, which is the
+/// floor that this machine can reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SlotCosts {
+    /// From stage1's first instruction until the slot was chosen and charged.
+    decision: u64,
+    /// Of that: reading the record, judging the last boot, deciding.
+    choice: u64,
+    /// Of that: one record written, durable and read back.
+    charge: u64,
+    /// From the gate's verdict until the commit was durable.
+    bookkeeping: u64,
 }
 
 /// Memory of PID 1, KiB, as /proc/1/smaps_rollup tells it (proc(5)).
@@ -84,6 +101,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
         services: samples.first().map_or(0, |s| s.services),
         memory: median_memory(&samples),
         phases: median_phases(&samples),
+        slots: slot_costs(&samples)?,
     };
     if args.json {
         println!("{}", serde_json::to_string_pretty(&figures)?);
@@ -103,6 +121,10 @@ fn boot(spec: &Spec) -> Result<Sample> {
         ),
     }
     let memory = parse_memory(&machine.shell("cat /proc/1/smaps_rollup", PATIENCE)?.text())?;
+    let verdict = machine.shell("sharkctl boot wait", PATIENCE)?;
+    if verdict.status != 0 {
+        bail!("the boot was not committed: {}", verdict.text());
+    }
     let boot: Value =
         serde_json::from_str(&machine.shell("sharkctl boot --json", PATIENCE)?.text())?;
     let list: Value =
@@ -205,6 +227,24 @@ fn median_phases(samples: &[Sample]) -> Vec<(String, u64)> {
         .collect()
 }
 
+fn slot_costs(samples: &[Sample]) -> Result<SlotCosts> {
+    let least = |from: &str, to: &str| {
+        let spans = samples.iter().filter_map(|sample| {
+            let at = |name: &str| Some(sample.phases.iter().find(|(n, _)| n == name)?.1);
+            Some(at(to)?.saturating_sub(at(from)?))
+        });
+        spans
+            .min()
+            .with_context(|| format!("`sharkctl boot --json` does not tell of {from} and {to}"))
+    };
+    Ok(SlotCosts {
+        decision: least("stage1-start", "stage1-charge")?,
+        choice: least("stage1-disk", "stage1-boot-record")?,
+        charge: least("stage1-boot-record", "stage1-charge")?,
+        bookkeeping: least("gate passed", "committed")?,
+    })
+}
+
 fn table(figures: &Figures) -> String {
     let mut text = String::from("| figure | value |\n|---|---|\n");
     let total: u64 = figures.programs.iter().map(|(_, size)| size).sum();
@@ -231,18 +271,87 @@ fn table(figures: &Figures) -> String {
         "| PID 1 with {services} services: anonymous | {anonymous} KiB |\n"
     ));
     for (name, us) in figures.phases.iter().skip(1) {
-        let ms = Duration::from_micros(*us).as_secs_f64() * 1000.0;
         text.push_str(&format!(
-            "| stage1's first instruction to {name} | {ms:.1} ms |\n"
+            "| stage1's first instruction to {name} | {} |\n",
+            milliseconds(*us)
         ));
     }
+    text.push_str(&slots_table(&figures.slots));
     text.push_str(&format!("| accelerator | {} |\n", figures.accelerator));
     text
+}
+
+fn milliseconds(us: u64) -> String {
+    let ms = Duration::from_micros(us).as_secs_f64() * 1000.0;
+    format!("{ms:.1} ms")
+}
+
+fn slots_table(slots: &SlotCosts) -> String {
+    let ratio = |part: u64, whole: u64| {
+        let (part, whole) = (Duration::from_micros(part), Duration::from_micros(whole));
+        part.as_secs_f64() / whole.as_secs_f64().max(f64::EPSILON)
+    };
+    let SlotCosts {
+        decision,
+        choice,
+        charge,
+        bookkeeping,
+    } = *slots;
+    format!(
+        "| floor: stage1's first instruction to slot chosen and charged | {} |\n\
+         | floor: of it, record read and slot decided | {}, {:.3} of it |\n\
+         | floor: of it, charge durable and read back | {}, {:.3} of it |\n\
+         | floor: gate passed to commit durable | {}, {:.1} of a charge |\n",
+        milliseconds(decision),
+        milliseconds(choice),
+        ratio(choice, decision),
+        milliseconds(charge),
+        ratio(charge, decision),
+        milliseconds(bookkeeping),
+        ratio(bookkeeping, charge),
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_floor_of_each_cost_is_its_least_of_all_boots() {
+        let memory = Memory {
+            rss: 0,
+            pss: 0,
+            anonymous: 0,
+        };
+        let names = [
+            "stage1-start",
+            "stage1-disk",
+            "stage1-boot-record",
+            "stage1-charge",
+            "gate passed",
+            "committed",
+        ];
+        let sample = |times: [u64; 6]| Sample {
+            memory,
+            phases: names.map(str::to_owned).into_iter().zip(times).collect(),
+            services: 1,
+        };
+        let samples = [
+            sample([0, 1000, 1020, 1050, 9000, 9100]),
+            sample([0, 900, 930, 955, 9000, 9200]),
+        ];
+        let costs = slot_costs(&samples).unwrap();
+        let expect = SlotCosts {
+            decision: 955,
+            choice: 20,
+            charge: 25,
+            bookkeeping: 100,
+        };
+        assert_eq!(costs, expect);
+        let table = slots_table(&costs);
+        assert!(table.contains("0.1 ms, 4.0 of a charge"), "{table}");
+        assert!(slot_costs(&[]).is_err());
+    }
 
     #[test]
     fn memory_of_a_rollup() {

@@ -11,6 +11,7 @@ mod fuzz;
 mod image;
 mod paths;
 mod qemu;
+mod record;
 mod setup;
 mod test;
 
@@ -40,6 +41,8 @@ enum Task {
     Image(Box<image::ImageArgs>),
     /// Boot the image in QEMU and give a console, or run one command in it
     Qemu(Box<qemu::QemuArgs>),
+    /// Print the boot record of a disk image or of a disk
+    Record(record::RecordArgs),
     /// Run every test: formatting, lints, unit and namespace tests, boots in QEMU
     Test(test::TestArgs),
     /// Boot the image and print PID 1's figures: sizes, memory, time to ready
@@ -73,6 +76,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Image(args) => image::run(&args).map(|()| done),
         Task::Setup(args) => setup::run(&args).map(|()| done),
         Task::Qemu(args) => qemu::run(&args),
+        Task::Record(args) => record::run(&args),
         Task::Test(args) => test::run(&args),
         Task::Bench(args) => bench::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),

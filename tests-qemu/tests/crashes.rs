@@ -1,0 +1,145 @@
+//! Kernels that panic or oops, during the gate and after it: the cause is found after the restart,
+//! and charged to the slot that ran.
+
+use std::time::Instant;
+
+use anyhow::ensure;
+use machine::Machine;
+use machine::debugger::Fault;
+use machine::machine::Boot;
+use machine::overlay::Overlay;
+use machine::scenario::{ANSWER, BOOT};
+use machine::slots::{Device, Told, b_is_rolled_back, commits, running};
+use mounts::slot::Slot;
+use mounts::slot::record::{Ended, Phase, Stage};
+
+/// A gate that stays open for longer than it takes to break something.
+const LONG_SOAK: (&str, &str) = (
+    "shark/services/default.toml.d/soak.toml",
+    "[gate]\nsoak = \"1min\"\ndeadline = \"2min\"\n",
+);
+
+/// The kernel function behind /proc/version: called when somebody reads that, and by nobody else.
+const FUNCTION: &str = "version_proc_show";
+const CALL_IT: &str = "cat /proc/version";
+
+#[test]
+fn a_panic_during_the_gate() -> anyhow::Result<()> {
+    b_is_rolled_back(
+        "test.b=panic",
+        Told {
+            slot: Slot::B,
+            ended: Ended::Panic,
+            stage: Some(Stage::Gate),
+            cause: "sysrq triggered crash",
+        },
+    )
+}
+
+#[test]
+fn an_oops_during_the_gate() -> anyhow::Result<()> {
+    let device = Device::with_b_on_trial(1)?;
+    // The agent reports when the services are up, which is before the soak is over.
+    let overlay = Overlay::default().with_file(LONG_SOAK.0, LONG_SOAK.1);
+    let mut machine = Machine::quiet(&device.spec(""), overlay)?;
+    for slot in ["b", "a"] {
+        let boot = machine.boot(0, Instant::now() + BOOT);
+        ensure!(
+            boot == Boot::Good,
+            "{boot:?}:\n{}",
+            machine.console.tail(40)
+        );
+        ensure!(running(&mut machine)? == slot, "not slot {slot}");
+        if slot == "b" {
+            machine.plant(Fault::Oops, FUNCTION, ANSWER)?;
+            machine.send(CALL_IT)?;
+        }
+    }
+    let told = Told {
+        slot: Slot::B,
+        ended: Ended::Panic,
+        stage: Some(Stage::Gate),
+        cause: "invalid opcode",
+    };
+    told.by(&mut machine)?;
+    machine.cut_power();
+    let record = device.disk.record()?;
+    told.on(&record)?;
+    ensure!(record.slot(Slot::B).tries_left == 0, "{record:?}");
+    Ok(())
+}
+
+#[test]
+fn one_crash_after_the_commit_boots_the_same_slot_and_three_roll_back() -> anyhow::Result<()> {
+    let device = Device::with_b_on_trial(1)?;
+    let mut machine = device.committed("")?;
+    for (crash, slot) in [(0, "b"), (1, "b"), (2, "b"), (3, "a")] {
+        if crash > 0 {
+            commits(&machine, machine.console.position())?;
+        }
+        let runs = running(&mut machine)?;
+        ensure!(runs == slot, "after {crash} crashes slot {runs} runs");
+        let record = device.disk.record()?;
+        ensure!(
+            record.slot(Slot::B).crashes == crash,
+            "after {crash} crashes the record says {record:?}"
+        );
+        match crash {
+            0 => {
+                machine.plant(Fault::Oops, FUNCTION, ANSWER)?;
+                machine.send(CALL_IT)?;
+            }
+            1 | 2 => machine.send("echo c > /proc/sysrq-trigger")?,
+            _ => {}
+        }
+    }
+    for cause in ["invalid opcode", "sysrq triggered crash"] {
+        let told = Told {
+            slot: Slot::B,
+            ended: Ended::Panic,
+            stage: Some(Stage::Running),
+            cause,
+        };
+        told.by(&mut machine)?;
+    }
+    machine.power_off(ANSWER)?;
+    let record = device.disk.record()?;
+    ensure!(
+        record.committed == Some(Slot::A) && record.phase == Phase::RolledBack,
+        "{record:?}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_committed_slot_whose_services_break_later_rolls_back() -> anyhow::Result<()> {
+    let device = Device::new()?;
+    // Both have proved good; a is the one that runs.
+    device
+        .disk
+        .change_record(|record| record.slot_mut(Slot::B).good = true)?;
+    let mut machine = device.committed("test.a=crash-loop")?;
+    ensure!(running(&mut machine)? == "b", "slot a runs");
+    let told = Told {
+        slot: Slot::A,
+        ended: Ended::GateFailed,
+        stage: Some(Stage::Gate),
+        cause: "vital",
+    };
+    told.by(&mut machine)?;
+    machine.power_off(ANSWER)?;
+    let record = device.disk.record()?;
+    told.on(&record)?;
+    let failed: u16 = record
+        .history
+        .iter()
+        .filter(|boot| told.is(boot))
+        .map(|boot| boot.times)
+        .sum();
+    ensure!(
+        failed == 3,
+        "it was given up after {failed} boots: {record:?}"
+    );
+    ensure!(record.committed == Some(Slot::B), "{record:?}");
+    Ok(())
+}
