@@ -12,7 +12,7 @@ use mounts::dps;
 use mounts::handover::RecordFacts;
 use mounts::slot::Slot;
 use mounts::slot::account;
-use mounts::slot::decide::{self, Why};
+use mounts::slot::decide::Why;
 use mounts::slot::judge::{self, Evidence, Stamp};
 use mounts::slot::record::{AttemptState, Ended, Record};
 use mounts::slot::region::RecordState;
@@ -225,14 +225,6 @@ pub(crate) fn blame_panic(text: &str, report: &mut Report) {
     }
 }
 
-/// The slots that the record rules out, one line each, for the rescue console.
-pub(crate) fn ruled_out(state: &RecordState) -> Vec<String> {
-    decide::passed_over(state)
-        .into_iter()
-        .map(|(slot, why)| format!("slot {slot}: not tried: {why}"))
-        .collect()
-}
-
 fn lock() -> std::sync::MutexGuard<'static, Option<String>> {
     ATTEMPTED
         .lock()
@@ -341,7 +333,6 @@ mod tests {
         assert!(read.slot(Slot::A).verity_bad);
         assert_eq!(read.history.newest().unwrap().text.as_str(), "block 5");
         assert_eq!(read.attempt.unwrap().slot, Slot::B);
-        assert_eq!(ruled_out(&again.stored).len(), 1);
         // What was bad and was read whole since is bad no more.
         ledger.is_sound(Slot::A, &mut report);
         assert!(!open(&disk).0.record.unwrap().slot(Slot::A).verity_bad);

@@ -20,7 +20,7 @@ use super::phase::Phase;
 use super::record::Ledger;
 use super::root::{self, Root};
 use super::switch::{self, Stuck};
-use super::{Failure, Machine, Next, overlay_run, record, rescue, watchdog};
+use super::{Failure, Machine, Next, overlay_run, rescue, watchdog};
 
 /// How the slots to try are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,10 +105,10 @@ fn told(why: &Why, refused: &[String]) -> String {
 
 fn none_left(ledger: &Ledger, mut refused: Vec<String>) -> Failure {
     let state = ledger.state();
-    for line in record::ruled_out(&state) {
-        let told = |known: &String| known.split_at_checked(6) == line.split_at_checked(6);
-        if !refused.iter().any(told) {
-            refused.push(line);
+    for (slot, why) in decide::passed_over(&state) {
+        let told = format!("slot {slot} ");
+        if !refused.iter().any(|line| line.starts_with(&told)) {
+            refused.push(format!("slot {slot} is not tried: {why}"));
         }
     }
     let why = if refused.is_empty() {
