@@ -87,6 +87,8 @@ pub enum Condition<'a> {
     Failed {
         /// How.
         cause: &'a str,
+        /// The service that it requires and whose failure it was, and how that one failed.
+        blame: Option<(&'a str, &'a str)>,
     },
 }
 
@@ -260,8 +262,8 @@ impl Gate {
             return Some(one_line(&format!("no services: {why}")));
         }
         let failed = essential(view).find_map(|service| match service.condition {
-            Condition::Failed { cause } => {
-                Some(format!("{} failed: {}", service.name, clause(cause)))
+            Condition::Failed { cause, blame } => {
+                Some(format!("{} {}", service.name, failed(cause, blame)))
             }
             Condition::Good { .. }
             | Condition::Unproven
@@ -394,7 +396,7 @@ fn why(service: &GateService<'_>) -> String {
         Condition::Unhealthy { words } => format!("unhealthy: {}", clause(words)),
         Condition::Waiting { on, why: None } => format!("waits for {on}"),
         Condition::Waiting { on, why: Some(why) } => format!("waits for {on}: {}", clause(why)),
-        Condition::Failed { cause } => format!("failed: {}", clause(cause)),
+        Condition::Failed { cause, blame } => failed(cause, blame),
         Condition::NotUp { state, reason } => match (state, reason) {
             (StateName::Starting | StateName::Waiting, _) => {
                 return history(service).unwrap_or_else(|| "starting".to_owned());
@@ -413,6 +415,14 @@ fn why(service: &GateService<'_>) -> String {
         0 => now,
         1 => format!("{now}, 1 restart"),
         more => format!("{now}, {more} restarts"),
+    }
+}
+
+/// How it failed: by the service at the root of it, where it was not itself.
+fn failed(cause: &str, blame: Option<(&str, &str)>) -> String {
+    match blame {
+        Some((name, cause)) => format!("failed: {name} failed: {}", clause(cause)),
+        None => format!("failed: {}", clause(cause)),
     }
 }
 

@@ -6,6 +6,7 @@
     reason = "a test that cannot go on says so"
 )]
 
+use services::gate::{Gate, GateSettings};
 use services::graph::Graph;
 use services::id::{RunId, ServiceName};
 use services::supervisor::Supervisor;
@@ -90,4 +91,40 @@ fn core_actions(core: &mut Supervisor) -> Vec<Action> {
         actions.push(action);
     }
     actions
+}
+
+/// A booted set of `count` services, ten of them essential, and how long one look at it takes.
+fn time_of_a_look(count: u32) -> Duration {
+    let text = |index: u32| match index % (count / 10) {
+        0 => "exec = \"/bin/a\"\nboot.essential = true",
+        _ => "exec = \"/bin/a\"",
+    };
+    let sources: Vec<services::file::Source> = (0..count)
+        .map(|index| services::file::Source {
+            path: format!("/usr/lib/shark/services/s{index}.toml"),
+            layer: 0,
+            text: text(index).into(),
+        })
+        .collect();
+    let graph = services::file::load(&sources, None).graph.expect("a graph");
+    let mut core = Supervisor::new(graph);
+    let now = Time::default();
+    boot(&mut core, now);
+    assert_eq!(core.gate_view().services.len(), 10);
+    let mut gate = Gate::new(GateSettings::default(), false, now);
+    let looks = 2000;
+    #[allow(clippy::disallowed_methods, reason = "the time of the test itself")]
+    let start = std::time::Instant::now();
+    for _ in 0..looks {
+        assert_eq!(gate.update(&core.gate_view(), now), None);
+    }
+    start.elapsed() / looks
+}
+
+#[test]
+fn the_gate_looks_at_marked_services_only() {
+    let few = (0..3).map(|_| time_of_a_look(500)).min().expect("a time");
+    let many = (0..3).map(|_| time_of_a_look(4000)).min().expect("a time");
+    println!("a look of the gate: {few:?} with 500 services, {many:?} with 4000");
+    assert!(many < few * 4, "{few:?} with 500, {many:?} with 4000");
 }

@@ -12,7 +12,7 @@ use std::fs;
 use std::io::Write;
 use std::process::ExitCode;
 
-use services::definition::{Definition, Kind};
+use services::definition::Definition;
 use services::diagnostic::Diagnostic;
 use services::graph::Graph;
 use services::users::Accounts;
@@ -94,8 +94,7 @@ fn mask(graph: Graph, masks: &[&str], diagnostics: &mut Vec<Diagnostic>) -> Opti
     }
     let mut definitions = graph.into_services();
     for definition in definitions.iter_mut().filter(|it| masked(it)) {
-        definition.kind = Kind::Target;
-        definition.description = format!("(masked) {}", definition.description);
+        definition.mask();
     }
     match Graph::from_definitions(definitions) {
         Ok(graph) => Some(graph),

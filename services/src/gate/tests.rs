@@ -146,6 +146,7 @@ fn a_verdict_is_told_once() {
 fn an_essential_service_that_has_failed_for_good_fails_the_boot_at_once() {
     let failed = Condition::Failed {
         cause: "it exited with status 1",
+        blame: None,
     };
     let starting = not_up(StateName::Starting, None);
     let services = [essential("a", starting), essential("api", failed)];
@@ -164,9 +165,20 @@ fn an_essential_service_that_has_failed_for_good_fails_the_boot_at_once() {
 }
 
 #[test]
+fn the_service_at_the_root_of_a_failure_is_named() {
+    let failed = Condition::Failed {
+        cause: "db, which it requires, failed",
+        blame: Some(("db", "it exited with status 1")),
+    };
+    let expect = fail("api failed: db failed: exited with status 1");
+    check(&view(&[essential("api", failed)]), 3, expect);
+}
+
+#[test]
 fn what_is_wanted_is_reported_and_never_decides() {
     let failed = Condition::Failed {
         cause: "it exited with status 1",
+        blame: None,
     };
     let waits = Condition::Waiting {
         on: "net",
@@ -381,6 +393,7 @@ fn a_reason_that_is_not_of_one_service_says_how_many() {
 fn a_reason_is_one_line_whatever_a_program_says() {
     let failed = Condition::Failed {
         cause: "it said\nno\x1b[2J",
+        blame: None,
     };
     check(
         &view(&[essential("api", failed)]),
@@ -439,7 +452,7 @@ fn condition() -> impl Strategy<Value = Condition<'static>> {
         1 => Just(Condition::Unproven),
         1 => Just(Condition::Unhealthy { words: "no" }),
         1 => Just(not_up(StateName::Starting, None)),
-        1 => Just(Condition::Failed { cause: "it ended" }),
+        1 => Just(Condition::Failed { cause: "it ended", blame: None }),
     ]
 }
 

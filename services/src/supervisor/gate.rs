@@ -8,7 +8,8 @@ use crate::time::Duration;
 
 use super::Supervisor;
 use super::health::Answer;
-use super::service::{Manner, Service, State};
+use super::service::{Desired, Manner, Service, State};
+use super::topology::Tie;
 
 /// Longest chain of services that wait for each other that is followed, to name who is at its end.
 const CHAIN_MAX: usize = 64;
@@ -130,6 +131,25 @@ impl Supervisor {
         at
     }
 
+    /// Who failed first, of those that a failed service requires, and how; `None`: it was itself.
+    fn blame(&self, index: u32) -> Option<(&str, &str)> {
+        let mut at = index;
+        for _ in 0..CHAIN_MAX {
+            let mut required = self.topology.predecessors(at).iter();
+            let failed = required.find(|edge| {
+                let other = self.table.get(edge.other);
+                let failed = other.is_some_and(|it| matches!(it.state, State::Failed));
+                edge.tie == Tie::Requires && failed
+            });
+            match failed {
+                Some(edge) => at = edge.other,
+                None => break,
+            }
+        }
+        let root = self.table.get(at).filter(|_| at != index)?;
+        Some((root.name.as_str(), root.reason.as_deref()?))
+    }
+
     fn gate_service(&self, index: u32) -> Option<GateService<'_>> {
         let service = self.table.get(index)?;
         Some(GateService {
@@ -154,7 +174,19 @@ impl Supervisor {
             },
             State::Failed => Condition::Failed {
                 cause: reason.unwrap_or("it failed"),
+                blame: self.blame(index),
             },
+            // It ended well, and its policy leaves it at that: without an operator it stays down.
+            State::Down
+                if service.desired == Desired::Down
+                    && service.ready.is_some()
+                    && reason.is_none() =>
+            {
+                Condition::Failed {
+                    cause: "it ended, and is not started again",
+                    blame: None,
+                }
+            }
             State::Waiting { on, .. } if on != index => {
                 let other = self.table.get(self.blocker(on));
                 Condition::Waiting {

@@ -115,9 +115,13 @@ fn services_table(services: &[ServiceStatus], now_us: u64, paint: Paint) -> Stri
     for service in services {
         let state = service.state;
         let number = |value: Option<u64>| value.map_or_else(String::new, |value| value.to_string());
-        let about = match &service.reason {
-            Some(reason) if !is_settled_well(state) => reason.clone(),
-            Some(_) | None => service.description.clone(),
+        let about = match (&service.reason, &service.health) {
+            (Some(reason), _) if !is_settled_well(state) => reason.clone(),
+            (_, Some(health)) if health.state == HealthName::Failing => {
+                let words = health.words.as_deref().unwrap_or_default();
+                format!("unhealthy: {words}")
+            }
+            (Some(_) | None, Some(_) | None) => service.description.clone(),
         };
         table.row(vec![
             service.name.as_str().into(),
@@ -332,6 +336,22 @@ mod tests {
              sshd     up       1min 0s  812  3.0MiB            About sshd\n\
              web      backoff  1min 0s                      4  exit status 1 [2J\n\
              telnet   down     1min 0s                         About telnet\n"
+        );
+    }
+
+    #[test]
+    fn the_list_shows_who_is_up_and_unhealthy() {
+        let mut sshd = service("sshd", StateName::Up);
+        sshd.health = Some(HealthStatus {
+            state: HealthName::Failing,
+            since_us: 0,
+            failed: 1,
+            words: Some("no answer within 5s".into()),
+        });
+        let table = services_table(&[sshd], 62_000_000, Paint(false));
+        assert!(
+            table.ends_with("  unhealthy: no answer within 5s\n"),
+            "{table}"
         );
     }
 
