@@ -21,8 +21,6 @@ pub enum Mode {
     Record {
         /// The state partition, the disk, or `-`: wherever it is.
         device: String,
-        /// The change, as JSON.
-        change: String,
     },
     /// The scrub child: read the root whole.
     Scrub {
@@ -76,9 +74,8 @@ pub fn mode(pid: u32, arguments: &[String]) -> Mode {
         (_, ["log"]) => Mode::Log,
         (_, ["sync"]) => Mode::Sync,
         (_, ["detach"]) => Mode::Detach,
-        (_, ["record", device, change]) => Mode::Record {
+        (_, ["record", device]) => Mode::Record {
             device: (*device).to_owned(),
-            change: (*change).to_owned(),
         },
         (_, ["scrub", device, bytes]) => Mode::Scrub {
             device: (*device).to_owned(),
@@ -150,8 +147,8 @@ mod tests {
         check(7, "sync", Mode::Sync);
         check(7, "detach", Mode::Detach);
         check(7, "budget", Mode::Budget);
-        let (device, change) = ("-".to_owned(), "\"look\"".to_owned());
-        check(7, "record - \"look\"", Mode::Record { device, change });
+        let device = "-".to_owned();
+        check(7, "record -", Mode::Record { device });
         let (device, bytes) = ("/dev/dm-0".to_owned(), "4096".to_owned());
         check(7, "scrub /dev/dm-0 4096", Mode::Scrub { device, bytes });
         check(7, "--help", Mode::Help);

@@ -2,7 +2,6 @@
 //! start, and learns from this boot. Not here: what is usual (`services::budget`), and who is told
 //! (`pid1::gate`).
 
-use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
@@ -16,8 +15,8 @@ pub const PATH: &str = "/var/lib/shark/start-times.json";
 const DIRECTORY_MODE: u32 = 0o755;
 const FILE_MODE: u32 = 0o644;
 
-/// Milliseconds that each service needed to start in this boot, by name.
-pub type StartTimes = BTreeMap<String, u32>;
+/// Milliseconds that each service needed to start in this boot, and its name.
+pub type StartTimes = Vec<(String, u32)>;
 
 /// The answer.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,17 +30,14 @@ pub struct Learned {
 /// Runs the child; the start times come as its input.
 #[must_use]
 pub fn run() -> ExitCode {
-    let learned = errand::input().and_then(|input| {
-        let times: StartTimes = serde_json::from_slice(&input)
-            .map_err(|error| format!("the start times cannot be read: {error}"))?;
-        serde_json::to_vec(&learn(PATH, &times)).map_err(|error| error.to_string())
-    });
+    let times = errand::input();
+    let learned = times.and_then(|times: StartTimes| errand::pack(&learn(PATH, &times)));
     errand::answer(learned)
 }
 
 /// Compares with what is usual, then learns. A file that is damaged is begun anew, one that cannot
 /// be written stays as it is: no boot depends on it.
-fn learn(path: &str, times: &StartTimes) -> Learned {
+fn learn(path: &str, times: &[(String, u32)]) -> Learned {
     let mut problems = Vec::new();
     let mut budgets = match kernel::files::read(path, FILE_MAX) {
         Ok(bytes) => Budgets::decode(&bytes).unwrap_or_else(|error| {
@@ -76,7 +72,7 @@ mod tests {
     use super::*;
 
     fn times(millis: u32) -> StartTimes {
-        StartTimes::from([("web".to_owned(), millis)])
+        vec![("web".to_owned(), millis)]
     }
 
     #[test]

@@ -28,7 +28,7 @@ fn main() -> ExitCode {
             eprintln!("init: `init detach` is run by PID 1 itself, at the end");
             ExitCode::from(2)
         }
-        Mode::Record { device, change } => init::record::child::run(&device, &change),
+        Mode::Record { device } => init::record::child::run(&device),
         Mode::Scrub { device, bytes } => init::scrub::run(&device, &bytes),
         Mode::Budget => init::budget::run(),
         Mode::Help => {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use services::status::ShutdownKind;
 use services::time::{Duration, Time};
 
+use crate::errand;
 use crate::pid1::watchdog::Feeder;
 use crate::record::{Change, Identity};
 
@@ -26,10 +27,10 @@ pub struct EndMark {
 }
 
 impl EndMark {
-    /// The words for the recorder child after an end in order.
+    /// What the recorder child is told after an end in order.
     #[must_use]
-    pub fn in_order(&self, kind: ShutdownKind, now: Time) -> Vec<String> {
-        self.words(&Change::End {
+    pub fn in_order(&self, kind: ShutdownKind, now: Time) -> Vec<u8> {
+        packed(&Change::End {
             running: self.running.clone(),
             ended: match kind {
                 ShutdownKind::Poweroff | ShutdownKind::Halt => Ended::PowerOff,
@@ -41,8 +42,8 @@ impl EndMark {
 
     /// The same when PID 1 is broken.
     #[must_use]
-    pub fn broken(&self, words: &str, now: Time) -> Vec<String> {
-        self.words(&Change::Fail {
+    pub fn broken(&self, words: &str, now: Time) -> Vec<u8> {
+        packed(&Change::Fail {
             running: self.running.clone(),
             ended: Ended::InitFailed,
             uptime_seconds: seconds(now),
@@ -50,11 +51,17 @@ impl EndMark {
         })
     }
 
-    fn words(&self, change: &Change) -> Vec<String> {
-        // Numbers and texts: nothing in it can fail to be written, and the child refuses no words.
-        let change = serde_json::to_string(change).unwrap_or_default();
-        vec!["record".to_owned(), self.device.clone(), change]
+    /// The words for the recorder child.
+    #[must_use]
+    pub fn words(&self) -> [&str; 2] {
+        ["record", &self.device]
     }
+}
+
+/// Numbers and texts: nothing in it can fail to be packed, and of nothing the child says that it is no
+/// change.
+fn packed(change: &Change) -> Vec<u8> {
+    errand::pack(change).unwrap_or_default()
 }
 
 fn seconds(now: Time) -> u32 {
@@ -113,8 +120,8 @@ impl Bequest {
             watchdog,
             feed_until: self.feed_until.as_nanos(),
         };
-        let text = serde_json::to_string(&written).unwrap_or_default();
-        (VARIABLE, text)
+        let bytes = errand::pack(&written).unwrap_or_default();
+        (VARIABLE, hexadecimal(&bytes))
     }
 
     /// What the program before has left; nothing where that cannot be read.
@@ -124,7 +131,8 @@ impl Bequest {
     }
 
     fn from_text(text: &str) -> Self {
-        let written: Written = serde_json::from_str(text).unwrap_or_default();
+        let bytes = bytes_of(text).unwrap_or_default();
+        let written: Written = errand::unpack(&bytes).unwrap_or_default();
         let watchdog = written.watchdog.and_then(|open| {
             let device = Watchdog::inherited(open.fd, &open.path).ok()?;
             Some(Feeder::new(device, open.seconds))
@@ -167,6 +175,18 @@ impl Bequest {
     }
 }
 
+/// A variable holds no zero bytes.
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn bytes_of(text: &str) -> Option<Vec<u8>> {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let byte = |pair: &[u8; 2]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    let bytes: Option<Vec<u8>> = pairs.iter().map(byte).collect();
+    bytes.filter(|_| rest.is_empty())
+}
+
 /// The present time.
 pub(super) fn now() -> Time {
     Time::from_nanos(kernel::clock::boottime())
@@ -195,7 +215,7 @@ mod tests {
         let found = Bequest::from_text(&text);
         assert_eq!(found.end(), Some(&end()));
         assert_eq!(found.feed_until, left.feed_until);
-        for bad in ["", "{}", "[1]"] {
+        for bad in ["", "0", "zz", "02ffff"] {
             assert_eq!(Bequest::from_text(bad).end(), None, "{bad}");
         }
     }
@@ -221,21 +241,20 @@ mod tests {
     #[test]
     fn what_the_child_is_told_is_a_change_it_knows() {
         let at = Time::from_nanos(61_500_000_000);
-        let change = |words: Vec<String>| serde_json::from_str::<Change>(&words[2]).unwrap();
+        let change = |bytes: &[u8]| errand::unpack::<Change>(bytes).unwrap();
         let expect = |kind, ended| {
             let expect = Change::End {
                 running: end().running,
                 ended,
                 uptime_seconds: 61,
             };
-            assert_eq!(change(end().in_order(kind, at)), expect);
+            assert_eq!(change(&end().in_order(kind, at)), expect);
         };
         expect(ShutdownKind::Reboot, Ended::Reboot);
         expect(ShutdownKind::Halt, Ended::PowerOff);
-        let words = end().broken("init is broken: no", at);
-        assert_eq!(words[..2], ["record", "/dev/vda2"]);
+        assert_eq!(end().words(), ["record", "/dev/vda2"]);
         assert!(matches!(
-            change(words),
+            change(&end().broken("init is broken: no", at)),
             Change::Fail {
                 ended: Ended::InitFailed,
                 ..

@@ -38,12 +38,18 @@ const MOUNTINFO_MAX: usize = 16 << 20;
 pub fn run(kind: ShutdownKind, mut bequest: Bequest) -> ! {
     let mut say = Say::open(true, true);
     // They may wait for storage that never answers, so none is done by PID 1 itself.
-    in_child(&["sync"], SYNC_PATIENCE, &mut say, &mut bequest);
-    in_child(&["detach"], DETACH_PATIENCE, &mut say, &mut bequest);
+    in_child(&["sync"], None, SYNC_PATIENCE, &mut say, &mut bequest);
+    in_child(&["detach"], None, DETACH_PATIENCE, &mut say, &mut bequest);
     // After everything that could still go wrong, and before the power may go.
-    if let Some(words) = bequest.end().map(|end| end.in_order(kind, now())) {
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        in_child(&words, NOTE_PATIENCE, &mut say, &mut bequest);
+    if let Some(end) = bequest.end().cloned() {
+        let change = end.in_order(kind, now());
+        in_child(
+            &end.words(),
+            Some(&change),
+            NOTE_PATIENCE,
+            &mut say,
+            &mut bequest,
+        );
     }
     // A machine that is switched off or restarts keeps it running: should that hang, it is the way
     // out.
@@ -83,9 +89,15 @@ pub fn detach() -> ExitCode {
 }
 
 /// Runs a part of this program in a child, and goes on without it when it takes too long.
-fn in_child(words: &[&str], patience: Duration, say: &mut Say, bequest: &mut Bequest) {
+fn in_child(
+    words: &[&str],
+    input: Option<&[u8]>,
+    patience: Duration,
+    say: &mut Say,
+    bequest: &mut Bequest,
+) {
     let part = words.first().copied().unwrap_or_default();
-    let (child, answer) = match crate::pid1::start_part(words) {
+    let (child, answer) = match crate::pid1::start_part(words, input) {
         Ok(started) => started,
         Err(error) => return say_now(say, Level::Error, &format!("{part}: {error}")),
     };

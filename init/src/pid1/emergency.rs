@@ -73,10 +73,9 @@ pub(crate) fn die(mode: BootMode, text: &str) -> ! {
 fn record(text: &str) {
     let Some(record) = RECORD.get() else { return };
     let now = Time::from_nanos(kernel::clock::boottime());
-    let words = record.broken(text, now);
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let change = record.broken(text, now);
     // Without a child the boot was never called good, and is charged for that.
-    let Ok((child, _answer)) = super::plan::start_part(&words) else {
+    let Ok((child, _answer)) = super::plan::start_part(&record.words(), Some(&change)) else {
         return;
     };
     let start = Instant::now();

@@ -10,7 +10,7 @@ mod errands;
 
 use mounts::slot::judge::{SAID_GATE, SAID_GOOD};
 use mounts::slot::record::Ended;
-use services::control::{BootMode, BootRecord, GateInfo, GateState};
+use services::control::{BootMode, GateInfo, GateState};
 use services::gate::{Gate, GateReport, GateSettings, GateView, Verdict};
 use services::status::ShutdownKind;
 use services::supervisor::Supervisor;
@@ -20,7 +20,7 @@ use super::Init;
 use super::errands::Errand;
 use super::recorder::Then;
 use super::say::Level;
-use crate::record::{Change, slot_of_name};
+use crate::record::Change;
 
 /// How long the record of a failure may hold the restart up.
 const FAIL_PATIENCE: Duration = Duration::from_secs(10);
@@ -29,8 +29,10 @@ const PAUSE_FIRST: Duration = Duration::from_secs(5);
 const PAUSE_MAX: Duration = Duration::from_secs(15 * 60);
 /// Up for so long, a committed boot has shown that earlier crashes are past.
 const SETTLED_AFTER: Duration = Duration::from_secs(60 * 60);
-/// What is told among the things this machine lacks, while a commit is not written.
+/// How lines about the boot record begin.
 const RECORD: &str = "boot record";
+/// Under which name is told among the things this machine lacks that a commit is not written.
+const COMMIT: &str = "commit";
 
 /// How the verdict stands.
 #[derive(Debug)]
@@ -346,8 +348,8 @@ impl Init {
                 found.again = Some(self.now + pause);
                 found.problem = Some(reason.clone());
                 let slot = self.boot.info.slot.as_deref().unwrap_or("?");
-                let lacking = format!("slot {slot} is healthy, but not committed: {reason}");
-                self.boot.lacks_for_now(RECORD, Some(&lacking));
+                let lacking = format!("slot {slot} is good, but that is not written: {reason}");
+                self.boot.lacks_for_now(COMMIT, Some(&lacking));
                 let line = format!("{RECORD}: {lacking}; tried again in {pause:?}");
                 self.say(Level::Error, &line);
                 self.answer_waiting(false, Some(&reason));
@@ -362,7 +364,7 @@ impl Init {
 
     fn passed(&mut self) {
         self.boot.mark("committed", self.now);
-        self.boot.lacks_for_now(RECORD, None);
+        self.boot.lacks_for_now(COMMIT, None);
         self.boot.info.committed = true;
         self.boot.info.trial = false;
         self.drop_gate_errands();
@@ -380,11 +382,8 @@ impl Init {
         self.say(Level::Notice, &line);
         self.answer_waiting(true, None);
         let slot = self.recorder.identity.slot;
-        let crashes = self.recorder.seen().is_some_and(|record| {
-            let mut slots = record.slots.iter();
-            slots.any(|it| Some(slot_of_name(it.slot)) == slot && it.crashes > 0)
-        });
-        self.gate.settle_at = crashes.then(|| Time::default() + SETTLED_AFTER);
+        let crashed = slot.is_some_and(|slot| self.recorder.known.crashes_of(slot) > 0);
+        self.gate.settle_at = crashed.then(|| Time::default() + SETTLED_AFTER);
     }
 
     fn settle_crashes(&mut self) {
@@ -459,16 +458,16 @@ impl Init {
     }
 
     /// No stage1 has told of this boot. If the record knows it all the same, its hand-over is lost.
-    pub(super) fn record_looked_at(&mut self, outcome: Result<Box<BootRecord>, String>) {
-        let attempt = outcome.ok().and_then(|record| record.attempt);
-        let own = crate::record::hex(&self.recorder.identity.boot_id);
-        let Some(attempt) = attempt.filter(|it| it.boot_id == own && it.state == "open") else {
+    pub(super) fn record_looked_at(&mut self) {
+        let own = self.recorder.identity.boot_id;
+        let open = self.recorder.known.open;
+        let Some((slot, number, _)) = open.filter(|(_, _, boot_id)| *boot_id == own) else {
             return;
         };
         let why = "the hand-over of stage1 is not there".to_owned();
         self.boot.lacks(format!("hand-over: {why}"));
-        self.boot.info.slot = Some(attempt.slot.as_str().to_owned());
-        self.boot.info.boot_number = Some(attempt.number);
+        self.boot.info.slot = Some(slot.as_str().to_owned());
+        self.boot.info.boot_number = Some(number);
         self.recorder.accounted = true;
         crate::pid1::emergency::remember(self.end_mark());
         self.gate = Keeper::open(self.now, Some(why), None);

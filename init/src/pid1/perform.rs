@@ -63,7 +63,7 @@ impl Init {
 
     /// Asks for an orderly end; without a core there is nothing to put in order.
     pub(super) fn shut_down(&mut self, kind: ShutdownKind) {
-        let line = format!("{SAID_ENDING}: {}", crate::arguments::shutdown_word(kind));
+        let line = format!("{SAID_ENDING}{}", crate::arguments::shutdown_word(kind));
         self.say(Level::Notice, &line);
         if !std::mem::replace(&mut self.shutting_down, true) {
             self.gate_at_shutdown();

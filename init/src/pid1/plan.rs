@@ -224,32 +224,32 @@ pub(super) fn start_errand(
     if order.background {
         plan.nice = Some(LAST_IN_LINE);
     }
-    let input = match order.input {
-        Some(bytes) => Some(kernel::memfd::sealed("input", bytes).map_err(text)?),
-        None => None,
-    };
-    start_with_answer(spawner, plan, input.as_ref().map(AsFd::as_fd), output)
+    start_with_answer(spawner, plan, order.input, output)
 }
 
 /// Starts a part of the last stage that PID 1 does not do itself, because it may never end; its
 /// answer, if it gives one, comes in the file.
-pub(crate) fn start_part(words: &[&str]) -> Result<(Child, OwnedFd), String> {
+pub(crate) fn start_part(words: &[&str], input: Option<&[u8]>) -> Result<(Child, OwnedFd), String> {
     let text = |error: kernel::Error| error.to_string();
     let plan = Plan::new(&program_and(words)).map_err(text)?;
-    start_with_answer(&mut Spawner::new().map_err(text)?, plan, None, None)
+    start_with_answer(&mut Spawner::new().map_err(text)?, plan, input, None)
 }
 
 fn start_with_answer(
     spawner: &mut Spawner,
     mut plan: Plan,
-    input: Option<BorrowedFd<'_>>,
+    input: Option<&[u8]>,
     output: Option<BorrowedFd<'_>>,
 ) -> Result<(Child, OwnedFd), String> {
     let text = |error: kernel::Error| error.to_string();
     let answer = kernel::memfd::create("answer").map_err(text)?;
     plan.set_env(errand::VARIABLE, "1").map_err(text)?;
+    let input = match input {
+        Some(bytes) => Some(kernel::memfd::sealed("input", bytes).map_err(text)?),
+        None => None,
+    };
     let mut extra = vec![(answer.as_fd(), errand::ANSWER_FD)];
-    extra.extend(input.map(|input| (input, errand::INPUT_FD)));
+    extra.extend(input.as_ref().map(|it| (it.as_fd(), errand::INPUT_FD)));
     let child = own_child(spawner, &plan, &extra, output)?;
     Ok((child, answer))
 }

@@ -6,14 +6,15 @@
 
 use std::collections::VecDeque;
 
-use services::control::{BootRecord, ControlError, Reply};
+use services::control::{ControlError, Reply};
 use services::supervisor::event::{ExitStatus, RequestId};
 use services::time::{Duration, Time};
 
 use super::Init;
 use super::errands::{Errand, Order};
 use super::table::Owner;
-use crate::record::child::ANYWHERE;
+use crate::errand;
+use crate::record::child::{ANYWHERE, Known, Recorded};
 use crate::record::{Change, Identity};
 
 /// How long one change may take.
@@ -75,8 +76,8 @@ pub(super) struct Recorder {
     pub(super) device: Option<String>,
     jobs: VecDeque<Job>,
     working: Option<(Errand, Job)>,
-    /// The record after the last change, as the child told it: JSON.
-    seen: Option<Box<[u8]>>,
+    /// What the record said after the last change.
+    pub(super) known: Known,
 }
 
 impl Recorder {
@@ -95,11 +96,6 @@ impl Recorder {
         self.working
             .as_ref()
             .and_then(|(errand, _)| errand.deadline())
-    }
-
-    /// The record after the last change.
-    pub(super) fn seen(&self) -> Option<BootRecord> {
-        serde_json::from_slice(self.seen.as_deref()?).ok()
     }
 
     /// The device as a word for the child: without one, it looks for the partition by its name.
@@ -141,12 +137,12 @@ impl Init {
     }
 
     fn start_recorder(&mut self, change: &Change) -> Result<Errand, String> {
-        let change = serde_json::to_string(change).map_err(|error| error.to_string())?;
+        let change = errand::pack(change)?;
         let device = self.recorder.device_word();
         self.send(&Order {
             owner: Owner::Recorder,
-            words: &["record", &device, &change],
-            input: None,
+            words: &["record", &device],
+            input: Some(&change),
             patience: Some(PATIENCE),
             background: false,
         })
@@ -158,10 +154,9 @@ impl Init {
             return;
         };
         let outcome = errand.answer(status).and_then(|answer| {
-            let record = serde_json::from_slice(&answer)
-                .map_err(|error| format!("the recorder's answer cannot be read: {error}"))?;
-            self.recorder.seen = Some(answer.into_boxed_slice());
-            Ok(record)
+            let Recorded { known, told } = errand::unpack(&answer)?;
+            self.recorder.known = known;
+            Ok(told)
         });
         self.recorded(job.then, outcome);
         self.next_record_job();
@@ -177,20 +172,15 @@ impl Init {
         self.next_record_job();
     }
 
-    /// The record as it was last seen, for a disk that does not answer.
-    fn last_known(&self, why: &str) -> Option<Box<BootRecord>> {
-        let mut record = self.recorder.seen()?;
-        record.problem = Some(format!("this is what it was when it was last read: {why}"));
-        Some(Box::new(record))
-    }
-
-    /// What follows from the outcome of a change.
-    fn recorded(&mut self, then: Then, outcome: Result<Box<BootRecord>, String>) {
+    /// What follows from the outcome of a change; with it comes the record as JSON.
+    fn recorded(&mut self, then: Then, outcome: Result<Vec<u8>, String>) {
         match then {
             Then::Committed => self.gate_committed(outcome.map(|_| ())),
             Then::Failed => self.gate_failure_recorded(outcome.map(|_| ())),
             Then::Settled => self.crashes_settled(outcome.map(|_| ())),
-            Then::Looked => self.record_looked_at(outcome),
+            Then::Looked if outcome.is_ok() => self.record_looked_at(),
+            // Most machines that no stage1 has started have no record that could be read.
+            Then::Looked => {}
             Then::CalledGood(request) => match outcome {
                 Ok(_) => {
                     self.gate_committed(Ok(()));
@@ -209,13 +199,19 @@ impl Init {
                 let answer = outcome.map(|_| Reply::Done {}).map_err(not_written);
                 self.pay(request, &answer);
             }
-            Then::Shown(request) => {
-                let record = outcome.or_else(|why| self.last_known(&why).ok_or(why));
-                let answer = record.map(|record| Reply::BootRecord { record });
-                self.pay(request, &answer.map_err(not_written));
-            }
+            Then::Shown(request) => match outcome {
+                Ok(record) => self.pay_with(request, record_reply(&record)),
+                Err(reason) => self.pay(request, &Err(not_written(reason))),
+            },
         }
     }
+}
+
+/// The answer to `BootRecord()`. PID 1 has no use for the record itself, so it is passed on as the
+/// child wrote it.
+fn record_reply(record: &[u8]) -> Vec<u8> {
+    let parts: [&[u8]; 3] = [br#"{"parameters":{"record":"#, record, b"}}\0"];
+    parts.concat()
 }
 
 fn not_written(reason: String) -> ControlError {
@@ -228,6 +224,20 @@ fn not_written(reason: String) -> ControlError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_record_is_passed_on_as_the_protocol_asks() {
+        let record = services::control::BootRecord {
+            sequence: 7,
+            ..services::control::BootRecord::default()
+        };
+        let mut message = record_reply(&serde_json::to_vec(&record).unwrap());
+        assert_eq!(message.pop(), Some(0));
+        let asked = services::control::Request::BootRecord;
+        let read = services::control::decode_reply(&asked, &message).unwrap();
+        let record = Box::new(record);
+        assert_eq!(read, Reply::BootRecord { record });
+    }
 
     #[test]
     fn clients_cannot_take_the_places_of_the_gate() {

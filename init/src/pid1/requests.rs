@@ -58,11 +58,15 @@ impl Init {
 
     /// Sends an answer, if the client wants one and is still there.
     fn answer(&mut self, client: Option<u32>, answer: &Result<Reply, ControlError>) {
-        let Some(number) = client else { return };
         let message = match answer {
             Ok(reply) => encode_reply(reply),
             Err(error) => encode_error(error),
         };
+        self.send_message(client, message);
+    }
+
+    fn send_message(&mut self, client: Option<u32>, message: Vec<u8>) {
+        let Some(number) = client else { return };
         let now = self.now;
         let Some(client) = self.clients.get(number) else {
             return;
@@ -177,6 +181,14 @@ impl Init {
     pub(super) fn pay(&mut self, id: RequestId, answer: &Result<Reply, ControlError>) {
         if let Some(owed) = self.clients.settle(id) {
             self.answer(owed.client, answer);
+            self.resume(owed.client);
+        }
+    }
+
+    /// The same with a message as it goes over the wire.
+    pub(super) fn pay_with(&mut self, id: RequestId, message: Vec<u8>) {
+        if let Some(owed) = self.clients.settle(id) {
+            self.send_message(owed.client, message);
             self.resume(owed.client);
         }
     }

@@ -46,7 +46,6 @@ impl Identity {
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub enum Change {
     /// None: the record is only looked at.
     Look,
@@ -326,8 +325,8 @@ mod tests {
     #[test]
     fn a_change_survives_the_way_to_the_child() {
         let change = fail(identity(Some(Slot::A)));
-        let text = serde_json::to_string(&change).unwrap();
-        assert_eq!(serde_json::from_str::<Change>(&text).unwrap(), change);
-        assert_eq!(serde_json::to_string(&Change::Look).unwrap(), "\"look\"");
+        let bytes = crate::errand::pack(&change).unwrap();
+        assert_eq!(crate::errand::unpack::<Change>(&bytes), Ok(change));
+        assert!(crate::errand::unpack::<Change>(b"").is_err());
     }
 }

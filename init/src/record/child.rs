@@ -1,7 +1,11 @@
-//! The recorder child, `init record DEVICE CHANGE`: makes one change to the boot record and answers
-//! with the record as it is then. Not here: when a change is made (`pid1::recorder`).
+//! The recorder child, `init record DEVICE`: makes the one change of its input to the boot record and
+//! answers with the record as it is then. Not here: when a change is made (`pid1::recorder`).
 
 use std::process::ExitCode;
+
+use mounts::slot::Slot;
+use mounts::slot::record::{AttemptState, Record};
+use serde::{Deserialize, Serialize};
 
 use super::Change;
 use crate::errand;
@@ -9,25 +13,76 @@ use crate::errand;
 /// In place of a device: the partition named `shark-state`, wherever it is.
 pub const ANYWHERE: &str = "-";
 
-/// Runs the child. `change` is JSON, as [`Change`] is written.
-#[must_use]
-pub fn run(device: &str, change: &str) -> ExitCode {
-    errand::answer(record(device, change))
+/// The answer.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recorded {
+    /// What PID 1 itself wants to know.
+    pub known: Known,
+    /// The whole record as the control protocol tells it: JSON.
+    pub told: Vec<u8>,
 }
 
-fn record(device: &str, change: &str) -> Result<Vec<u8>, String> {
-    let change: Change = serde_json::from_str(change)
-        .map_err(|error| format!("`{change}` is no change of a boot record: {error}"))?;
+/// What PID 1 itself wants to know of the record.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Known {
+    /// Crashes of slot a and slot b after their commits.
+    pub crashes: [u8; 2],
+    /// Slot, number and boot id of the boot under way.
+    pub open: Option<(Slot, u32, [u8; 16])>,
+}
+
+impl Known {
+    fn of(record: &Record) -> Self {
+        let open = |state| match state {
+            AttemptState::Open => true,
+            AttemptState::Committed | AttemptState::Failed(_) | AttemptState::Ended(_) => false,
+        };
+        let attempt = record.attempt.as_ref();
+        Self {
+            crashes: Slot::ALL.map(|slot| record.slot(slot).crashes),
+            open: attempt
+                .filter(|attempt| open(attempt.state))
+                .map(|attempt| (attempt.slot, attempt.number, attempt.boot_id)),
+        }
+    }
+
+    /// Crashes of `slot` after its commits.
+    #[must_use]
+    pub fn crashes_of(&self, slot: Slot) -> u8 {
+        let [a, b] = self.crashes;
+        match slot {
+            Slot::A => a,
+            Slot::B => b,
+        }
+    }
+}
+
+/// Runs the child. Somebody who tries it by hand sees the record alone.
+#[must_use]
+pub fn run(device: &str) -> ExitCode {
+    errand::answer(errand::input().and_then(|change| {
+        let recorded = record(device, &change)?;
+        if errand::is_by_hand() {
+            Ok(recorded.told)
+        } else {
+            errand::pack(&recorded)
+        }
+    }))
+}
+
+fn record(device: &str, change: &Change) -> Result<Recorded, String> {
     let device = match device {
         ANYWHERE => super::find().ok_or("no disk has a partition named shark-state")?,
         device => device.to_owned(),
     };
-    let state = if change == Change::Look {
+    let state = if *change == Change::Look {
         super::load(&device)
     } else {
-        super::apply(&device, &change)?
+        super::apply(&device, change)?
     };
+    let known = state.record().map(Known::of).unwrap_or_default();
     let mut info = super::info(&state);
     info.device = Some(device);
-    serde_json::to_vec(&info).map_err(|error| error.to_string())
+    let told = serde_json::to_vec(&info).map_err(|error| error.to_string())?;
+    Ok(Recorded { known, told })
 }

@@ -122,8 +122,7 @@ pub fn slot_of_name(name: SlotName) -> Slot {
     }
 }
 
-/// Thirty-two hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8; 16]) -> String {
+fn hex(bytes: &[u8; 16]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

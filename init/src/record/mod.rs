@@ -11,7 +11,6 @@ mod info;
 
 pub use change::{Change, Identity};
 pub use device::find;
-pub(crate) use info::hex;
 pub use info::{info, slot_of_name};
 
 use mounts::slot::record::Record;

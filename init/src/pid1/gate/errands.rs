@@ -8,6 +8,7 @@ use services::time::Duration;
 
 use super::{Root, State};
 use crate::budget::{Learned, StartTimes};
+use crate::errand;
 use crate::pid1::Init;
 use crate::pid1::errands::Order;
 use crate::pid1::say::Level;
@@ -67,17 +68,15 @@ impl Init {
                 (name.to_owned(), millis)
             })
             .collect();
-        let begun = serde_json::to_vec(&times)
-            .map_err(|error| error.to_string())
-            .and_then(|input| {
-                self.send(&Order {
-                    owner: Owner::Budget,
-                    words: &["budget"],
-                    input: Some(&input),
-                    patience: Some(LEARNING_PATIENCE),
-                    background: false,
-                })
-            });
+        let begun = errand::pack(&times).and_then(|input| {
+            self.send(&Order {
+                owner: Owner::Budget,
+                words: &["budget"],
+                input: Some(&input),
+                patience: Some(LEARNING_PATIENCE),
+                background: false,
+            })
+        });
         match begun {
             Ok(errand) => self.gate.learning = Some(errand),
             Err(why) => self.learned(Err(why)),
@@ -88,9 +87,7 @@ impl Init {
     pub(in crate::pid1) fn budget_ended(&mut self, status: ExitStatus) {
         if let Some(errand) = self.gate.learning.take() {
             let answer = errand.answer(status);
-            self.learned(answer.and_then(|bytes| {
-                serde_json::from_slice(&bytes).map_err(|error| error.to_string())
-            }));
+            self.learned(answer.and_then(|bytes| errand::unpack(&bytes)));
         }
     }
 
