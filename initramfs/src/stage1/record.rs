@@ -216,8 +216,13 @@ impl Ledger {
 
 /// stage1 panicked: if it had charged a slot, that slot is told so.
 pub(crate) fn blame_panic(text: &str, report: &mut Report) {
-    let Some(device) = lock().take() else { return };
-    let mut ledger = Ledger::on(&device);
+    if let Some(device) = lock().take() {
+        blame(&device, text, report);
+    }
+}
+
+fn blame(device: &str, text: &str, report: &mut Report) {
+    let mut ledger = Ledger::on(device);
     let ours = ledger.record.as_ref().and_then(|it| it.attempt.as_ref());
     if ours.is_some_and(|it| it.boot_id == ledger.boot_id && it.state == AttemptState::Open) {
         ledger.refuse(Ended::Stage1Failed, text);
@@ -374,6 +379,24 @@ mod tests {
         let record = again.record.unwrap();
         assert_eq!(record.history.newest().unwrap().ended, Ended::Stage1Failed);
         assert_eq!(record.attempt, None);
+    }
+
+    #[test]
+    fn a_panic_of_stage1_is_told_once_and_of_an_open_attempt_only() {
+        let (_file, disk) = disk(Some(&of_image()));
+        let device = disk.parts[0].device.clone();
+        let (mut ledger, mut report) = open(&disk);
+        blame(&device, "before any slot", &mut report);
+        assert!(open(&disk).0.record.unwrap().history.is_empty());
+        ledger.charge(Slot::A, &WHY, &mut report);
+        for text in ["index out of bounds", "again"] {
+            blame(&device, text, &mut report);
+        }
+        let record = open(&disk).0.record.unwrap();
+        assert_eq!(record.history.len(), 1);
+        let boot = record.history.newest().unwrap();
+        assert_eq!(boot.ended, Ended::Stage1Failed);
+        assert_eq!(boot.text.as_str(), "index out of bounds");
     }
 
     #[test]

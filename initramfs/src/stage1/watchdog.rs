@@ -84,17 +84,18 @@ pub(crate) fn take(cmdline: &Cmdline, devices: &mut DeviceEvents, report: &mut R
         );
     }
     say(&taken, report);
-    *lock() = Some(taken);
+    put(taken);
     reset || remembers
 }
 
 /// Looks again, now that the disk and with it most devices are there: hardware that came late takes
 /// the place of the kernel's own, where that can be stopped.
 pub(crate) fn prefer_hardware(report: &mut Report) {
-    let seconds = match &*lock() {
-        Some(taken) if taken.replaceable => taken.seconds,
-        Some(_) | None => return,
-    };
+    let replaceable = lock().and_then(|guard| {
+        let taken = guard.as_ref().filter(|taken| taken.replaceable)?;
+        Some(taken.seconds)
+    });
+    let Some(seconds) = replaceable else { return };
     let mut listed = list(Path::new(CLASS));
     listed.retain(|it| !it.software);
     let Some((better, _)) = open_first(&listed, seconds, report) else {
@@ -102,15 +103,15 @@ pub(crate) fn prefer_hardware(report: &mut Report) {
     };
     say(&better, report);
     report.no_longer_lacks("watchdog: ");
-    let before = lock().replace(better);
-    if let Some(Err(error)) = before.map(|taken| taken.device.disarm()) {
+    if let Some(Err(error)) = put(better).map(|taken| taken.device.disarm()) {
         report.warn(format!("watchdog: {error}; it resets the machine"));
     }
 }
 
 /// Tells the watchdog that stage1 makes progress. Nothing happens where there is none.
 pub(crate) fn feed() {
-    if let Some(taken) = &*lock()
+    if let Some(guard) = lock()
+        && let Some(taken) = guard.as_ref()
         && let Err(error) = taken.device.feed()
         && !FAILED.swap(true, Ordering::Relaxed)
     {
@@ -120,14 +121,15 @@ pub(crate) fn feed() {
 
 /// How long stage1 may wait for something before it feeds again.
 pub(crate) fn interval() -> Duration {
-    let seconds = lock().as_ref().map_or(SECONDS, |taken| taken.seconds);
+    let taken = lock().and_then(|guard| Some(guard.as_ref()?.seconds));
+    let seconds = taken.unwrap_or(SECONDS);
     (Duration::from_secs(seconds.into()) / 4)
         .clamp(Duration::from_millis(250), Duration::from_secs(5))
 }
 
 /// Leaves the watchdog open for the program executed next, and says where it finds it.
 pub(crate) fn hand_over(report: &mut Report) -> Option<WatchdogFacts> {
-    let guard = lock();
+    let guard = lock()?;
     let taken = guard.as_ref()?;
     match taken.device.keep_over_exec() {
         Ok(fd) => Some(WatchdogFacts {
@@ -143,15 +145,19 @@ pub(crate) fn hand_over(report: &mut Report) -> Option<WatchdogFacts> {
     }
 }
 
-/// stage1 has one thread, so the lock is free unless a panic happened inside.
-fn lock() -> MutexGuard<'static, Option<Taken>> {
-    loop {
-        match TAKEN.try_lock() {
-            Ok(guard) => return guard,
-            Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => std::thread::yield_now(),
-        }
+/// stage1 has one thread, so the lock is free, unless a panic happened inside. Whoever comes after
+/// that must not wait for it.
+fn lock() -> Option<MutexGuard<'static, Option<Taken>>> {
+    match TAKEN.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
     }
+}
+
+/// Puts one in the place of the one before.
+fn put(taken: Taken) -> Option<Taken> {
+    lock()?.replace(taken)
 }
 
 fn say(taken: &Taken, report: &Report) {

@@ -36,6 +36,8 @@ pub(super) fn up(report: &mut Report) {
     if let Err(error) = kernel::console::reset(std::io::stdin()) {
         report.step(&format!("rescue: {error}"));
     }
+    // Where nothing was held this removes nothing.
+    let _ = std::fs::remove_file(super::waiting::HOLD);
     let text = kernel::mount::mountinfo().unwrap_or_default();
     let (entries, _) = parse_mountinfo(text.as_bytes());
     for entry in plan(&entries, &OURS).unmount {

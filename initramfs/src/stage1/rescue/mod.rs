@@ -40,16 +40,11 @@ pub(crate) struct Rescue {
     asked: bool,
     /// Tries without anybody asking.
     tries: u32,
-    network: bool,
 }
 
 impl Rescue {
     pub(crate) fn new(asked: bool) -> Self {
-        Self {
-            asked,
-            tries: 0,
-            network: false,
-        }
+        Self { asked, tries: 0 }
     }
 
     /// Stays until the boot is to be tried again, and says how.
@@ -57,9 +52,7 @@ impl Rescue {
         say(&failure.why, &failure.details);
         show(screen::state(failure.record.as_ref()));
         show(screen::help(shell::find().is_some()));
-        if !std::mem::replace(&mut self.network, true) {
-            shell::network();
-        }
+        shell::network();
         let length = self.pause(failure);
         show(screen::outlook(length, failure.next, self.tries >= TRIES));
         let mut pause = Pause::new(length, now());

@@ -122,6 +122,7 @@ pub(super) fn help(has_shell: bool) -> Vec<String> {
         "  sharkctl boot history        every boot that is remembered",
         "  sharkctl boot record         the whole boot record",
         "  sharkctl boot set-slot a|b   boot this slot next, with all its tries",
+        "  touch /run/shark/hold        stay here for now, also without a key pressed",
         "  exit                         try to boot",
         "  reboot -f                    restart the machine",
     ]

@@ -1,5 +1,4 @@
-//! The programs that rescue starts: the shell on the console, and once the script that makes a
-//! network.
+//! The programs that rescue starts: the shell on the console, and the script that makes a network.
 //!
 //! Not here: when, and waiting for them (`waiting`).
 
@@ -20,8 +19,8 @@ const SHELLS: [(&str, &[&str]); 3] = [
     ("/usr/bin/busybox", &["busybox", "sh"]),
 ];
 
-/// Run once when rescue begins, if the initramfs has it: whoever makes the initramfs decides whether
-/// rescue has a network, and who may come by it.
+/// Run when rescue begins, if the initramfs has it: whoever makes the initramfs decides whether rescue
+/// has a network, and who may come by it.
 const NETWORK: &str = "/etc/shark/rescue/network";
 
 /// The shell of this initramfs.

@@ -19,6 +19,8 @@ use crate::stage1::disk::Search;
 use crate::stage1::report::print_console;
 use crate::stage1::watchdog;
 
+/// Somebody is there while this file is: for what takes long and has no terminal.
+pub(super) const HOLD: &str = "/run/shark/hold";
 /// How often terminals are looked at.
 const LOOK: Duration = Duration::from_secs(2);
 /// What the poller tells.
@@ -46,6 +48,8 @@ pub(super) struct Console {
 impl Console {
     /// Watches the console and the machine's devices.
     pub(super) fn open(machine: &Machine) -> Self {
+        // For the file that holds the pause; without the directory nobody can make it.
+        let _ = kernel::files::make_dirs("/run/shark", 0o755);
         let console = Self::alone();
         if let Some(poller) = &console.poller {
             // Without the news of devices the pause still ends.
@@ -56,7 +60,9 @@ impl Console {
 
     fn alone() -> Self {
         let poller = Poller::new().ok();
-        if let Some(poller) = &poller {
+        if let Some(poller) = &poller
+            && shell::find().is_some()
+        {
             // What cannot be watched, such as /dev/null on a machine without a console, has no input.
             let _ = poller.add(io::stdin(), INPUT, Readiness::READ);
         }
@@ -149,6 +155,9 @@ impl Console {
             Some(_) | None => std::thread::sleep(longest),
         }
         let ended = reap(child);
+        if kernel::files::exists(HOLD) {
+            pause.used(now());
+        }
         pause.update(now(), terminals());
         if ended {
             return Turn::ChildEnded;
