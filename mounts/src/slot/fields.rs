@@ -8,6 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::Slot;
+use super::record::RECORD_SIZE;
 use super::record_error::RecordError;
 use crate::verity::RootHash;
 use crate::wire::{Reader, Short};
@@ -206,10 +207,19 @@ impl From<Short> for RecordError {
 /// Takes `length` bytes that must be zero.
 pub(super) fn reserved(input: &mut Reader<'_>, length: usize) -> Result<(), RecordError> {
     let at = input.offset();
-    match input.bytes(length)?.iter().position(|byte| *byte != 0) {
-        None => Ok(()),
-        Some(index) => Err(RecordError::Reserved { offset: at + index }),
+    let bytes = input.bytes(length)?;
+    if is_zero(bytes) {
+        return Ok(());
     }
+    let index = bytes.iter().position(|byte| *byte != 0).unwrap_or_default();
+    Err(RecordError::Reserved { offset: at + index })
+}
+
+/// Whether bytes of a record are all zero. Most of a record is, so they are compared at once and not
+/// one by one.
+pub(super) fn is_zero(bytes: &[u8]) -> bool {
+    static ZEROS: [u8; RECORD_SIZE] = [0; RECORD_SIZE];
+    ZEROS.get(..bytes.len()) == Some(bytes)
 }
 
 pub(super) fn slot_byte(slot: Option<Slot>) -> u8 {

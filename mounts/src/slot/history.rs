@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use super::Slot;
-use super::fields::{Ended, Stage, reserved, slot_byte, slot_of};
+use super::fields::{Ended, Stage, is_zero, reserved, slot_byte, slot_of};
 use super::record_error::RecordError;
 use crate::wire::{Reader, Writer};
 
@@ -54,7 +54,7 @@ impl Text {
         let text = std::str::from_utf8(text).map_err(|_| error.clone())?;
         let read = Self::from(text);
         // What this code would not have written is no text: one meaning, one string of bytes.
-        if read.0 != text || rest.iter().any(|byte| *byte != 0) {
+        if read.0 != text || !is_zero(rest) {
             return Err(error);
         }
         Ok(read)
@@ -205,16 +205,15 @@ impl History {
     /// Reads the [`HISTORY_MAX`] entries of a record.
     pub(super) fn decode(input: &mut Reader<'_>) -> Result<Self, RecordError> {
         let mut boots = VecDeque::new();
-        let mut ended_at = None;
-        for _ in 0..HISTORY_MAX {
-            let at = input.offset();
-            match (PastBoot::decode(input)?, ended_at) {
-                (None, _) => {
-                    ended_at.get_or_insert(at);
+        for left in (0..HISTORY_MAX).rev() {
+            let offset = input.offset();
+            let Some(boot) = PastBoot::decode(input)? else {
+                if !is_zero(input.bytes(left * PAST_BOOT_SIZE)?) {
+                    return Err(RecordError::HistoryGap { offset });
                 }
-                (Some(_), Some(offset)) => return Err(RecordError::HistoryGap { offset }),
-                (Some(boot), None) => boots.push_back(boot),
-            }
+                break;
+            };
+            boots.push_back(boot);
         }
         Ok(Self(boots))
     }

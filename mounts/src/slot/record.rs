@@ -83,7 +83,7 @@ pub use super::history::{HISTORY_MAX, History, PastBoot, TEXT_MAX, Text};
 pub use super::record_error::RecordError;
 
 use super::attempt::ATTEMPT_SIZE;
-use super::fields::{SLOT_SIZE, reserved, slot_byte, slot_of};
+use super::fields::{SLOT_SIZE, is_zero, reserved, slot_byte, slot_of};
 use super::history::PAST_BOOT_SIZE;
 use crate::verity::RootHash;
 use crate::wire::{Reader, Writer};
@@ -310,7 +310,7 @@ impl Record {
 /// Magic, version and checksum. The version comes before the checksum: a later layout may keep its
 /// checksum elsewhere, and "too new" must not read as "damaged".
 fn check_envelope(bytes: &[u8; RECORD_SIZE]) -> Result<(), RecordError> {
-    if *bytes == [0; RECORD_SIZE] || *bytes == [0xff; RECORD_SIZE] {
+    if is_zero(bytes) || *bytes == [0xff; RECORD_SIZE] {
         return Err(RecordError::Blank);
     }
     let mut input = Reader::new(bytes);

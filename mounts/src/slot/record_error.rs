@@ -38,7 +38,7 @@ pub enum RecordError {
         /// The byte.
         value: u8,
     },
-    /// A past boot follows an empty entry.
+    /// Something follows an empty entry.
     HistoryGap {
         /// Offset of the empty entry in the record.
         offset: usize,

@@ -248,6 +248,16 @@ impl Scan {
         }
     }
 
+    /// The highest sequence number seen.
+    pub(super) fn highest(&self) -> u64 {
+        self.highest
+    }
+
+    /// What does not count, so far.
+    pub(super) fn skipped(&self) -> &[Skip] {
+        &self.skipped
+    }
+
     pub(super) fn unread_place(&mut self, place: Place, error: String) {
         self.hidden = true;
         self.skipped.push(Skip::Unread(place, error));

@@ -107,7 +107,8 @@ fn by_place(medium: &mut impl Medium, scan: &mut Scan, region: usize, error: Str
 /// The record goes into the region that does not hold the newest. It counts only once it has been
 /// read back equal. Where that fails, the next places are tried, each with a new sequence number,
 /// since the one before may lie there after all; then places of the other region, never that of the
-/// newest record.
+/// newest record. All these places are looked at first: when an earlier call failed with the same
+/// `state`, what it left there after all must be older than what is written now.
 ///
 /// # Errors
 /// [`StoreError`]. The newest record is then as it was; the new one may or may not be found at the
@@ -119,7 +120,7 @@ pub fn append(
 ) -> Result<RecordState, StoreError> {
     let (places, above) = targets(state)?;
     let mut failed = Vec::new();
-    record.sequence = above;
+    record.sequence = above.max(left_over(medium, &places)?);
     for place in places {
         record.sequence = record
             .sequence
@@ -157,22 +158,39 @@ fn write_and_read_back(
     }
 }
 
+/// The highest sequence number at these places, or one that is certainly higher if one of them cannot
+/// be read.
+fn left_over(medium: &mut impl Medium, places: &[Place]) -> Result<u64, StoreError> {
+    let mut scan = Scan::default();
+    let mut block = [0; RECORD_SIZE];
+    for place in places {
+        match medium.read(place.offset(), &mut block) {
+            Ok(()) => scan.place(*place, &block),
+            Err(error) => scan.unread_place(*place, error),
+        }
+    }
+    beyond_hidden(scan.highest(), scan.skipped())
+}
+
+/// `highest`, or beyond what a place that could not be read may hold.
+fn beyond_hidden(highest: u64, skipped: &[Skip]) -> Result<u64, StoreError> {
+    let hidden = skipped.iter().any(|skip| match skip {
+        Skip::Unread(..) | Skip::Region(..) => true,
+        Skip::Invalid(..) | Skip::Twin(..) => false,
+    });
+    let ahead = if hidden { HIDDEN_WRITES } else { 0 };
+    highest
+        .checked_add(ahead)
+        .ok_or(StoreError::SequenceExhausted)
+}
+
 /// The places to try, in order, and the sequence number that the new record must exceed.
 fn targets(state: &RecordState) -> Result<(Vec<Place>, u64), StoreError> {
     match state {
         RecordState::Newest(newest) => {
-            let hidden = newest.skipped.iter().any(|skip| match skip {
-                Skip::Unread(..) | Skip::Region(..) => true,
-                Skip::Invalid(..) | Skip::Twin(..) => false,
-            });
-            let above = if hidden {
-                newest.highest.checked_add(HIDDEN_WRITES)
-            } else {
-                Some(newest.highest)
-            };
             let mut places = row(newest.place.next());
             places.extend(row(newest.place.beside()));
-            Ok((places, above.ok_or(StoreError::SequenceExhausted)?))
+            Ok((places, beyond_hidden(newest.highest, &newest.skipped)?))
         }
         RecordState::Unreadable {
             rebuild_above: Some(above),
