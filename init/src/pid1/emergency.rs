@@ -29,7 +29,10 @@ static RECORD: OnceLock<EndMark> = OnceLock::new();
 /// Makes every panic take this way out.
 pub(crate) fn install(mode: BootMode) {
     std::panic::set_hook(Box::new(move |panic| {
-        die(mode, &format!("init is broken: {panic}"));
+        let words = panic.payload_as_str().unwrap_or("a panic without words");
+        let place = panic.location();
+        let place = place.map_or_else(String::new, |it| format!(" ({}:{})", it.file(), it.line()));
+        die(mode, "init is broken", &format!("{words}{place}"));
     }));
 }
 
@@ -40,10 +43,10 @@ pub(crate) fn remember(record: Option<EndMark>) {
     }
 }
 
-/// Says `text` and takes the way out. Nothing in it allocates more than a few lines, waits for a disk
+/// Says `what` and `why`, and takes the way out. Nothing in it allocates more than a few lines, waits for a disk
 /// (a child does) or can panic again.
-pub(crate) fn die(mode: BootMode, text: &str) -> ! {
-    let text = text.replace('\n', " ");
+pub(crate) fn die(mode: BootMode, what: &str, why: &str) -> ! {
+    let why = why.replace('\n', " ");
     let contained = match mode {
         BootMode::Container => true,
         BootMode::Disk | BootMode::Initramfs | BootMode::Direct => false,
@@ -55,12 +58,12 @@ pub(crate) fn die(mode: BootMode, text: &str) -> ! {
     };
     if let Ok(mut sink) = OpenOptions::new().write(true).open(path) {
         let level = if contained { "" } else { "<24>" };
-        let _lost = sink.write_all(format!("{level}shark: {text}\n").as_bytes());
+        let _lost = sink.write_all(format!("{level}shark: {what}: {why}\n").as_bytes());
     }
     if contained {
         std::process::exit(BROKEN);
     }
-    record(&text);
+    record(&why);
     std::thread::sleep(READ_IT);
     loop {
         // It returns only if it fails, and then there is nothing better than to try again.
@@ -70,10 +73,10 @@ pub(crate) fn die(mode: BootMode, text: &str) -> ! {
 }
 
 /// Has a child record the cause, and waits for it, but not for ever.
-fn record(text: &str) {
+fn record(why: &str) {
     let Some(record) = RECORD.get() else { return };
     let now = Time::from_nanos(kernel::clock::boottime());
-    let change = record.broken(text, now);
+    let change = record.broken(why, now);
     // Without a child the boot was never called good, and is charged for that.
     let Ok((child, _answer)) = super::plan::start_part(&record.words(), Some(&change)) else {
         return;

@@ -469,7 +469,7 @@ impl Init {
         self.boot.info.slot = Some(slot.as_str().to_owned());
         self.boot.info.boot_number = Some(number);
         self.recorder.accounted = true;
-        crate::pid1::emergency::remember(self.end_mark());
+        super::emergency::remember(self.recorder.end_mark());
         self.gate = Keeper::open(self.now, Some(why), None);
         self.announce_gate();
     }
@@ -484,5 +484,63 @@ impl Init {
 impl Keeper {
     pub(super) fn is_hopeless(&self) -> bool {
         matches!(&self.state, State::Open(watched) if watched.hopeless.is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Time {
+        Time::from_nanos(seconds * 1_000_000_000)
+    }
+
+    #[test]
+    fn past_its_deadline_the_watchdog_is_not_earned_until_something_is_done() {
+        let limit = GateSettings::default().deadline.as_secs();
+        for hopeless in [None, Some("no hand-over".to_owned())] {
+            let mut keeper = Keeper::open(at(10), hopeless, None);
+            assert!(!keeper.is_overdue(at(10 + limit - 1)));
+            assert!(keeper.is_overdue(at(10 + limit)));
+            assert!(keeper.deadline() <= Some(at(10 + limit)));
+            let reason = "app is not ready".to_owned();
+            let until = at(10 + limit) + FAIL_PATIENCE;
+            keeper.enter(State::Failing { reason, until }, at(10 + limit));
+            assert!(keeper.is_overdue(at(10 + limit)));
+            assert_eq!(keeper.deadline(), Some(until));
+            assert_eq!(keeper.state_name(), GateState::Failed);
+            let reason = String::new();
+            keeper.enter(State::Failed { reason }, until);
+            assert!(!keeper.is_overdue(until));
+            assert_eq!(keeper.deadline(), None);
+        }
+    }
+
+    #[test]
+    fn a_commit_that_waits_for_its_next_try_is_no_reason_to_starve_the_watchdog() {
+        let mut keeper = Keeper::open(at(0), None, None);
+        let found = Found {
+            failures: 1,
+            again: Some(at(9999)),
+            problem: Some("no disk".to_owned()),
+        };
+        keeper.enter(State::Found(found), at(400));
+        assert!(!keeper.is_overdue(at(5000)));
+        assert_eq!(keeper.deadline(), Some(at(9999)));
+        assert_eq!(
+            keeper.state_name(),
+            GateState::Open,
+            "it is not in the record"
+        );
+        keeper.enter(State::Passed, at(5000));
+        assert_eq!(
+            (keeper.deadline(), keeper.state_name()),
+            (None, GateState::Passed)
+        );
+        let absent = Keeper::absent("a container");
+        assert_eq!(
+            (absent.deadline(), absent.is_overdue(at(9999))),
+            (None, false)
+        );
     }
 }

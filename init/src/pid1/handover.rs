@@ -107,6 +107,9 @@ fn broken(why: &str, opened: Time) -> Told {
     let mut boot = Boot::new(BootMode::Disk, why);
     boot.lacks(format!("hand-over: nothing of it could be used ({why})"));
     let watchdog = take_over(None, &mut boot);
+    if watchdog.is_none() {
+        boot.lacks("watchdog: stage1 has left none open".to_owned());
+    }
     Told {
         boot,
         gate: Keeper::open(opened, Some(why.to_owned()), None),

@@ -43,7 +43,7 @@ use services::status::ShutdownKind;
 use services::supervisor::Supervisor;
 use services::time::Time;
 
-use crate::ending::bequest::{Bequest, EndMark};
+use crate::ending::bequest::Bequest;
 use crate::paths::Paths;
 use boot::Boot;
 use cgroups::Cgroups;
@@ -134,7 +134,7 @@ pub(crate) use plan::start_part;
 pub fn run() -> ExitCode {
     match supervise() {
         Ok(finished) => crate::ending::run(finished),
-        Err((mode, error)) => emergency::die(mode, &format!("init cannot begin: {error}")),
+        Err((mode, error)) => emergency::die(mode, "init cannot begin", &error.to_string()),
     }
 }
 
@@ -144,6 +144,7 @@ fn supervise() -> Result<Finished, (BootMode, kernel::Error)> {
     let mut prepared = setup::prepare(started);
     let mode = prepared.told.boot.info.mode;
     emergency::install(mode);
+    emergency::remember(prepared.told.recorder.end_mark());
     for line in std::mem::take(&mut prepared.told.notes) {
         prepared.say.line(started, Level::Warning, &line);
     }
@@ -158,7 +159,6 @@ fn supervise() -> Result<Finished, (BootMode, kernel::Error)> {
         init.say(Level::Warning, &format!("missing: {lacking}"));
     }
     init.announce_gate();
-    emergency::remember(init.end_mark());
     init.open_own_log();
     init.look_for_lost_hand_over();
     init.load_for_boot();
@@ -171,14 +171,6 @@ fn supervise() -> Result<Finished, (BootMode, kernel::Error)> {
 }
 
 impl Init {
-    /// What is to be noted in the boot record at the end, where this boot is in it.
-    fn end_mark(&self) -> Option<EndMark> {
-        self.recorder.accounted.then(|| EndMark {
-            device: self.recorder.device_word(),
-            running: self.recorder.identity.clone(),
-        })
-    }
-
     /// Lets go of everything the services and the logger could wait for.
     fn finish(mut self, kind: ShutdownKind) -> Finished {
         self.say(Level::Notice, "all services are down");
@@ -190,7 +182,7 @@ impl Init {
         Finished {
             kind,
             mode: self.boot.info.mode,
-            bequest: Bequest::new(self.end_mark(), self.watchdog),
+            bequest: Bequest::new(self.recorder.end_mark(), self.watchdog),
             say: self.say,
         }
     }

@@ -13,6 +13,7 @@ use services::time::{Duration, Time};
 use super::Init;
 use super::errands::{Errand, Order};
 use super::table::Owner;
+use crate::ending::bequest::EndMark;
 use crate::errand;
 use crate::record::child::{ANYWHERE, Known, Recorded};
 use crate::record::{Change, Identity};
@@ -101,6 +102,14 @@ impl Recorder {
     /// The device as a word for the child: without one, it looks for the partition by its name.
     pub(super) fn device_word(&self) -> String {
         self.device.clone().unwrap_or_else(|| ANYWHERE.to_owned())
+    }
+
+    /// What is to be noted in the record at the end, where this boot is in it.
+    pub(super) fn end_mark(&self) -> Option<EndMark> {
+        self.accounted.then(|| EndMark {
+            device: self.device_word(),
+            running: self.identity.clone(),
+        })
     }
 
     /// Whether one more change can be taken.
