@@ -44,6 +44,7 @@ enum Command {
     Suspend,
     TableLoad,
     TableStatus,
+    ListVersions,
 }
 
 impl Command {
@@ -56,6 +57,7 @@ impl Command {
             Self::Suspend => 6,
             Self::TableLoad => 9,
             Self::TableStatus => 12,
+            Self::ListVersions => 13,
         }
     }
 
@@ -68,6 +70,7 @@ impl Command {
             Self::Suspend => "DM_DEV_SUSPEND",
             Self::TableLoad => "DM_TABLE_LOAD",
             Self::TableStatus => "DM_TABLE_STATUS",
+            Self::ListVersions => "DM_LIST_VERSIONS",
         }
     }
 }
@@ -135,6 +138,16 @@ impl Control {
     pub fn version(&self) -> Result<(u32, u32, u32)> {
         let answer = self.call(Command::Version, &Request::new("", ""))?;
         Ok((answer.word(0), answer.word(4), answer.word(8)))
+    }
+
+    /// Version of a kind of target (major, minor, patch); `None` while the kernel does not have it:
+    /// its module may still have to be loaded.
+    ///
+    /// # Errors
+    /// ioctl DM_LIST_VERSIONS; E2BIG past 16 KiB.
+    pub fn target_version(&self, kind: &str) -> Result<Option<(u32, u32, u32)>> {
+        let answer = self.call(Command::ListVersions, &Request::new("", ""))?;
+        Ok(answer.version_of(kind))
     }
 
     /// Makes a device without a table.
@@ -403,6 +416,22 @@ impl Answer {
         targets
     }
 
+    /// `struct dm_target_versions`: offset to the next, version, name.
+    fn version_of(&self, kind: &str) -> Option<(u32, u32, u32)> {
+        let mut at = self.start();
+        for _ in 0..1024 {
+            let word = |index: usize| self.word(at.saturating_add(4 * index));
+            if self.text(at.saturating_add(16), 16) == kind {
+                return Some((word(1), word(2), word(3)));
+            }
+            match word(0) {
+                0 => return None,
+                next => at = at.saturating_add(usize::try_from(next).unwrap_or(BUFFER)),
+            }
+        }
+        None
+    }
+
     /// `struct dm_name_list`: device, offset to the next, name. An empty list has device 0.
     fn names(&self) -> Vec<Device> {
         let mut at = self.start();
@@ -457,6 +486,25 @@ mod tests {
         assert_eq!(target.parameters, "1 /dev/vda2");
         assert!(Request::new(&"x".repeat(128), "").encode().is_err());
         assert_eq!(minor_of(0x0010_fd01), 0x101);
+    }
+
+    #[test]
+    fn versions_are_found_by_the_name_of_their_target() {
+        let mut request = Request::new("", "");
+        for (next, minor, name) in [(32_u32, 5_u32, "linear"), (0, 9, "verity")] {
+            for word in [next, 1, minor, 0] {
+                request.data.extend(word.to_ne_bytes());
+            }
+            let mut field = [0; 16];
+            copy_text(&mut field, name).unwrap();
+            request.data.extend(field);
+        }
+        let answer = Answer {
+            buffer: request.encode().unwrap(),
+        };
+        assert_eq!(answer.version_of("linear"), Some((1, 5, 0)));
+        assert_eq!(answer.version_of("verity"), Some((1, 9, 0)));
+        assert_eq!(answer.version_of("zero"), None);
     }
 
     #[test]

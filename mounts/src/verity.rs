@@ -190,15 +190,26 @@ impl OnCorruption {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// Of a block that fails its hash and of one that cannot be read; kernels before 6.12 refuse
-    /// such a table with EINVAL.
+    /// such a table with EINVAL, and complain of it on the console.
     CorruptionAndErrors,
     /// Of a block that fails its hash; one that cannot be read is EIO.
     Corruption,
 }
 
 impl Scope {
-    /// Both, the better one first: in the order in which a kernel is asked.
+    /// Both, the better one first.
     pub const ALL: [Self; 2] = [Self::CorruptionAndErrors, Self::Corruption];
+
+    /// Those worth asking a kernel for whose target `verity` has this version (major, minor, patch),
+    /// in that order. A kernel that has been patched may know one that its version does not tell of.
+    #[must_use]
+    pub fn worth_asking(version: Option<(u32, u32, u32)>) -> &'static [Self] {
+        if version.is_some_and(|version| version >= (1, 10, 0)) {
+            &Self::ALL
+        } else {
+            &[Self::Corruption]
+        }
+    }
 }
 
 /// One device-mapper target, as DM_TABLE_LOAD takes it. It starts at sector 0.

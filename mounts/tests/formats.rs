@@ -231,6 +231,9 @@ fn table_lines() {
         );
     };
     let [both, one] = Scope::ALL;
+    assert_eq!(Scope::worth_asking(Some((1, 9, 0))), [one]);
+    assert_eq!(Scope::worth_asking(Some((1, 10, 0))), [both, one]);
+    assert_eq!(Scope::worth_asking(None), [one]);
     check(OnCorruption::Eio, both, "", "-");
     check(OnCorruption::Eio, one, "00Ff", "00ff");
     let panic = "- 2 panic_on_corruption panic_on_error";

@@ -259,16 +259,20 @@ fn harden(
     if mode == OnCorruption::Eio {
         return Ok(());
     }
-    let [both, one] = Scope::ALL;
-    match replace(control, name, &table(mode, both)) {
-        Ok(()) => Ok(()),
-        // A kernel before 6.12 does not know the second of the two arguments.
-        Err(error) if error.errno == Errno::INVAL => {
-            report.step("root: this kernel does not panic or restart for blocks it cannot read");
-            replace(control, name, &table(mode, one)).map_err(Refused::DeviceMapper)
+    let version = control.target_version("verity").unwrap_or_default();
+    let mut refused = None;
+    for scope in Scope::worth_asking(version) {
+        match replace(control, name, &table(mode, *scope)) {
+            Ok(()) => {
+                report.step(&format!("root: {mode:?} for {scope:?}"));
+                return Ok(());
+            }
+            // A kernel that does not know one of the arguments.
+            Err(error) if error.errno == Errno::INVAL => refused = Some(error),
+            Err(error) => return Err(Refused::DeviceMapper(error)),
         }
-        Err(error) => Err(Refused::DeviceMapper(error)),
     }
+    refused.map_or(Ok(()), |error| Err(Refused::DeviceMapper(error)))
 }
 
 /// Takes an opened root apart again.
