@@ -178,28 +178,25 @@ impl Disk {
     }
 }
 
-/// A block of which only the sectors of `mask` were written over what was there.
-pub(crate) fn torn(
-    before: &Content,
-    place: Place,
-    new: &Arc<Block>,
-    write: usize,
-    mask: Mask,
-) -> Cell {
-    let old = before.get(&place);
-    let mut bytes = old.map_or([0; RECORD_SIZE], |cell| *cell.bytes);
+/// A block of which only the sectors of `mask` were written by `write` over what was there.
+pub(crate) fn torn(journal: &[Written], write: usize, before: &Content, mask: Mask) -> Cell {
+    let Written { place, bytes, .. } = &journal[write];
+    let old = before.get(place);
+    let mut mixed = old.map_or([0; RECORD_SIZE], |cell| *cell.bytes);
     for sector in (0..8).filter(|sector| mask & (1 << sector) != 0) {
         let range = sector * SECTOR..(sector + 1) * SECTOR;
-        bytes[range.clone()].copy_from_slice(&new[range]);
+        mixed[range.clone()].copy_from_slice(&bytes[range]);
     }
-    let holds = if bytes == **new {
+    let holds = if mixed == **bytes {
         Some(write)
+    } else if let Some(cell) = old.filter(|cell| *cell.bytes == mixed) {
+        cell.holds
     } else {
-        old.filter(|cell| *cell.bytes == bytes)
-            .and_then(|cell| cell.holds)
+        // A sector may also mend what an earlier write left damaged there.
+        journal.iter().rposition(|it| *it.bytes == mixed)
     };
     Cell {
-        bytes: Arc::new(bytes),
+        bytes: Arc::new(mixed),
         holds,
     }
 }
@@ -260,7 +257,7 @@ impl Medium for Disk {
             holds: Some(write),
         };
         if let Some((_, mask)) = self.cut.filter(|(at, _)| *at == write) {
-            let cell = torn(&self.content, place, &bytes, write, mask);
+            let cell = torn(&self.journal, write, &self.content, mask);
             self.content.insert(place, cell);
             self.off = true;
             return Err("write: no power".to_owned());
@@ -272,7 +269,7 @@ impl Medium for Disk {
             }
             Some(Wrong::Refused) => Err(format!("write {place}: EIO")),
             Some(Wrong::Partly(mask)) => {
-                let cell = torn(&self.content, place, &bytes, write, mask);
+                let cell = torn(&self.journal, write, &self.content, mask);
                 self.content.insert(place, cell);
                 Err(format!("write {place}: EIO after some sectors"))
             }

@@ -175,7 +175,7 @@ fn lose(device: &mut Device, writes: usize, back: usize) {
         return;
     }
     if written.before.contains_key(&written.place) {
-        let cell = torn(&written.before, written.place, &written.bytes, write, 0);
+        let cell = torn(&device.disk.journal, write, &written.before, 0);
         device.disk.content.insert(written.place, cell);
     } else {
         device.disk.content.remove(&written.place);

@@ -84,10 +84,10 @@ pub(crate) fn live(ops: &[Op]) -> Result<Device, Box<Trace>> {
 }
 
 /// One of each kind of content that tears of this write leave, with how many tears leave it.
-fn kinds(written: &Written, write: usize) -> Vec<(Cell, Mask, u64)> {
+fn kinds(journal: &[Written], write: usize) -> Vec<(Cell, Mask, u64)> {
     let mut kinds: Vec<(Cell, Mask, u64)> = Vec::new();
     for mask in 0..=Mask::MAX {
-        let cell = torn(&written.before, written.place, &written.bytes, write, mask);
+        let cell = torn(journal, write, &journal[write].before, mask);
         let whole = Record::decode(&*cell.bytes).is_ok();
         assert_eq!(whole, cell.holds.is_some(), "write {write} torn {mask:08b}");
         match kinds.iter_mut().find(|(kind, ..)| kind.holds == cell.holds) {
@@ -119,7 +119,7 @@ pub(crate) fn tear_the_last(
                 Depth::Find
             };
             let mut content = (*written.before).clone();
-            let cell = torn(&content, written.place, &written.bytes, write, mask);
+            let cell = torn(&life.disk.journal, write, &content, mask);
             content.insert(written.place, cell);
             let disk = Disk::with(content, &life.disk.journal);
             let told = || format!("power fails in write {write}, sectors {mask:08b} are written");
@@ -135,9 +135,9 @@ pub(crate) fn tear_the_last_two(life: &Device, tally: &mut Tally) -> Outcome {
     let journal = &life.disk.journal;
     for (write, pair) in journal.windows(2).enumerate().skip(1) {
         let [first, second] = pair else { continue };
-        for (one, mask, count) in kinds(first, write) {
+        for (one, mask, count) in kinds(journal, write) {
             // What the second write tears is what lies there after the first.
-            for (other, other_mask, other_count) in kinds(second, write + 1) {
+            for (other, other_mask, other_count) in kinds(journal, write + 1) {
                 tally.states += count * other_count;
                 let mut content = (*first.before).clone();
                 content.insert(first.place, one.clone());
@@ -177,7 +177,7 @@ pub(crate) fn lose_acknowledged(life: &Device, tally: &mut Tally) -> Outcome {
                 let mask = [0xff, 0x00, 0x3c][fates % FATES];
                 fates /= FATES;
                 lost += usize::from(mask != 0xff);
-                let cell = torn(&content, written.place, &written.bytes, write, mask);
+                let cell = torn(&life.disk.journal, write, &content, mask);
                 content.insert(written.place, cell);
                 storm.push_str(&format!(" write {write} is there in sectors {mask:08b};"));
             }
@@ -202,7 +202,7 @@ pub(crate) fn damage_besides(life: &Device, tally: &mut Tally) -> Outcome {
     for (write, written) in journal.iter().enumerate().skip(1) {
         for mask in TEARS {
             let mut content = (*written.before).clone();
-            let cell = torn(&content, written.place, &written.bytes, write, mask);
+            let cell = torn(&life.disk.journal, write, &content, mask);
             content.insert(written.place, cell);
             let sound = Disk::with(content, journal);
             for (disk, what) in damages(&sound) {
