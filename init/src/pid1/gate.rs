@@ -7,20 +7,22 @@
 
 mod asked;
 mod errands;
+mod keeper;
 
 use mounts::slot::judge::{SAID_GATE, SAID_GOOD};
 use mounts::slot::record::Ended;
-use services::control::{BootMode, GateInfo, GateState};
-use services::gate::{Gate, GateReport, GateSettings, GateView, Verdict};
+use services::control::{BootMode, GateInfo};
+use services::gate::{GateReport, GateView, Verdict};
 use services::status::ShutdownKind;
 use services::supervisor::Supervisor;
 use services::time::{Duration, Time};
 
 use super::Init;
-use super::errands::Errand;
 use super::recorder::Then;
 use super::say::Level;
 use crate::record::Change;
+use keeper::{Found, State};
+pub(super) use keeper::{Keeper, Root};
 
 /// How long the record of a failure may hold the restart up.
 const FAIL_PATIENCE: Duration = Duration::from_secs(10);
@@ -33,138 +35,6 @@ const SETTLED_AFTER: Duration = Duration::from_secs(60 * 60);
 const RECORD: &str = "boot record";
 /// Under which name is told among the things this machine lacks that a commit is not written.
 const COMMIT: &str = "commit";
-
-/// How the verdict stands.
-#[derive(Debug)]
-enum State {
-    /// There is no slot to judge, and why.
-    Absent(String),
-    /// The boot is being watched.
-    Open(Box<Watched>),
-    /// It was found good, which is not in the record yet.
-    Found(Found),
-    /// It was found good, and the record says so.
-    Passed,
-    /// It was found bad: until the record says so, or until this time.
-    Failing { reason: String, until: Time },
-    /// It was found bad, and the machine restarts; or an operator wants it to go on all the same.
-    Failed { reason: String },
-}
-
-#[derive(Debug)]
-struct Watched {
-    gate: Gate,
-    /// Why nothing can pass it.
-    hopeless: Option<String>,
-    /// What had been told to the supervisor at the last look.
-    seen: Option<u64>,
-}
-
-#[derive(Debug, Default)]
-struct Found {
-    failures: u32,
-    again: Option<Time>,
-    problem: Option<String>,
-}
-
-/// The root as it is read whole.
-#[derive(Debug)]
-pub(super) struct Root {
-    /// The dm-verity device.
-    pub(super) device: String,
-    /// Bytes of it; without a number, all it has.
-    pub(super) bytes: Option<u64>,
-}
-
-/// What PID 1 knows of its gate.
-#[derive(Debug)]
-pub(super) struct Keeper {
-    state: State,
-    since: Time,
-    /// What has still to be read for the whole root; `None`: nothing.
-    root: Option<Root>,
-    scrub: Option<Errand>,
-    learning: Option<Errand>,
-    wanted_failing: Vec<String>,
-    slow: Vec<String>,
-    /// When the crashes of the slot are forgotten.
-    settle_at: Option<Time>,
-}
-
-impl Keeper {
-    fn new(state: State, since: Time) -> Self {
-        Self {
-            state,
-            since,
-            root: None,
-            scrub: None,
-            learning: None,
-            wanted_failing: Vec::new(),
-            slow: Vec::new(),
-            settle_at: None,
-        }
-    }
-
-    /// A boot without a gate.
-    pub(super) fn absent(why: &str) -> Self {
-        Self::new(State::Absent(why.to_owned()), Time::default())
-    }
-
-    /// A gate that is open since `opened`; with `hopeless`, nothing can pass it. `root` is what the
-    /// target may ask to have read.
-    pub(super) fn open(opened: Time, hopeless: Option<String>, root: Option<Root>) -> Self {
-        let watched = Watched {
-            gate: Gate::new(GateSettings::default(), false, opened),
-            hopeless,
-            seen: None,
-        };
-        Self {
-            root,
-            ..Self::new(State::Open(Box::new(watched)), opened)
-        }
-    }
-
-    /// How far it is, as clients are told.
-    pub(super) fn state_name(&self) -> GateState {
-        match &self.state {
-            State::Absent(_) => GateState::None,
-            State::Open(_) | State::Found(_) => GateState::Open,
-            State::Passed => GateState::Passed,
-            State::Failing { .. } | State::Failed { .. } => GateState::Failed,
-        }
-    }
-
-    /// When there is something to do though nothing has happened.
-    pub(super) fn deadline(&self) -> Option<Time> {
-        let own = match &self.state {
-            State::Open(watched) if watched.hopeless.is_some() => Some(watched.gate.deadline()),
-            State::Open(watched) => watched.gate.poll_timeout(),
-            State::Found(found) => found.again,
-            State::Passed => self.settle_at,
-            State::Failing { until, .. } => Some(*until),
-            State::Absent(_) | State::Failed { .. } => None,
-        };
-        let errands = [&self.scrub, &self.learning].into_iter().flatten();
-        own.into_iter()
-            .chain(errands.filter_map(Errand::deadline))
-            .min()
-    }
-
-    /// Whether the boot is past its time and nothing is done about it yet: then PID 1 has not earned
-    /// that the watchdog is fed.
-    pub(super) fn is_overdue(&self, now: Time) -> bool {
-        match &self.state {
-            State::Open(watched) => watched.gate.deadline() <= now,
-            State::Failing { .. } => true,
-            State::Absent(_) | State::Found(_) | State::Passed | State::Failed { .. } => false,
-        }
-    }
-
-    fn enter(&mut self, state: State, now: Time) {
-        self.state = state;
-        self.since = now;
-    }
-}
 
 impl Init {
     /// What clients are told of the gate.
@@ -477,70 +347,5 @@ impl Init {
     /// How long the kernel has been running, as the record keeps it.
     pub(super) fn uptime_seconds(&self) -> u32 {
         u32::try_from(self.now.as_nanos() / 1_000_000_000).unwrap_or(u32::MAX)
-    }
-}
-
-#[cfg(test)]
-impl Keeper {
-    pub(super) fn is_hopeless(&self) -> bool {
-        matches!(&self.state, State::Open(watched) if watched.hopeless.is_some())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(seconds: u64) -> Time {
-        Time::from_nanos(seconds * 1_000_000_000)
-    }
-
-    #[test]
-    fn past_its_deadline_the_watchdog_is_not_earned_until_something_is_done() {
-        let limit = GateSettings::default().deadline.as_secs();
-        for hopeless in [None, Some("no hand-over".to_owned())] {
-            let mut keeper = Keeper::open(at(10), hopeless, None);
-            assert!(!keeper.is_overdue(at(10 + limit - 1)));
-            assert!(keeper.is_overdue(at(10 + limit)));
-            assert!(keeper.deadline() <= Some(at(10 + limit)));
-            let reason = "app is not ready".to_owned();
-            let until = at(10 + limit) + FAIL_PATIENCE;
-            keeper.enter(State::Failing { reason, until }, at(10 + limit));
-            assert!(keeper.is_overdue(at(10 + limit)));
-            assert_eq!(keeper.deadline(), Some(until));
-            assert_eq!(keeper.state_name(), GateState::Failed);
-            let reason = String::new();
-            keeper.enter(State::Failed { reason }, until);
-            assert!(!keeper.is_overdue(until));
-            assert_eq!(keeper.deadline(), None);
-        }
-    }
-
-    #[test]
-    fn a_commit_that_waits_for_its_next_try_is_no_reason_to_starve_the_watchdog() {
-        let mut keeper = Keeper::open(at(0), None, None);
-        let found = Found {
-            failures: 1,
-            again: Some(at(9999)),
-            problem: Some("no disk".to_owned()),
-        };
-        keeper.enter(State::Found(found), at(400));
-        assert!(!keeper.is_overdue(at(5000)));
-        assert_eq!(keeper.deadline(), Some(at(9999)));
-        assert_eq!(
-            keeper.state_name(),
-            GateState::Open,
-            "it is not in the record"
-        );
-        keeper.enter(State::Passed, at(5000));
-        assert_eq!(
-            (keeper.deadline(), keeper.state_name()),
-            (None, GateState::Passed)
-        );
-        let absent = Keeper::absent("a container");
-        assert_eq!(
-            (absent.deadline(), absent.is_overdue(at(9999))),
-            (None, false)
-        );
     }
 }
