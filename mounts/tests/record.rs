@@ -3,9 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use mounts::slot::Slot;
+use mounts::slot::account::charge;
+use mounts::slot::decide::Why;
+use mounts::slot::judge::{CRASHES_MAX, CUTS_GOOD, CUTS_TRIAL, Stamp};
 use mounts::slot::record::{
     Attempt, AttemptState, Ended, HISTORY_MAX, PastBoot, Phase, RECORD_SIZE, Reason, Record,
-    RecordError, SlotRecord, Stage, TEXT_MAX, Text,
+    RecordError, SlotRecord, Stage, TEXT_MAX, TRIES, Text,
 };
 use mounts::verity::RootHash;
 use proptest::prelude::*;
@@ -309,6 +312,67 @@ fn a_text_is_one_line_that_fits() {
     let cut = Text::from(format!("{} äää", "x".repeat(70)).as_str());
     assert_eq!(cut.as_str(), "x".repeat(70));
     assert!(cut.as_str().len() <= TEXT_MAX);
+}
+
+/// The manual without its markup.
+fn manual() -> String {
+    include_str!("../../man/shark-boot-record.5").replace('\\', "")
+}
+
+#[test]
+fn the_manual_has_every_word_with_its_byte_and_every_figure() {
+    let manual = manual().replace('\n', " ");
+    let words = |all: &[&str]| {
+        let list: Vec<String> = (0..)
+            .zip(all)
+            .map(|(byte, word): (u8, _)| format!("{byte} {word}"))
+            .collect();
+        let list = list.join(", ");
+        assert!(manual.contains(&list), "{list}");
+    };
+    words(&Ended::ALL.iter().map(|it| it.as_str()).collect::<Vec<_>>());
+    words(&Stage::ALL.iter().map(|it| it.as_str()).collect::<Vec<_>>());
+    words(&Phase::ALL.iter().map(|it| it.as_str()).collect::<Vec<_>>());
+    words(&Reason::ALL.iter().map(|it| it.as_str()).collect::<Vec<_>>());
+    for figure in [
+        format!("A slot has {TRIES}, a committed slot too."),
+        format!("history: {HISTORY_MAX} entries of 96 bytes"),
+        format!("36|{TEXT_MAX}|"),
+        "Twelve of a slot that was never good, 100 of one that was".to_owned(),
+        "Three of them use up all tries".to_owned(),
+    ] {
+        assert!(manual.contains(&figure), "{figure}");
+    }
+    assert_eq!((CRASHES_MAX, CUTS_TRIAL, CUTS_GOOD), (3, 12, 100));
+}
+
+#[test]
+fn the_manual_shows_a_record_as_it_is() {
+    let mut record = image();
+    charge(
+        &mut record,
+        Slot::B,
+        &Why::Forced,
+        [7; 16],
+        Stamp {
+            unix: 1_800_000_000,
+        },
+    );
+    record.sequence = 2;
+    let bytes = record.encode();
+    let manual = manual();
+    let mut lines = 0;
+    for line in manual.lines().filter(|line| line.starts_with("0000")) {
+        let (offset, dump) = line.split_once(' ').unwrap();
+        let at: usize = offset.parse().unwrap();
+        let expect: Vec<String> = bytes[at..at + 16]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        assert_eq!(dump, expect.join(" "), "{offset}");
+        lines += 1;
+    }
+    assert_eq!(lines, 7);
 }
 
 fn slot() -> impl Strategy<Value = Slot> {

@@ -230,6 +230,38 @@ fn every_write_goes_wrong_in_every_way() {
     on_every_life("writes that fail", storm::fail_writes);
 }
 
+/// What a boot costs the disk: the figures of shark-boot-record(5), which its wear follows from.
+#[test]
+fn a_good_boot_costs_three_writes() {
+    let writes = |ops: &[Op]| match storm::live(ops) {
+        Ok(device) => device.disk.journal.len() - 1,
+        Err(trace) => tell("writes", &trace),
+    };
+    assert_eq!(writes(&[Boot(Cut), Commit, End(Reboot)]), 3);
+    assert_eq!(
+        writes(&[
+            Boot(Cut),
+            Commit,
+            End(Reboot),
+            Boot(Cut),
+            Commit,
+            End(Reboot)
+        ]),
+        6
+    );
+    // Power fails later; or before the commit.
+    assert_eq!(writes(&[Boot(Cut), Commit]), 2);
+    assert_eq!(writes(&[Boot(Cut), Boot(Cut), Boot(Cut)]), 3);
+    // A quiet hour is written down only after a crash.
+    assert_eq!(writes(&[Boot(Cut), Commit, Settle, End(Reboot)]), 3);
+    assert_eq!(
+        writes(&[Boot(Cut), Commit, Boot(Panic), Commit, Settle, End(Reboot)]),
+        6
+    );
+    // Each refused slot costs one more.
+    assert_eq!(writes(&[Break(A), Boot(Cut), Commit, End(Reboot)]), 4);
+}
+
 /// Beyond 128 writes each place holds an older record, which a tear mixes with the newer one.
 #[test]
 fn the_regions_are_full_and_go_round() {

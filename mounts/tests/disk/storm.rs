@@ -271,6 +271,11 @@ pub(crate) fn fail_writes(ops: &[Op], tally: &mut Tally) -> Outcome {
                     let done = device.perform(*op);
                     done.map_err(|broken| trace(&device, format!("{fault:?}"), broken))?;
                 }
+                let told = |broken| trace(&device, format!("{fault:?}"), broken);
+                if scope != Scope::Disk && device.entries.iter().any(|entry| !entry.stored) {
+                    let details = "a record was not stored";
+                    return Err(told(broken("one sound region is enough to store", details)));
+                }
                 tally.states += 1;
                 let disk = device.disk.clone();
                 let promised = device.last_stored();
