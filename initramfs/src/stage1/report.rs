@@ -69,6 +69,12 @@ impl Report {
         self.missing.retain(|text| !text.starts_with(prefix));
     }
 
+    /// Forgets all that is lacking but the first `count`: what a slot lacked that is not booted after
+    /// all.
+    pub(crate) fn keep_lacks(&mut self, count: usize) {
+        self.missing.truncate(count);
+    }
+
     /// Something is not as it should be, and the boot goes on: logged, and told to init.
     pub(crate) fn warn(&mut self, text: String) {
         log(Level::Warning, &text);
@@ -142,6 +148,8 @@ mod tests {
         );
         report.no_longer_lacks("thing 0");
         assert_eq!(report.missing().len(), LIST_LIMIT - 1);
+        report.keep_lacks(1);
+        assert_eq!(report.missing(), ["thing 1"]);
     }
 
     #[test]

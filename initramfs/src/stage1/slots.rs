@@ -61,9 +61,11 @@ pub(crate) fn boot(machine: &mut Machine, disk: &OurDisk, how: How) -> Result<In
             slot,
             why: told(&why, &refused),
         };
+        let lacks = machine.report.missing().len();
         match one(machine, disk, &mut ledger, &attempt, &keys) {
             Ok(never) => match never {},
             Err(refusal) => {
+                machine.report.keep_lacks(lacks);
                 let line = format!("slot {slot} is not booted: {}", refusal.why);
                 machine.report.failed(line.clone());
                 ledger.refuse(refusal.ended, &refusal.why);
