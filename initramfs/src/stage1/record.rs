@@ -22,6 +22,9 @@ use super::disk::OurDisk;
 use super::medium::Partition;
 use super::report::Report;
 
+/// The id of no boot: where the kernel tells none.
+const NO_BOOT: [u8; 16] = [0; 16];
+
 /// The partition that holds an attempt of this boot which is not over: for a panic of stage1, which
 /// has nothing else at hand.
 static ATTEMPTED: Mutex<Option<String>> = Mutex::new(None);
@@ -119,7 +122,7 @@ impl Ledger {
         if record
             .attempt
             .as_ref()
-            .is_some_and(|it| it.boot_id == boot_id)
+            .is_some_and(|it| it.boot_id == boot_id && boot_id != NO_BOOT)
         {
             account::refuse(record, Ended::Stage1Failed, "stage1 went to rescue", now());
             self.changed = true;
@@ -243,10 +246,10 @@ fn now() -> Stamp {
     }
 }
 
-/// The kernel's id of this boot; zeros where it does not tell, which is no boot's.
+/// The kernel's id of this boot.
 fn boot_id() -> [u8; 16] {
     let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    parse_boot_id(&text).unwrap_or_default()
+    parse_boot_id(&text).unwrap_or(NO_BOOT)
 }
 
 fn parse_boot_id(text: &str) -> Option<[u8; 16]> {
