@@ -30,8 +30,8 @@ pub trait Medium {
 /// Places of a region that are tried before it is given up for this write.
 pub const PLACES_TRIED: usize = 4;
 
-/// What a region that could not be read may be ahead: so much the next record jumps, to be newer
-/// than anything that is hidden there.
+/// How far what could not be read may be ahead: so much the next record jumps, to be newer than
+/// anything that is hidden.
 const HIDDEN_WRITES: u64 = 1 << 16;
 
 /// Why a record was not stored.
@@ -198,7 +198,9 @@ fn targets(state: &RecordState) -> Result<(Vec<Place>, u64), StoreError> {
         } => {
             let mut places = row(Place::FIRST);
             places.extend(row(Place::FIRST.next()));
-            Ok((places, *above))
+            // What is damaged may have been misread, its number too, and be whole the next time.
+            let above = above.checked_add(HIDDEN_WRITES);
+            Ok((places, above.ok_or(StoreError::SequenceExhausted)?))
         }
         RecordState::Unreadable {
             why,

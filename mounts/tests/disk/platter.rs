@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use mounts::slot::record::{RECORD_SIZE, Record};
 use mounts::slot::region::{Place, RECORDS, REGION_OFFSETS};
-use mounts::slot::store::Medium;
+use mounts::slot::store::{Medium, PLACES_TRIED};
 
 /// A record as bytes.
 pub(crate) type Block = [u8; RECORD_SIZE];
@@ -44,6 +44,8 @@ pub(crate) struct Written {
 pub(crate) enum Scope {
     /// That one write.
     Once,
+    /// That write and the seven after it: all the places that one record is tried at.
+    Record,
     /// That write and all that follow to the same place.
     Place,
     /// That write and all that follow to the same region.
@@ -85,6 +87,8 @@ pub(crate) struct Disk {
     struck: Option<Place>,
     pub(crate) unreadable_regions: BTreeSet<usize>,
     pub(crate) unreadable_places: BTreeSet<Place>,
+    /// Places of which a bit is wrong whenever they are read, though it was written well.
+    pub(crate) misread: BTreeMap<Place, usize>,
     /// Power fails during this write, which is torn so.
     pub(crate) cut: Option<(usize, Mask)>,
     pub(crate) off: bool,
@@ -119,10 +123,18 @@ impl Disk {
         self.struck = None;
     }
 
-    /// Whether a place can be read.
+    /// All that is on the disk can be read again.
+    pub(crate) fn show(&mut self) {
+        self.unreadable_regions.clear();
+        self.unreadable_places.clear();
+        self.misread.clear();
+    }
+
+    /// Whether a place can be read as it is.
     pub(crate) fn is_readable(&self, place: Place) -> bool {
         !self.unreadable_regions.contains(&place.region())
             && !self.unreadable_places.contains(&place)
+            && !self.misread.contains_key(&place)
     }
 
     /// The write with the highest sequence number that can be read whole.
@@ -170,6 +182,7 @@ impl Disk {
         };
         let hit = match fault.scope {
             Scope::Once => write == fault.from,
+            Scope::Record => write < fault.from + 2 * PLACES_TRIED,
             Scope::Place => place == first,
             Scope::Region => place.region() == first.region(),
             Scope::Disk => true,
@@ -235,6 +248,10 @@ impl Medium for Disk {
         for (place, cell) in self.content.range(first..=last) {
             let at = (place.index() - first.index()) * RECORD_SIZE;
             into[at..at + RECORD_SIZE].copy_from_slice(&*cell.bytes);
+        }
+        for (place, bit) in self.misread.range(first..=last) {
+            let at = (place.index() - first.index()) * RECORD_SIZE;
+            into[at + bit / 8] ^= 1 << (bit % 8);
         }
         Ok(())
     }

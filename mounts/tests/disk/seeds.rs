@@ -8,6 +8,7 @@ use mounts::slot::region::Place;
 use super::life::{Broken, Device, Op};
 use super::model::Cause;
 use super::platter::{Mask, Scope, WriteFault, Wrong, torn};
+use super::storm::SCOPES;
 
 /// A step of a long life.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +20,8 @@ pub(crate) enum Step {
     Lose(u8),
     /// A bit of the newest records flips: of which, counted from the newest, and where.
     Flip(usize, usize),
+    /// The same, but only for whoever reads it.
+    Misread(usize, usize),
     /// A region cannot be read.
     HideRegion(usize),
     /// The place of one of the newest writes cannot be read.
@@ -70,7 +73,6 @@ fn op(rng: &mut fastrand::Rng) -> Op {
 }
 
 fn fault(rng: &mut fastrand::Rng, keeps_its_word: bool) -> Step {
-    let scopes = [Scope::Once, Scope::Place, Scope::Region, Scope::Disk];
     let wrongs = [
         Wrong::Refused,
         Wrong::Partly(rng.u8(..)),
@@ -83,11 +85,12 @@ fn fault(rng: &mut fastrand::Rng, keeps_its_word: bool) -> Step {
         0 | 1 => Step::Cut(rng.usize(0..4), rng.u8(..)),
         2 => Step::Wrong(
             rng.usize(0..4),
-            *rng.choice(&scopes).unwrap(),
+            *rng.choice(&SCOPES).unwrap(),
             *rng.choice(&wrongs).unwrap(),
         ),
         3 | 4 => Step::Well,
         5 | 6 => Step::Lose(rng.u8(..8)),
+        7 if rng.bool() => Step::Misread(rng.usize(0..3), rng.usize(0..4096 * 8)),
         7 => Step::Flip(rng.usize(0..3), rng.usize(0..4096 * 8)),
         8 if rng.bool() => Step::HideRegion(rng.usize(0..2)),
         8 => Step::HidePlace(rng.usize(0..3)),
@@ -141,10 +144,13 @@ fn strike(device: &mut Device, step: Step) {
                 device.is_honest = false;
             }
         }
-        Step::Show => {
-            device.disk.unreadable_regions.clear();
-            device.disk.unreadable_places.clear();
+        Step::Misread(back, bit) => {
+            if let Some(place) = place_of(device, writes, back) {
+                device.disk.misread.insert(place, bit);
+                device.is_honest = false;
+            }
         }
+        Step::Show => device.disk.show(),
         Step::Wrong(after, scope, wrong) => device.disk.fail_writes(WriteFault {
             from: writes + after,
             scope,

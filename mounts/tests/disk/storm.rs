@@ -6,7 +6,8 @@
 //! * with the write before it, acknowledged and not yet on the disk: each of the 65,536 pairs;
 //! * any of the three writes before it was acknowledged and is lost or torn, in each combination, so
 //!   that later writes may be there and earlier ones not;
-//! * and besides, one stored record is damaged, one place or one region cannot be read, each in turn.
+//! * and besides, one stored record is damaged or misread, one place or one region cannot be read, each
+//!   in turn, and can be read again later.
 //!
 //! And, with the life lived anew: each write in turn is refused, written in part, written and
 //! reported as failed, stored wrong and reported as stored, or cannot be read back; once, at that
@@ -32,6 +33,15 @@ const LOST_MAX: usize = 3;
 /// Tears that stand for all: damage, and everything though nobody was told. (To tear all of a write
 /// off is to stop before it.)
 const TEARS: [Mask; 2] = [0x0f, 0xff];
+
+/// How far a failing write reaches.
+pub(crate) const SCOPES: [Scope; 5] = [
+    Scope::Once,
+    Scope::Record,
+    Scope::Place,
+    Scope::Region,
+    Scope::Disk,
+];
 
 /// How much of a reboot is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -229,6 +239,9 @@ fn damages(sound: &Disk) -> Vec<(Disk, String)> {
         disk.flip(place, bit);
         all.push((disk, format!("bit {bit} of {place} flips")));
         let mut disk = sound.clone();
+        disk.misread.insert(place, bit);
+        all.push((disk, format!("bit {bit} of {place} is misread")));
+        let mut disk = sound.clone();
         disk.unreadable_places.insert(place);
         all.push((disk, format!("{place} cannot be read")));
     }
@@ -260,7 +273,7 @@ pub(crate) fn fail_writes(ops: &[Op], tally: &mut Tally) -> Outcome {
         Wrong::Unread,
     ];
     for from in 1..writes {
-        for scope in [Scope::Once, Scope::Place, Scope::Region, Scope::Disk] {
+        for scope in SCOPES {
             for wrong in wrongs {
                 let fault = WriteFault { from, scope, wrong };
                 let reached = |device: &&Device| device.disk.journal.len() <= from;
@@ -272,9 +285,9 @@ pub(crate) fn fail_writes(ops: &[Op], tally: &mut Tally) -> Outcome {
                     done.map_err(|broken| trace(&device, format!("{fault:?}"), broken))?;
                 }
                 let told = |broken| trace(&device, format!("{fault:?}"), broken);
-                if scope != Scope::Disk && device.entries.iter().any(|entry| !entry.stored) {
-                    let details = "a record was not stored";
-                    return Err(told(broken("one sound region is enough to store", details)));
+                one_sound_region_stores(&device, scope).map_err(told)?;
+                if scope == Scope::Region && wrong == Wrong::Refused {
+                    regions_take_turns(&device, tally).map_err(told)?;
                 }
                 tally.states += 1;
                 let disk = device.disk.clone();
@@ -285,6 +298,31 @@ pub(crate) fn fail_writes(ops: &[Op], tally: &mut Tally) -> Outcome {
         }
     }
     Ok(())
+}
+
+fn one_sound_region_stores(device: &Device, scope: Scope) -> Result<(), Broken> {
+    let may_fail = match scope {
+        Scope::Record | Scope::Disk => true,
+        Scope::Once | Scope::Place | Scope::Region => false,
+    };
+    match device.entries.iter().find(|entry| !entry.stored) {
+        Some(entry) if !may_fail => Err(broken("one sound region is enough to store", &entry.what)),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// One region took no writes for long, and then the other one cannot be read: what it hides is far
+/// ahead of what can be seen, and must not count when it comes back.
+fn regions_take_turns(device: &Device, tally: &mut Tally) -> Result<(), Broken> {
+    let mut disk = device.disk.clone();
+    let Some(newest) = disk.newest() else {
+        return Ok(());
+    };
+    let region = disk.journal[newest].place.region();
+    disk.write_fault = None;
+    disk.unreadable_regions.insert(region);
+    tally.states += 1;
+    reboot(device, disk, 0, Depth::Start, tally)
 }
 
 /// What a load finds, and that it is no older than what was promised.
@@ -408,8 +446,7 @@ fn start(device: &Device, depth: Depth, tally: &mut Tally) -> Result<(), Broken>
     for op in [Op::Boot(Cause::Cut), Op::Commit, Op::Boot(Cause::Cut)] {
         device.perform(op)?;
     }
-    device.disk.unreadable_places.clear();
-    device.disk.unreadable_regions.clear();
+    device.disk.show();
     let (state, entry) = device.load()?;
     let last = device.last_stored();
     if state.record().is_some() && last >= before && entry < Some(last) {
