@@ -4,6 +4,9 @@
 //!
 //! Layout below the root: `shark.init` holds PID 1 and its helpers, `services/NAME` one service.
 
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+
 use kernel::cgroup::{Cgroup, Limits, remove_tree};
 use services::definition::{CgroupLimits, Ids};
 
@@ -79,7 +82,7 @@ impl Cgroups {
     /// stay as they are.
     ///
     /// # Errors
-    /// For people: it is gone, or frozen.
+    /// For people: it is gone, or frozen, or the service has made one of that name.
     pub(super) fn beside(&self, name: &str) -> Result<Cgroup, String> {
         let cgroup = self.open(name).map_err(text)?;
         let read = |file: &str| cgroup.read(file).unwrap_or_default();
@@ -92,7 +95,11 @@ impl Cgroups {
         }
         // Once controllers are passed down, as a container engine does, only its children take
         // processes.
-        Cgroup::create(&format!("{}/{BESIDE}", cgroup.path())).map_err(text)
+        let below = Cgroup::create(&format!("{}/{BESIDE}", cgroup.path())).map_err(text)?;
+        let ours = std::fs::metadata(&self.services).map(|it| it.uid());
+        let ours = ours.map_err(|error| format!("stat {}: {error}", self.services))?;
+        check_beside(&below, ours)?;
+        Ok(below)
     }
 
     /// Kills every process of the service, and those it is just making.
@@ -136,6 +143,27 @@ impl Cgroups {
     /// For people; as a rule that a process is left in it.
     pub(super) fn remove(&self, name: &str) -> Result<(), String> {
         remove_tree(&self.path(name)).map_err(text)
+    }
+}
+
+/// Whether a command may be started in `below`, which lies in a cgroup that a service may have been
+/// given: PID 1 waits from clone to exec, and who owns a cgroup can freeze it, or give it to the
+/// processor for no time at all. In one that is `ours` the service can do neither: its files stay
+/// ours. What the limits of the service leave can slow the exec, and not stop it.
+fn check_beside(below: &Cgroup, ours: u32) -> Result<(), String> {
+    // The one that is open, which a name used again is not.
+    let file = below.as_fd().try_clone_to_owned().map(std::fs::File::from);
+    let owner = file.and_then(|file| file.metadata()).map(|it| it.uid());
+    let owner = owner.map_err(|error| format!("stat {}: {error}", below.path()))?;
+    if owner != ours {
+        return Err(format!(
+            "{} belongs to user {owner}, expected {ours}: the service has made it itself; remove it",
+            below.path()
+        ));
+    }
+    match below.read("cgroup.freeze").map_err(text)?.trim() {
+        "0" => Ok(()),
+        _ => Err(format!("{} is frozen", below.path())),
     }
 }
 
@@ -245,6 +273,8 @@ mod tests {
         assert!(cgroups.beside("a").unwrap().path().ends_with("/a"));
         assert_eq!(content(dir.path(), "pids.max"), "");
         fs::write(dir.path().join("a/cgroup.subtree_control"), "pids\n").unwrap();
+        fs::create_dir(dir.path().join("a/shark.beside")).unwrap();
+        fs::write(dir.path().join("a/shark.beside/cgroup.freeze"), "0\n").unwrap();
         let below = cgroups.beside("a").unwrap();
         assert!(
             below.path().ends_with("/a/shark.beside"),
@@ -255,6 +285,23 @@ mod tests {
         assert_eq!(cgroups.beside("a").unwrap_err(), "its cgroup is frozen");
         assert_eq!(content(dir.path(), "cgroup.freeze"), "1\n");
         assert!(cgroups.beside("b").is_err());
+    }
+
+    #[test]
+    fn no_command_is_started_where_the_service_could_hold_it() {
+        let (dir, cgroups) = with_files(&["cgroup.subtree_control"]);
+        fs::write(dir.path().join("a/cgroup.subtree_control"), "pids\n").unwrap();
+        let below = dir.path().join("a/shark.beside");
+        fs::create_dir(&below).unwrap();
+        fs::write(below.join("cgroup.freeze"), "1\n").unwrap();
+        let error = cgroups.beside("a").unwrap_err();
+        assert!(error.ends_with("/a/shark.beside is frozen"), "{error}");
+        fs::write(below.join("cgroup.freeze"), "0\n").unwrap();
+        assert!(cgroups.beside("a").is_ok());
+        let own = fs::metadata(&below).unwrap().uid();
+        let opened = Cgroup::open(below.to_str().unwrap()).unwrap();
+        let error = check_beside(&opened, own + 1).unwrap_err();
+        assert!(error.contains(&format!("belongs to user {own}")), "{error}");
     }
 
     #[test]
