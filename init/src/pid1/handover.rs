@@ -59,12 +59,15 @@ pub(super) fn read(paths: &Paths, start: &Start) -> Told {
     told
 }
 
-/// The disks of a container are its host's, and so are their slots and the watchdog.
+/// The disks of a container are its host's, and so are their slots and the watchdog. It stays a
+/// container whatever a hand-over says: who took it for a machine would unmount and restart it.
 fn contained(read: Result<Option<Handover>, String>) -> Told {
     let (boot, notes) = match read {
         Ok(Some(handover)) => {
             let notes = handover.notes.clone();
-            (facts(handover), notes)
+            let mut boot = facts(handover);
+            boot.info.mode = BootMode::Container;
+            (boot, notes)
         }
         Ok(None) => (in_container(), Vec::new()),
         Err(why) => (in_container(), vec![why]),
@@ -90,7 +93,8 @@ fn direct(wanted: Option<u32>) -> Told {
         BootMode::Direct,
         "started by the kernel on an ordinary root: no slots, no verity",
     );
-    let watchdog = watchdog::take(wanted).unwrap_or_else(|why| {
+    // A hand-over may be lost, and the watchdog of stage1 run all the same.
+    let watchdog = watchdog::find(wanted).unwrap_or_else(|why| {
         boot.lacks(why);
         None
     });
@@ -126,6 +130,7 @@ fn of_stage1(handover: Handover, opened: Time) -> Told {
         slot: handover.slot,
         root_hash: handover.root_hash,
         security_version: handover.security_version,
+        root_read_whole: handover.root_read_whole,
         ..Identity::default()
     };
     let device = handover.record.device.clone();
@@ -240,6 +245,18 @@ mod tests {
     }
 
     #[test]
+    fn what_stage1_has_read_whole_is_told_to_the_record() {
+        for root_read_whole in [false, true] {
+            let handover = Handover {
+                root_read_whole,
+                ..from_slot_b()
+            };
+            let told = read_file(Some(&handover.encode().unwrap()), false);
+            assert_eq!(told.recorder.identity.root_read_whole, root_read_whole);
+        }
+    }
+
+    #[test]
     fn without_a_hand_over_the_surroundings_say_what_it_is() {
         let told = read_file(None, true);
         assert_eq!(told.boot.info.mode, BootMode::Container);
@@ -267,6 +284,7 @@ mod tests {
         let whole = from_slot_b().encode().unwrap();
         for content in [&whole[..], b"{"] {
             let told = read_file(Some(content), true);
+            assert_eq!(told.boot.info.mode, BootMode::Container);
             assert_eq!(told.gate.state_name(), GateState::None);
             assert!(told.watchdog.is_none());
         }

@@ -116,12 +116,20 @@ fn left_open() -> Option<Feeder> {
     })
 }
 
-/// Opens the first watchdog of a machine on which no stage1 has. `wanted` is the time the kernel
-/// command line names; 0 there leaves watchdogs alone.
+/// The watchdog where no hand-over names one: the one that is open already, else the first of the
+/// machine. `wanted` is the time the kernel command line names; 0 there leaves the latter alone.
 ///
 /// # Errors
 /// For people, as "what: why".
-pub(super) fn take(wanted: Option<u32>) -> Result<Option<Feeder>, String> {
+pub(super) fn find(wanted: Option<u32>) -> Result<Option<Feeder>, String> {
+    match left_open() {
+        Some(feeder) => Ok(Some(feeder)),
+        None => take(wanted),
+    }
+}
+
+/// Opens the first watchdog of a machine on which no stage1 has.
+fn take(wanted: Option<u32>) -> Result<Option<Feeder>, String> {
     if wanted == Some(0) {
         return Err("watchdog: left alone, as the kernel command line says".to_owned());
     }
