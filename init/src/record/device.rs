@@ -91,7 +91,10 @@ impl Device {
             other => other,
         };
         let device = device.map_err(|error| error.to_string())?;
-        let base = base(&path)?;
+        let base = match device_name(&path) {
+            Some(name) if is_partition(Path::new(CLASS), &name) => 0,
+            Some(_) | None => base(&path)?,
+        };
         Ok(Self { device, path, base })
     }
 
@@ -149,10 +152,20 @@ impl Medium for Device {
 /// The state partition of the disk `path` as a device of its own, where the kernel has one: whoever
 /// comes by the disk then meets the lock of whoever comes by the partition.
 fn partition_of(class: &Path, path: &str) -> Option<String> {
-    let disk = fs::canonicalize(path).ok()?;
-    let disk = disk.to_str()?.strip_prefix("/dev/")?;
-    let inside = class.join(disk);
-    find_in(class, |name| inside.join(name).join("partition").exists())
+    let inside = class.join(device_name(path)?);
+    find_in(class, |name| is_partition(&inside, name))
+}
+
+/// What the kernel calls the device `path`.
+fn device_name(path: &str) -> Option<String> {
+    let device = fs::canonicalize(path).ok()?;
+    device.to_str()?.strip_prefix("/dev/").map(str::to_owned)
+}
+
+/// Whether the kernel knows `name` as a partition: then there is no partition table to look for, and
+/// a bad block where one would be costs nothing but itself.
+fn is_partition(class: &Path, name: &str) -> bool {
+    class.join(name).join("partition").exists()
 }
 
 /// Where the state partition starts in `path`: at its start, where there is no partition table.
@@ -162,13 +175,22 @@ fn base(path: &str) -> Result<u64, String> {
     let reader = BlockDevice::open(path).map_err(text)?;
     let size = reader.size().map_err(text)?;
     let own = reader.sector_size().map_err(text)?;
+    base_in(path, size, own, |offset, buffer| {
+        reader.read_at(offset, buffer).map_err(text)
+    })
+}
+
+fn base_in(
+    path: &str,
+    size: u64,
+    own_sector: u32,
+    mut read: impl FnMut(u64, &mut [u8]) -> Result<(), String>,
+) -> Result<u64, String> {
     let mut damaged = None;
-    for sector in [own, 4096] {
+    for sector in [own_sector, 4096] {
         let blocks = size / u64::from(sector);
         let table = gpt::read(sector, blocks, |lba, buffer| {
-            reader
-                .read_at(lba.saturating_mul(sector.into()), buffer)
-                .map_err(text)
+            read(lba.saturating_mul(sector.into()), buffer)
         });
         match table {
             Ok(table) => return state_partition(path, &table),
@@ -182,11 +204,15 @@ fn base(path: &str) -> Result<u64, String> {
     }
 }
 
-/// Neither copy so much as starts like a partition table: then this is no disk.
+/// Neither copy so much as starts like a partition table, as far as they can be read: then this is no
+/// disk, but a copy of the partition, or the partition on a disk that is wearing out.
 fn is_no_table(error: &ReadError) -> bool {
+    let unlike = |error: &GptError| *error == GptError::Signature;
+    let unread = |error: &GptError| matches!(error, GptError::Io(_));
     match error {
         ReadError::Both { primary, backup } => {
-            *primary == GptError::Signature && *backup == GptError::Signature
+            (unlike(primary) && (unlike(backup) || unread(backup)))
+                || (unread(primary) && unlike(backup))
         }
         ReadError::TooSmall(_) => true,
         ReadError::BlockSize(_) => false,
@@ -285,6 +311,37 @@ mod tests {
         }
         let error = base(&path(&damaged)).unwrap_err();
         assert!(error.contains("checksum"), "{error}");
+    }
+
+    #[test]
+    fn a_bad_block_where_a_table_would_be_is_no_reason_to_refuse_all_of_it() {
+        const SIZE: u64 = 16 << 20;
+        let check = |bad: &[u64], expect: Result<u64, &str>| {
+            let found = base_in("x", SIZE, 512, |offset, buffer| {
+                buffer.fill(0);
+                let hit = bad.iter().any(|at| (*at..at + 4096).contains(&offset));
+                if hit { Err("EIO".to_owned()) } else { Ok(()) }
+            });
+            match expect {
+                Ok(base) => assert_eq!(found, Ok(base), "{bad:?}"),
+                Err(word) => assert!(found.unwrap_err().contains(word), "{bad:?}"),
+            }
+        };
+        check(&[], Ok(0));
+        check(&[0], Ok(0));
+        check(&[SIZE - 4096], Ok(0));
+        check(&[0, 4096, SIZE - 4096], Err("EIO"));
+    }
+
+    #[test]
+    fn what_the_kernel_knows_as_a_partition_is_not_searched() {
+        let class = class(&[("vda", None), ("vda2", Some("shark-state"))]);
+        fs::write(class.path().join("vda2/partition"), "2\n").unwrap();
+        let known = |name| is_partition(class.path(), name);
+        assert!(known("vda2") && !known("vda") && !known("vdb"));
+        assert_eq!(device_name("/dev/null").as_deref(), Some("null"));
+        let image = disk(512, &["shark-state"]);
+        assert_eq!(device_name(image.path().to_str().unwrap()), None);
     }
 
     #[test]
