@@ -2,7 +2,9 @@
 // The whole file is a test; clippy takes only what is marked `#[test]` for one.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use mounts::slot::crash::{Crash, CrashKind, SAID_ENDING, SAID_GATE, SAID_GOOD, crash_of};
+use mounts::slot::crash::{
+    Crash, CrashKind, SAID_BOOTING, SAID_ENDING, SAID_GATE, SAID_GOOD, SAID_REFUSED, crash_of,
+};
 use mounts::slot::record::{Stage, TEXT_MAX};
 use proptest::prelude::*;
 
@@ -84,7 +86,7 @@ const DEATHS: [(&str, CrashKind, &str); 16] = [
     ),
     (
         "Panic#1 Part1\n<0>[    5.0] Kernel panic - not syncing: dm-verity device has I/O error\n",
-        CrashKind::Verity,
+        CrashKind::Panic,
         "dm-verity device has I/O error",
     ),
     // Where a bad block is only an error, what it breaks may be the kernel's first process.
@@ -184,6 +186,34 @@ fn how_far_the_boot_had_come() {
         .stage,
         None
     );
+}
+
+/// Slot a was refused for a bad block, slot b panicked for another reason in the same kernel, and b
+/// was marked for the block of a.
+#[test]
+fn what_was_wrong_with_the_slot_before_is_not_this_slots() {
+    let block = "<3>[    1.0] device-mapper: verity: 254:0: data block 12 is corrupted\n\
+                 <3>[    1.0] INFO: task stage1:1 blocked for more than 120 seconds.\n";
+    let refused = format!("<15>[    1.1] shark: slot a{SAID_REFUSED}root: data block 12\n");
+    let booting = format!("<14>[    2.0] shark: {SAID_BOOTING}b: next priority 1\n");
+    let panic = "<0>[    9.0] Kernel panic - not syncing: sysrq triggered crash\n";
+    let of = |log: &[&str]| {
+        let crash = crash(&format!("Panic#1 Part1\n{}", log.concat()));
+        (crash.kind, crash.text)
+    };
+    let plain = (CrashKind::Panic, "sysrq triggered crash".to_owned());
+    assert_eq!(of(&[block, &refused, &booting, panic]), plain);
+    // It panics before b's root is open, or the line of the refusal is lost.
+    assert_eq!(of(&[block, &refused, panic]), plain);
+    assert_eq!(of(&[block, &booting, panic]), plain);
+    let empty = "<0>[    9.0] Kernel panic - not syncing: hung_task: blocked tasks\n";
+    assert_eq!(of(&[block, &booting, empty]).1, "hung_task: blocked tasks");
+    // Its own blocks still count, and others' lines about slots do not.
+    assert_eq!(of(&[&booting, block, panic]).0, CrashKind::Verity);
+    let told = "<14>[    2.0] shark: last boot, slot b: panic\n\
+                <14>[    2.0] shark: slot b: highest priority 2\n\
+                <14>[    2.0] app: shark: booting slot b\n";
+    assert_eq!(of(&[block, told, panic]).0, CrashKind::Verity);
 }
 
 /// Part 1 is the end of the log, and files come in any order: the first cause is the earliest one.

@@ -9,6 +9,7 @@ use std::convert::Infallible;
 
 use mounts::plan::SYSROOT;
 use mounts::slot::Slot;
+use mounts::slot::crash::{SAID_BOOTING, SAID_REFUSED};
 use mounts::slot::decide::{self, Why};
 use mounts::slot::record::Ended;
 use mounts::slot::region::RecordState;
@@ -66,7 +67,7 @@ pub(crate) fn boot(machine: &mut Machine, disk: &OurDisk, how: How) -> Result<In
             Ok(never) => match never {},
             Err(refusal) => {
                 machine.report.keep_lacks(lacks);
-                let line = format!("slot {slot} is not booted: {}", refusal.why);
+                let line = format!("slot {slot}{SAID_REFUSED}{}", refusal.why);
                 machine.report.failed(line.clone());
                 ledger.refuse(refusal.ended, &refusal.why);
                 refused.push(line);
@@ -207,7 +208,7 @@ fn go(
     devices.work_off(report);
     report.ended(Phase::Overlays);
     let Attempt { slot, why } = attempt;
-    report.note(&format!("booting slot {slot}: {why}"));
+    report.note(&format!("{SAID_BOOTING}{slot}: {why}"));
     let booted = Booted::Slot {
         slot: *slot,
         why: why.clone(),

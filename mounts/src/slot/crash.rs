@@ -12,6 +12,11 @@ use super::history::Text;
 pub const SAID_GATE: &str = "the gate is open";
 /// The same, once the boot has been committed.
 pub const SAID_GOOD: &str = "this boot is good";
+/// What stage1 writes there when a slot's root is open and it goes to it, before the slot's name.
+pub const SAID_BOOTING: &str = "booting slot ";
+/// What stage1 writes there when a slot is refused, after `slot` and its name: what the kernel said
+/// before is that slot's, and accounted for.
+pub const SAID_REFUSED: &str = " is not booted: ";
 /// The same, when the machine goes down in order.
 pub const SAID_ENDING: &str = "shutdown: ";
 
@@ -22,7 +27,8 @@ pub enum CrashKind {
     Panic,
     /// The kernel found a fault of its own, and there is no sign of a panic.
     Oops,
-    /// It panicked because of dm-verity, or with corrupted blocks in its log.
+    /// It panicked over a corrupted block of dm-verity, or with one in its log since the slot was
+    /// booted. A block that the disk does not give is none: that panic is like others.
     Verity,
     /// It panicked because a watchdog that is a part of the kernel was not fed.
     Watchdog,
@@ -197,6 +203,10 @@ const EMPTY_PANICS: [&str; 5] = [
     "RCU Stall",
 ];
 
+/// How dm-verity panics over a block that does not verify. Over one that the disk does not give it
+/// says `dm-verity device has I/O error`.
+const CORRUPTED: &str = "dm-verity device corrupted";
+
 impl<'a> Signs<'a> {
     fn reason(&mut self, reason: Kept) {
         match reason {
@@ -209,6 +219,11 @@ impl<'a> Signs<'a> {
     fn line(&mut self, line: &Line<'a>) {
         if let Some(said) = line.text.strip_prefix("shark: ") {
             self.stage = self.stage.max(Some(stage_of(said)));
+            if is_turn_to_another(said) {
+                // What was wrong before was not this slot's, and the kernel went on after it.
+                self.bad_block = None;
+                self.fault = None;
+            }
         } else if line.by_program {
             // Programs may say what they like.
         } else if let Some(cause) = line.text.strip_prefix("Kernel panic - not syncing: ") {
@@ -229,7 +244,7 @@ impl<'a> Signs<'a> {
             return None;
         }
         let panic = self.panic.unwrap_or_default();
-        if panic.starts_with("dm-verity device") || self.bad_block.is_some() {
+        if panic.starts_with(CORRUPTED) || self.bad_block.is_some() {
             return Some((CrashKind::Verity, self.verity_text(panic)));
         }
         let empty = panic.is_empty() || EMPTY_PANICS.iter().any(|it| panic.starts_with(it));
@@ -249,10 +264,10 @@ impl<'a> Signs<'a> {
     }
 
     fn verity_text(&self, panic: &str) -> String {
-        let what = if panic.starts_with("dm-verity device") {
+        let what = if panic.starts_with(CORRUPTED) {
             panic
         } else {
-            "dm-verity device corrupted"
+            CORRUPTED
         };
         match self.bad_block {
             Some(block) => format!("{what}: {block}"),
@@ -266,6 +281,12 @@ fn is_deadly(fault: &str) -> bool {
     !["INFO: ", "rcu: INFO: ", "BUG: sleeping", "BUG: scheduling"]
         .iter()
         .any(|mild| fault.starts_with(mild))
+}
+
+/// Whether stage1 says that a slot is done with, or that it goes to one.
+fn is_turn_to_another(said: &str) -> bool {
+    let refused = said.strip_prefix("slot ").and_then(|rest| rest.get(1..));
+    said.starts_with(SAID_BOOTING) || refused.is_some_and(|rest| rest.starts_with(SAID_REFUSED))
 }
 
 /// How far a boot has come in which stage1 or PID 1 said this.
