@@ -20,6 +20,8 @@ pub struct Identity {
     pub root_hash: Option<RootHash>,
     /// The security version of the slot's manifest.
     pub security_version: Option<u32>,
+    /// Every block of the root was read and verified in this boot.
+    pub root_read_whole: bool,
 }
 
 impl Identity {
@@ -40,6 +42,7 @@ impl Identity {
             boot_id: self.boot_id,
             root_hash: self.root_hash,
             security_version: self.security_version,
+            root_read_whole: self.root_read_whole,
         }
     }
 }
@@ -227,8 +230,7 @@ mod tests {
         Identity {
             slot,
             boot_id: [9; 16],
-            root_hash: None,
-            security_version: None,
+            ..Identity::default()
         }
     }
 

@@ -85,6 +85,7 @@ fn running(slot: Slot) -> Identity {
         boot_id: BOOT_ID,
         root_hash: None,
         security_version: Some(4),
+        root_read_whole: false,
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Running {
     pub root_hash: Option<RootHash>,
     /// Security version of that manifest.
     pub security_version: Option<u32>,
+    /// Every block of the root was read and verified in this boot.
+    pub root_read_whole: bool,
 }
 
 /// Why a record has nothing to say about the running boot.
@@ -122,7 +124,8 @@ pub fn refuse(record: &mut Record, ended: Ended, text: &str, now: Stamp) {
 /// The running boot passed its gate: its slot is good and committed, with all its tries. `text` is
 /// kept with the attempt, such as which wanted checks fail.
 ///
-/// The count of crashes stays, because a slot that crashes after each commit must still be given up.
+/// That its root was once bad is forgotten if this boot has read all of it. The count of crashes
+/// stays, because a slot that crashes after each commit must still be given up.
 ///
 /// # Errors
 /// [`NotOurs`]: the attempt is another boot's, or over; the record is as it was.
@@ -145,6 +148,7 @@ pub fn commit(record: &mut Record, running: &Running, text: &str) -> Result<(), 
     entry.tries_left = TRIES;
     entry.power_cuts = 0;
     entry.priority = entry.priority.max(SECOND);
+    entry.verity_bad &= !running.root_read_whole;
     note_system(entry, running);
     if record.trial == Some(slot) {
         record.trial = None;

@@ -35,6 +35,7 @@ fn running(slot: Slot) -> Running {
         boot_id: ID,
         root_hash: None,
         security_version: None,
+        root_read_whole: false,
     }
 }
 
@@ -251,6 +252,23 @@ fn a_boot_that_proves_good_and_ends_in_order() {
     assert_eq!(told[0].uptime_seconds, 3600);
     assert_eq!(told[0].text.as_str(), "wanted: cable");
     assert_eq!(boot(&mut record), Slot::B);
+}
+
+/// The mark was kept after the root had been read whole and the boot committed: a slot that was good
+/// was never booted again.
+#[test]
+fn a_commit_forgets_a_bad_root_only_if_all_of_it_was_read() {
+    for root_read_whole in [false, true] {
+        let mut record = on_trial();
+        record.slot_mut(Slot::B).verity_bad = true;
+        let told = Running {
+            root_read_whole,
+            ..running(Slot::B)
+        };
+        commit(&mut record, &told, "").unwrap();
+        assert_eq!(record.slot(Slot::B).verity_bad, !root_read_whole);
+        assert_eq!(first(&record) == Some(Slot::B), root_read_whole);
+    }
 }
 
 #[test]

@@ -47,7 +47,10 @@ impl Init {
 
     fn scrubbed(&mut self, outcome: Result<(), String>) {
         match &outcome {
-            Ok(()) => self.say(Level::Info, "the root has been read whole, and verifies"),
+            Ok(()) => {
+                self.recorder.identity.root_read_whole = true;
+                self.say(Level::Info, "the root has been read whole, and verifies");
+            }
             Err(why) => self.say(Level::Error, &format!("the root: {why}")),
         }
         if let State::Open(watched) = &mut self.gate.state {
