@@ -24,19 +24,41 @@ pub struct EndMark {
     pub device: String,
     /// This boot.
     pub running: Identity,
+    /// How it has failed, where the record may not say so yet.
+    pub failed: Option<Failure>,
+}
+
+/// How a boot has failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What became of it.
+    pub ended: Ended,
+    /// The cause in words.
+    pub text: String,
 }
 
 impl EndMark {
-    /// What the recorder child is told after an end in order.
+    /// What the recorder child is told after the last service is down: that a boot went down in order
+    /// does not make up for its failure.
     #[must_use]
     pub fn in_order(&self, kind: ShutdownKind, now: Time) -> Vec<u8> {
-        packed(&Change::End {
-            running: self.running.clone(),
-            ended: match kind {
-                ShutdownKind::Poweroff | ShutdownKind::Halt => Ended::PowerOff,
-                ShutdownKind::Reboot => Ended::Reboot,
+        let running = self.running.clone();
+        let uptime_seconds = seconds(now);
+        packed(&match &self.failed {
+            None => Change::End {
+                running,
+                ended: match kind {
+                    ShutdownKind::Poweroff | ShutdownKind::Halt => Ended::PowerOff,
+                    ShutdownKind::Reboot => Ended::Reboot,
+                },
+                uptime_seconds,
             },
-            uptime_seconds: seconds(now),
+            Some(failure) => Change::Fail {
+                running,
+                ended: failure.ended,
+                uptime_seconds,
+                text: failure.text.clone(),
+            },
         })
     }
 
@@ -205,16 +227,30 @@ mod tests {
                 boot_id: [3; 16],
                 ..Identity::default()
             },
+            failed: None,
+        }
+    }
+
+    fn failed() -> EndMark {
+        let failure = Failure {
+            ended: Ended::GateFailed,
+            text: "app not ready within 5min".to_owned(),
+        };
+        EndMark {
+            failed: Some(failure),
+            ..end()
         }
     }
 
     #[test]
     fn the_last_stage_finds_what_was_left_to_it() {
-        let left = Bequest::new(Some(end()), None);
-        let (_, text) = left.variable();
-        let found = Bequest::from_text(&text);
-        assert_eq!(found.end(), Some(&end()));
-        assert_eq!(found.feed_until, left.feed_until);
+        for mark in [end(), failed()] {
+            let left = Bequest::new(Some(mark.clone()), None);
+            let (_, text) = left.variable();
+            let found = Bequest::from_text(&text);
+            assert_eq!(found.end(), Some(&mark));
+            assert_eq!(found.feed_until, left.feed_until);
+        }
         for bad in ["", "0", "zz", "02ffff"] {
             assert_eq!(Bequest::from_text(bad).end(), None, "{bad}");
         }
@@ -253,6 +289,17 @@ mod tests {
         expect(ShutdownKind::Reboot, Ended::Reboot);
         expect(ShutdownKind::Halt, Ended::PowerOff);
         assert_eq!(end().words(), ["record", "/dev/vda2"]);
+        let expect = Change::Fail {
+            running: end().running,
+            ended: Ended::GateFailed,
+            uptime_seconds: 61,
+            text: "app not ready within 5min".to_owned(),
+        };
+        assert_eq!(
+            change(&failed().in_order(ShutdownKind::Reboot, at)),
+            expect,
+            "an orderly end does not hide the failure"
+        );
         assert!(matches!(
             change(&end().broken("init is broken: no", at)),
             Change::Fail {

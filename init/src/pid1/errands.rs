@@ -100,6 +100,21 @@ impl Init {
 }
 
 #[cfg(test)]
+impl Errand {
+    /// One that is nobody's.
+    pub(super) fn for_test() -> Self {
+        let nothing = || kernel::memfd::create("nothing").unwrap();
+        Self {
+            pid: 0,
+            pidfd: nothing(),
+            answer: nothing(),
+            begun: Time::default(),
+            deadline: None,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -20,6 +20,7 @@ use services::time::{Duration, Time};
 use super::Init;
 use super::recorder::Then;
 use super::say::Level;
+use crate::ending::bequest::Failure;
 use crate::record::Change;
 use keeper::{Found, State};
 pub(super) use keeper::{Keeper, Root};
@@ -29,7 +30,7 @@ const FAIL_PATIENCE: Duration = Duration::from_secs(10);
 /// Pause before a commit that could not be written is tried again; it doubles.
 const PAUSE_FIRST: Duration = Duration::from_secs(5);
 const PAUSE_MAX: Duration = Duration::from_secs(15 * 60);
-/// Up for so long, a committed boot has shown that earlier crashes are past.
+/// Up for so long after its commit, a boot has shown that earlier crashes are past.
 const SETTLED_AFTER: Duration = Duration::from_secs(60 * 60);
 /// How lines about the boot record begin.
 const RECORD: &str = "boot record";
@@ -59,7 +60,10 @@ impl Init {
                 ..info(watched.hopeless.as_deref())
             },
             State::Found(found) => GateInfo {
-                waiting: vec![format!("{RECORD}: it is being written")],
+                waiting: vec![match &found.problem {
+                    None => format!("{RECORD}: it is being written"),
+                    Some(why) => format!("{RECORD}: not written yet, and tried again: {why}"),
+                }],
                 ..info(found.problem.as_deref())
             },
             State::Passed => info(None),
@@ -90,7 +94,7 @@ impl Init {
         self.say(Level::Notice, &line);
     }
 
-    /// The graph has been read: the boot target says when the boot is good.
+    /// A graph has been taken over: its boot target says when the boot is good.
     pub(super) fn configure_gate(&mut self) {
         let Some(supervisor) = &self.supervisor else {
             return;
@@ -98,13 +102,10 @@ impl Init {
         let settings = supervisor.gate_settings();
         let left_out: Vec<&str> = supervisor.essential_left_out().collect();
         let left_out = left_out.join(", ");
-        let State::Open(watched) = &mut self.gate.state else {
+        let State::Open(_) = &self.gate.state else {
             return;
         };
-        let scrub = self.gate.root.take().filter(|_| settings.scrub);
-        watched.gate.configure(settings, scrub.is_some());
-        watched.seen = None;
-        if let Some(root) = scrub {
+        if let Some(root) = self.gate.configure(settings) {
             self.start_scrub(&root);
         }
         if !left_out.is_empty() {
@@ -216,13 +217,13 @@ impl Init {
                 let pause = doubled.min(PAUSE_MAX);
                 found.failures = found.failures.saturating_add(1);
                 found.again = Some(self.now + pause);
+                // Whoever waits goes on waiting: this is no verdict on the boot.
                 found.problem = Some(reason.clone());
                 let slot = self.boot.info.slot.as_deref().unwrap_or("?");
                 let lacking = format!("slot {slot} is good, but that is not written: {reason}");
                 self.boot.lacks_for_now(COMMIT, Some(&lacking));
                 let line = format!("{RECORD}: {lacking}; tried again in {pause:?}");
                 self.say(Level::Error, &line);
-                self.answer_waiting(false, Some(&reason));
             }
             (
                 Ok(()) | Err(_),
@@ -253,7 +254,7 @@ impl Init {
         self.answer_waiting(true, None);
         let slot = self.recorder.identity.slot;
         let crashed = slot.is_some_and(|slot| self.recorder.known.crashes_of(slot) > 0);
-        self.gate.settle_at = crashed.then(|| Time::default() + SETTLED_AFTER);
+        self.gate.settle_at = crashed.then(|| self.now + SETTLED_AFTER);
     }
 
     fn settle_crashes(&mut self) {
@@ -284,6 +285,10 @@ impl Init {
             uptime_seconds: self.uptime_seconds(),
             text: reason.clone(),
         };
+        self.recorder.failed = Some(Failure {
+            ended: Ended::GateFailed,
+            text: reason.clone(),
+        });
         self.drop_gate_errands();
         self.answer_waiting(false, Some(&reason));
         let until = self.now + FAIL_PATIENCE;
@@ -295,10 +300,13 @@ impl Init {
 
     /// The failure has been recorded, or could not be.
     pub(super) fn gate_failure_recorded(&mut self, outcome: Result<(), String>) {
-        if let Err(reason) = outcome {
-            // It is charged all the same, as a boot that never said that it was good.
-            let line = format!("{RECORD}: the cause of the failure is not in it: {reason}");
-            self.say(Level::Error, &line);
+        match outcome {
+            Ok(()) => self.recorder.failed = None,
+            Err(reason) => {
+                // It is tried once more by the last stage.
+                let line = format!("{RECORD}: the cause of the failure is not in it: {reason}");
+                self.say(Level::Error, &line);
+            }
         }
         if let State::Failing { .. } = self.gate.state {
             self.restart_failed();
@@ -340,8 +348,11 @@ impl Init {
         self.boot.info.boot_number = Some(number);
         self.recorder.accounted = true;
         super::emergency::remember(self.recorder.end_mark());
-        self.gate = Keeper::open(self.now, Some(why), None);
-        self.announce_gate();
+        // An operator who wants a shell is left alone with it.
+        if !self.rescue {
+            self.gate = Keeper::open(self.now, Some(why), None);
+            self.announce_gate();
+        }
     }
 
     /// How long the kernel has been running, as the record keeps it.

@@ -209,6 +209,7 @@ impl Init {
         self.loader.changes = Some((request, changed));
         self.tell(Event::Replace { request, graph });
         self.say(Level::Notice, &line);
+        self.configure_gate();
     }
 
     /// What the reload `request` has changed, for its answer.

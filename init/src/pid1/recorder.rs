@@ -13,7 +13,7 @@ use services::time::{Duration, Time};
 use super::Init;
 use super::errands::{Errand, Order};
 use super::table::Owner;
-use crate::ending::bequest::EndMark;
+use crate::ending::bequest::{EndMark, Failure};
 use crate::errand;
 use crate::record::child::{ANYWHERE, Known, Recorded};
 use crate::record::{Change, Identity};
@@ -75,6 +75,8 @@ pub(super) struct Recorder {
     pub(super) accounted: bool,
     /// The state partition as stage1 named it.
     pub(super) device: Option<String>,
+    /// How this boot has failed, until the record says so.
+    pub(super) failed: Option<Failure>,
     jobs: VecDeque<Job>,
     working: Option<(Errand, Job)>,
     /// What the record said after the last change.
@@ -109,6 +111,7 @@ impl Recorder {
         self.accounted.then(|| EndMark {
             device: self.device_word(),
             running: self.identity.clone(),
+            failed: self.failed.clone(),
         })
     }
 
@@ -121,6 +124,17 @@ impl Recorder {
         };
         self.jobs.len() < most
     }
+
+    /// Puts a job in the queue: PID 1's own go ahead of those of clients.
+    fn enqueue(&mut self, job: Job) {
+        let place = if job.then.is_own() {
+            self.jobs.iter().position(|other| !other.then.is_own())
+        } else {
+            None
+        };
+        let place = place.unwrap_or(self.jobs.len());
+        self.jobs.insert(place, job);
+    }
 }
 
 impl Init {
@@ -129,7 +143,7 @@ impl Init {
         if !self.recorder.has_room(then) {
             return false;
         }
-        self.recorder.jobs.push_back(Job { change, then });
+        self.recorder.enqueue(Job { change, then });
         self.next_record_job();
         true
     }
@@ -234,6 +248,13 @@ fn not_written(reason: String) -> ControlError {
 mod tests {
     use super::*;
 
+    fn job(then: Then) -> Job {
+        Job {
+            change: Change::Look,
+            then,
+        }
+    }
+
     #[test]
     fn a_record_is_passed_on_as_the_protocol_asks() {
         let record = services::control::BootRecord {
@@ -253,13 +274,21 @@ mod tests {
         let mut recorder = Recorder::default();
         let shown = Then::Shown(RequestId(1));
         while recorder.has_room(shown) {
-            recorder.jobs.push_back(Job {
-                change: Change::Look,
-                then: shown,
-            });
+            recorder.enqueue(job(shown));
         }
         assert!(recorder.has_room(Then::Committed));
         assert_eq!(recorder.jobs.len(), JOBS_MAX - JOBS_OWN);
         assert_eq!(recorder.device_word(), ANYWHERE);
+    }
+
+    #[test]
+    fn the_gate_need_not_wait_for_clients() {
+        let mut recorder = Recorder::default();
+        let (first, second) = (Then::Shown(RequestId(1)), Then::Done(RequestId(2)));
+        for then in [first, Then::Committed, second, Then::Failed] {
+            recorder.enqueue(job(then));
+        }
+        let order: Vec<Then> = recorder.jobs.iter().map(|job| job.then).collect();
+        assert_eq!(order, [Then::Committed, Then::Failed, first, second]);
     }
 }

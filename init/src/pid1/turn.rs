@@ -103,7 +103,7 @@ impl Init {
     }
 
     /// The turn has come to its end: the watchdog is fed, unless this boot is past its time and
-    /// nothing is done about that.
+    /// nothing is done about that. Recording the cause and going down both are something.
     fn feed_watchdog(&mut self) {
         let now = self.now;
         if self.gate.is_overdue(now) && !self.shutting_down {
@@ -172,7 +172,7 @@ impl Init {
             self.clients.next_deadline(),
             self.listener_rests_until,
             self.recorder.deadline(),
-            self.gate.deadline(),
+            self.gate.deadline(self.shutting_down),
             self.chores.deadline(),
             self.feeding_due(),
         ]

@@ -21,9 +21,7 @@ impl Init {
             State::Failing { reason, .. } | State::Failed { reason } => {
                 Some(Ok(verdict(false, Some(reason))))
             }
-            State::Found(found) if found.problem.is_some() => {
-                Some(Ok(verdict(false, found.problem.as_deref())))
-            }
+            // A commit that cannot be written is tried again: there is no verdict yet.
             State::Open(_) | State::Found(_) => {
                 // Whoever takes no answer need not be remembered.
                 client?;

@@ -111,8 +111,12 @@ impl Keeper {
         }
     }
 
-    /// When there is something to do though nothing has happened.
-    pub(in crate::pid1) fn deadline(&self) -> Option<Time> {
+    /// When there is something to do though nothing has happened; while the machine is `going_down`,
+    /// nothing is done any more.
+    pub(in crate::pid1) fn deadline(&self, going_down: bool) -> Option<Time> {
+        if going_down {
+            return None;
+        }
         let own = match &self.state {
             State::Open(watched) if watched.hopeless.is_some() => Some(watched.gate.deadline()),
             State::Open(watched) => watched.gate.poll_timeout(),
@@ -132,9 +136,23 @@ impl Keeper {
     pub(in crate::pid1) fn is_overdue(&self, now: Time) -> bool {
         match &self.state {
             State::Open(watched) => watched.gate.deadline() <= now,
-            State::Failing { .. } => true,
+            // Writing the cause down is something.
+            State::Failing { until, .. } => *until < now,
             State::Absent(_) | State::Found(_) | State::Passed | State::Failed { .. } => false,
         }
+    }
+
+    /// Takes the settings of the boot target; what is to be read of the root from now on. What is being
+    /// read already is waited for, whatever they say.
+    pub(super) fn configure(&mut self, settings: GateSettings) -> Option<Root> {
+        let State::Open(watched) = &mut self.state else {
+            return None;
+        };
+        let root = self.root.take_if(|_| settings.scrub);
+        let needed = root.is_some() || self.scrub.is_some();
+        watched.gate.configure(settings, needed);
+        watched.seen = None;
+        root
     }
 
     pub(super) fn enter(&mut self, state: State, now: Time) {
@@ -154,6 +172,8 @@ impl Keeper {
 mod tests {
     use super::*;
     use crate::pid1::gate::FAIL_PATIENCE;
+    use services::gate::GateView;
+    use services::time::Duration;
 
     fn at(seconds: u64) -> Time {
         Time::from_nanos(seconds * 1_000_000_000)
@@ -166,17 +186,19 @@ mod tests {
             let mut keeper = Keeper::open(at(10), hopeless, None);
             assert!(!keeper.is_overdue(at(10 + limit - 1)));
             assert!(keeper.is_overdue(at(10 + limit)));
-            assert!(keeper.deadline() <= Some(at(10 + limit)));
+            assert!(keeper.deadline(false) <= Some(at(10 + limit)));
+            assert_eq!(keeper.deadline(true), None, "nobody would meet it");
             let reason = "app is not ready".to_owned();
             let until = at(10 + limit) + FAIL_PATIENCE;
             keeper.enter(State::Failing { reason, until }, at(10 + limit));
-            assert!(keeper.is_overdue(at(10 + limit)));
-            assert_eq!(keeper.deadline(), Some(until));
+            assert!(!keeper.is_overdue(until), "the cause is being recorded");
+            assert!(keeper.is_overdue(until + Duration::from_secs(1)));
+            assert_eq!(keeper.deadline(false), Some(until));
             assert_eq!(keeper.state_name(), GateState::Failed);
             let reason = String::new();
             keeper.enter(State::Failed { reason }, until);
-            assert!(!keeper.is_overdue(until));
-            assert_eq!(keeper.deadline(), None);
+            assert!(!keeper.is_overdue(until + Duration::from_secs(1)));
+            assert_eq!(keeper.deadline(false), None);
         }
     }
 
@@ -190,7 +212,7 @@ mod tests {
         };
         keeper.enter(State::Found(found), at(400));
         assert!(!keeper.is_overdue(at(5000)));
-        assert_eq!(keeper.deadline(), Some(at(9999)));
+        assert_eq!(keeper.deadline(false), Some(at(9999)));
         assert_eq!(
             keeper.state_name(),
             GateState::Open,
@@ -198,13 +220,48 @@ mod tests {
         );
         keeper.enter(State::Passed, at(5000));
         assert_eq!(
-            (keeper.deadline(), keeper.state_name()),
+            (keeper.deadline(false), keeper.state_name()),
             (None, GateState::Passed)
         );
         let absent = Keeper::absent("a container");
         assert_eq!(
-            (absent.deadline(), absent.is_overdue(at(9999))),
+            (absent.deadline(false), absent.is_overdue(at(9999))),
             (None, false)
         );
+    }
+
+    #[test]
+    fn new_settings_count_and_end_no_reading_of_the_root() {
+        let root = Root {
+            device: "/dev/dm-0".to_owned(),
+            bytes: None,
+        };
+        let mut keeper = Keeper::open(at(0), None, Some(root));
+        let settings = |scrub, deadline| GateSettings {
+            scrub,
+            deadline: Duration::from_secs(deadline),
+            ..GateSettings::default()
+        };
+        let waits = |keeper: &Keeper| {
+            let State::Open(watched) = &keeper.state else {
+                return false;
+            };
+            let waiting = watched.gate.waiting(&GateView::default(), at(1));
+            waiting.iter().any(|it| it.starts_with("root: "))
+        };
+        assert!(keeper.configure(settings(false, 100)).is_none());
+        assert!(!waits(&keeper));
+        assert_eq!(keeper.deadline(false), Some(at(100)));
+        let root = keeper.configure(settings(true, 50)).unwrap();
+        assert_eq!(root.device, "/dev/dm-0");
+        assert!(waits(&keeper));
+        assert_eq!(keeper.deadline(false), Some(at(50)));
+        keeper.scrub = Some(Errand::for_test());
+        for scrub in [true, false] {
+            assert!(keeper.configure(settings(scrub, 70)).is_none());
+            assert!(waits(&keeper), "scrub: {scrub}");
+        }
+        keeper.enter(State::Passed, at(60));
+        assert!(keeper.configure(settings(true, 80)).is_none());
     }
 }
