@@ -13,7 +13,7 @@ fn crash(dmesg: &str) -> Crash {
 }
 
 /// Each with the text that a kernel wrote, and what is to be read from it.
-const DEATHS: [(&str, CrashKind, &str); 16] = [
+const DEATHS: [(&str, CrashKind, &str); 17] = [
     (
         "Panic#1 Part1\n<6>[   41.0] sysrq: Trigger a crash\n\
          <0>[   41.1] Kernel panic - not syncing: sysrq triggered crash\n\
@@ -101,6 +101,12 @@ const DEATHS: [(&str, CrashKind, &str); 16] = [
         "[    2.5] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)\n",
         CrashKind::Panic,
         "VFS: Unable to mount root fs on unknown-block(0,0)",
+    ),
+    // Memory that has decayed.
+    (
+        "Panic#1 Part1\n<0>[    5.0] Kernel panic - not syncing: \0\0\u{1}\n",
+        CrashKind::Panic,
+        "the kernel kept no cause",
     ),
     // Only the part of the record that has not the cause.
     (

@@ -62,7 +62,12 @@ pub fn crash_of(dmesg: &str) -> Option<Crash> {
             signs.line(&Line::parse(line));
         }
     }
-    let (kind, text) = signs.cause()?;
+    let (kind, cause) = signs.cause()?;
+    let mut text = Text::from(cause.as_str());
+    if text.is_empty() {
+        // Memory that decays leaves lines of control characters.
+        text = Text::from(NO_CAUSE);
+    }
     let id = match crc32c::crc32c(dmesg.as_bytes()) {
         0 => 1,
         id => id,
@@ -70,10 +75,13 @@ pub fn crash_of(dmesg: &str) -> Option<Crash> {
     Some(Crash {
         kind,
         id,
-        text: Text::from(text.as_str()).as_str().to_owned(),
+        text: text.as_str().to_owned(),
         stage: signs.stage,
     })
 }
+
+/// What is told where the kernel told nothing.
+const NO_CAUSE: &str = "the kernel kept no cause";
 
 /// Why the kernel kept its log, as the first line of a part says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -250,7 +258,7 @@ impl<'a> Signs<'a> {
         let empty = panic.is_empty() || EMPTY_PANICS.iter().any(|it| panic.starts_with(it));
         let text = match self.fault {
             Some(fault) if empty => fault,
-            Some(_) | None if panic.is_empty() => "the kernel kept no cause",
+            Some(_) | None if panic.is_empty() => NO_CAUSE,
             Some(_) | None => panic,
         };
         let kind = if panic.starts_with("Software Watchdog") || panic.starts_with("watchdog pret") {
