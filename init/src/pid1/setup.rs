@@ -12,6 +12,7 @@ use kernel::system::Surroundings;
 use mounts::cmdline::Cmdline;
 use mounts::plan::Step;
 use mounts::unmount::parse_mountinfo;
+use services::control::BootMode;
 use services::time::Time;
 
 use super::cgroups::Cgroups;
@@ -95,13 +96,23 @@ pub(super) fn prepare(started: Time) -> Prepared {
     for lacking in missing {
         told.boot.lacks(lacking);
     }
+    let rescue = cmdline.rescue && is_without_stage1(told.boot.info.mode);
     Prepared {
         paths,
         say,
         told,
         cgroups,
         masks: cmdline.masks,
-        rescue: cmdline.rescue,
+        rescue,
+    }
+}
+
+/// Whether `shark.rescue` is for init: stage1 has had its own console for it already, and whoever
+/// left that wants the boot to go on.
+const fn is_without_stage1(mode: BootMode) -> bool {
+    match mode {
+        BootMode::Disk | BootMode::Initramfs => false,
+        BootMode::Direct | BootMode::Container => true,
     }
 }
 
