@@ -121,6 +121,9 @@ pub struct Handover {
     /// Bytes of the root image.
     #[serde(default)]
     pub image_size: Option<u64>,
+    /// Whether every slot had been given up, and this one was the last that was good.
+    #[serde(default)]
+    pub last_good: bool,
 }
 
 /// Why a hand-over is refused.
@@ -182,6 +185,7 @@ impl Handover {
             watchdog: None,
             root_read_whole: false,
             image_size: None,
+            last_good: false,
         }
     }
 

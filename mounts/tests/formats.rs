@@ -338,6 +338,7 @@ fn handover() -> Handover {
         }),
         root_read_whole: true,
         image_size: Some(1 << 20),
+        last_good: true,
         ..Handover::new(Mode::Disk)
     }
 }
@@ -378,6 +379,7 @@ fn a_hand_over_of_an_older_or_newer_stage1_is_read() {
     let read = Handover::decode(older.as_bytes()).unwrap();
     assert_eq!(read.devices, handover().devices);
     assert_eq!((read.boot_number, read.watchdog), (None, None));
+    assert!(!read.last_good);
     assert_eq!(read.record, RecordFacts::default());
 }
 

@@ -18,6 +18,8 @@ pub(crate) enum Booted<'a> {
     Slot {
         slot: Slot,
         why: String,
+        /// After every slot had been given up.
+        last_good: bool,
         root: &'a Root,
         disk: &'a str,
         ledger: &'a Ledger,
@@ -40,6 +42,7 @@ pub(crate) fn facts(
         Booted::Slot {
             slot,
             why,
+            last_good,
             root,
             disk,
             ledger,
@@ -59,6 +62,7 @@ pub(crate) fn facts(
             record: ledger.facts(),
             root_read_whole: root.read_whole,
             image_size: Some(root.manifest.image_size),
+            last_good: *last_good,
             ..Handover::new(Mode::Disk)
         },
     };

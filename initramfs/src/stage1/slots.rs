@@ -61,6 +61,7 @@ pub(crate) fn boot(machine: &mut Machine, disk: &OurDisk, how: How) -> Result<In
         let attempt = Attempt {
             slot,
             why: told(&why, &refused),
+            last_good: why == Why::LastGood,
         };
         let lacks = machine.report.missing().len();
         match one(machine, disk, &mut ledger, &attempt, &keys) {
@@ -130,6 +131,8 @@ fn none_left(ledger: &Ledger, mut refused: Vec<String>) -> Failure {
 struct Attempt {
     slot: Slot,
     why: String,
+    /// After every slot had been given up.
+    last_good: bool,
 }
 
 /// Opens the slot's root, puts data over it, and goes there.
@@ -207,11 +210,16 @@ fn go(
     // coldplug of stage1's.
     devices.work_off(report);
     report.ended(Phase::Overlays);
-    let Attempt { slot, why } = attempt;
+    let Attempt {
+        slot,
+        why,
+        last_good,
+    } = attempt;
     report.note(&format!("{SAID_BOOTING}{slot}: {why}"));
     let booted = Booted::Slot {
         slot: *slot,
         why: why.clone(),
+        last_good: *last_good,
         root,
         disk: &disk.device,
         ledger,
