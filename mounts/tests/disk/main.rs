@@ -226,6 +226,13 @@ fn a_torn_write_and_damage_besides() {
 }
 
 #[test]
+fn everything_is_misread_once() {
+    on_every_life("misread records", |ops, tally| {
+        storm::misread_all(&storm::live(ops)?, tally)
+    });
+}
+
+#[test]
 fn every_write_goes_wrong_in_every_way() {
     on_every_life("writes that fail", storm::fail_writes);
 }

@@ -89,6 +89,8 @@ pub(crate) struct Disk {
     pub(crate) unreadable_places: BTreeSet<Place>,
     /// Places of which a bit is wrong whenever they are read, though it was written well.
     pub(crate) misread: BTreeMap<Place, usize>,
+    /// That is so only where more than one place is read at once, and until it is written again.
+    pub(crate) misread_at_once: bool,
     /// Power fails during this write, which is torn so.
     pub(crate) cut: Option<(usize, Mask)>,
     pub(crate) off: bool,
@@ -249,7 +251,8 @@ impl Medium for Disk {
             let at = (place.index() - first.index()) * RECORD_SIZE;
             into[at..at + RECORD_SIZE].copy_from_slice(&*cell.bytes);
         }
-        for (place, bit) in self.misread.range(first..=last) {
+        let is_misread = count > 1 || !self.misread_at_once;
+        for (place, bit) in self.misread.range(first..=last).filter(|_| is_misread) {
             let at = (place.index() - first.index()) * RECORD_SIZE;
             into[at + bit / 8] ^= 1 << (bit % 8);
         }
@@ -261,6 +264,9 @@ impl Medium for Disk {
             return Err("write: no power".to_owned());
         }
         let place = place_at(offset);
+        if self.misread_at_once {
+            self.misread.remove(&place);
+        }
         let bytes = Arc::new(*block);
         let write = self.journal.len();
         Arc::make_mut(&mut self.journal).push(Written {

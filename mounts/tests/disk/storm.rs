@@ -229,6 +229,25 @@ pub(crate) fn damage_besides(life: &Device, tally: &mut Tally) -> Outcome {
     Ok(())
 }
 
+/// Every record is misread, its sequence number too, a new one is begun, and then all of them can be
+/// read again.
+pub(crate) fn misread_all(life: &Device, tally: &mut Tally) -> Outcome {
+    let journal = &life.disk.journal;
+    for written in journal.iter().skip(1) {
+        let mut disk = Disk::with((*written.before).clone(), journal);
+        disk.misread_at_once = true;
+        for (place, cell) in &disk.content {
+            let sequence = cell.holds.map_or(1, |write| journal[write].sequence);
+            let bit = 16 * 8 + usize::try_from(sequence.trailing_zeros()).unwrap();
+            disk.misread.insert(*place, bit);
+        }
+        tally.states += 1;
+        reboot(life, disk, 0, Depth::Start, tally)
+            .map_err(|broken| trace(life, "every record is misread", broken))?;
+    }
+    Ok(())
+}
+
 fn damages(sound: &Disk) -> Vec<(Disk, String)> {
     let places: Vec<Place> = sound.content.keys().copied().collect();
     let mut all = Vec::new();
