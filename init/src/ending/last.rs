@@ -15,6 +15,7 @@ use services::status::ShutdownKind;
 
 use super::bequest::{Bequest, now};
 use super::say_now;
+use crate::pid1::emergency;
 use crate::pid1::errands::read_answer;
 use crate::pid1::exit_status;
 use crate::pid1::say::{Level, Say};
@@ -36,6 +37,7 @@ const MOUNTINFO_MAX: usize = 16 << 20;
 
 /// Ends the machine. Returns never: where reboot(2) fails, it is tried again.
 pub fn run(kind: ShutdownKind, mut bequest: Bequest) -> ! {
+    install_way_out(kind);
     let mut say = Say::open(true, true);
     // They may wait for storage that never answers, so none is done by PID 1 itself.
     in_child(&["sync"], None, SYNC_PATIENCE, &mut say, &mut bequest);
@@ -62,13 +64,30 @@ pub fn run(kind: ShutdownKind, mut bequest: Bequest) -> ! {
     let line = format!("{} now", crate::arguments::shutdown_word(kind));
     say_now(&mut say, Level::Notice, &line);
     loop {
-        let failed = kernel::reboot::reboot(match kind {
-            ShutdownKind::Poweroff => Kind::PowerOff,
-            ShutdownKind::Reboot => Kind::Restart,
-            ShutdownKind::Halt => Kind::Halt,
-        });
+        let failed = kernel::reboot::reboot(kernel_kind(kind));
         say_now(&mut say, Level::Emergency, &failed.to_string());
         std::thread::sleep(AGAIN);
+    }
+}
+
+/// Makes a panic of the last stage end the machine in the way that was wanted: a PID 1 that ends would
+/// take the kernel down, and a machine that was to be off would start again.
+fn install_way_out(kind: ShutdownKind) {
+    std::panic::set_hook(Box::new(move |panic| {
+        let words = emergency::words(panic);
+        emergency::say(false, "the last stage is broken", &words);
+        loop {
+            let _failed = kernel::reboot::reboot(kernel_kind(kind));
+            std::thread::sleep(AGAIN);
+        }
+    }));
+}
+
+const fn kernel_kind(kind: ShutdownKind) -> Kind {
+    match kind {
+        ShutdownKind::Poweroff => Kind::PowerOff,
+        ShutdownKind::Reboot => Kind::Restart,
+        ShutdownKind::Halt => Kind::Halt,
     }
 }
 

@@ -7,6 +7,7 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::panic::PanicHookInfo;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -29,11 +30,28 @@ static RECORD: OnceLock<EndMark> = OnceLock::new();
 /// Makes every panic take this way out.
 pub(crate) fn install(mode: BootMode) {
     std::panic::set_hook(Box::new(move |panic| {
-        let words = panic.payload_as_str().unwrap_or("a panic without words");
-        let place = panic.location();
-        let place = place.map_or_else(String::new, |it| format!(" ({}:{})", it.file(), it.line()));
-        die(mode, "init is broken", &format!("{words}{place}"));
+        die(mode, "init is broken", &words(panic));
     }));
+}
+
+/// What a panic says, and where it was.
+pub(crate) fn words(panic: &PanicHookInfo<'_>) -> String {
+    let words = panic.payload_as_str().unwrap_or("a panic without words");
+    let place = panic.location();
+    let place = place.map_or_else(String::new, |it| format!(" ({}:{})", it.file(), it.line()));
+    format!("{words}{place}").replace('\n', " ")
+}
+
+/// Says it in one line, by whatever way people may still hear it.
+pub(crate) fn say(contained: bool, what: &str, why: &str) {
+    let (path, level) = if contained {
+        ("/proc/self/fd/2", "")
+    } else {
+        ("/dev/kmsg", "<24>")
+    };
+    if let Ok(mut sink) = OpenOptions::new().write(true).open(path) {
+        let _lost = sink.write_all(format!("{level}shark: {what}: {why}\n").as_bytes());
+    }
 }
 
 /// Remembers where a panic is to be recorded; the first word stays.
@@ -51,15 +69,7 @@ pub(crate) fn die(mode: BootMode, what: &str, why: &str) -> ! {
         BootMode::Container => true,
         BootMode::Disk | BootMode::Initramfs | BootMode::Direct => false,
     };
-    let path = if contained {
-        "/proc/self/fd/2"
-    } else {
-        "/dev/kmsg"
-    };
-    if let Ok(mut sink) = OpenOptions::new().write(true).open(path) {
-        let level = if contained { "" } else { "<24>" };
-        let _lost = sink.write_all(format!("{level}shark: {what}: {why}\n").as_bytes());
-    }
+    say(contained, what, &why);
     if contained {
         std::process::exit(BROKEN);
     }

@@ -23,6 +23,8 @@ pub(super) struct Told {
     pub(super) gate: Keeper,
     pub(super) recorder: Recorder,
     pub(super) watchdog: Option<Feeder>,
+    /// Every slot had been given up, and the last good one is tried.
+    pub(super) last_good: bool,
     /// Things to say that are neither missing nor bad.
     pub(super) notes: Vec<String>,
 }
@@ -62,21 +64,22 @@ pub(super) fn read(paths: &Paths, start: &Start) -> Told {
 /// The disks of a container are its host's, and so are their slots and the watchdog. It stays a
 /// container whatever a hand-over says: who took it for a machine would unmount and restart it.
 fn contained(read: Result<Option<Handover>, String>) -> Told {
-    let (boot, notes) = match read {
+    let (boot, notes, last_good) = match read {
         Ok(Some(handover)) => {
-            let notes = handover.notes.clone();
+            let (notes, last_good) = (handover.notes.clone(), handover.last_good);
             let mut boot = facts(handover);
             boot.info.mode = BootMode::Container;
-            (boot, notes)
+            (boot, notes, last_good)
         }
-        Ok(None) => (in_container(), Vec::new()),
-        Err(why) => (in_container(), vec![why]),
+        Ok(None) => (in_container(), Vec::new(), false),
+        Err(why) => (in_container(), vec![why], false),
     };
     Told {
         boot,
         gate: Keeper::absent("the first process of a PID namespace has no slot of its own"),
         recorder: Recorder::default(),
         watchdog: None,
+        last_good,
         notes,
     }
 }
@@ -103,6 +106,7 @@ fn direct(wanted: Option<u32>) -> Told {
         gate: Keeper::absent("this is no boot from a slot of a disk"),
         recorder: Recorder::default(),
         watchdog,
+        last_good: false,
         notes: Vec::new(),
     }
 }
@@ -119,6 +123,7 @@ fn broken(why: &str, opened: Time) -> Told {
         gate: Keeper::open(opened, Some(why.to_owned()), None),
         recorder: Recorder::of_boot(Identity::default(), None, true),
         watchdog,
+        last_good: false,
         notes: Vec::new(),
     }
 }
@@ -134,6 +139,7 @@ fn of_stage1(handover: Handover, opened: Time) -> Told {
         ..Identity::default()
     };
     let device = handover.record.device.clone();
+    let last_good = handover.last_good;
     let recorder = Recorder::of_boot(identity, device, handover.slot.is_some());
     let gate = match handover.slot {
         Some(_) => Keeper::open(opened, None, left_to_read(&handover)),
@@ -146,6 +152,7 @@ fn of_stage1(handover: Handover, opened: Time) -> Told {
         gate,
         recorder,
         watchdog,
+        last_good,
         notes,
     }
 }
@@ -242,6 +249,10 @@ mod tests {
         assert_eq!(told.gate.state_name(), GateState::Open);
         assert_eq!(told.recorder.device_word(), "/dev/vda2");
         assert_ne!(told.recorder.identity.boot_id, [0; 16]);
+        assert!(!told.last_good);
+        let mut last = from_slot_b();
+        last.last_good = true;
+        assert!(read_file(Some(&last.encode().unwrap()), false).last_good);
     }
 
     #[test]

@@ -25,12 +25,16 @@ const RESULT_MAX: usize = 64 << 20;
 /// So many diagnostics go to the kernel's log; all of them go to whoever asked.
 const DIAGNOSTICS_SAID: usize = 20;
 
+/// Why the administrator's files are left aside on such a boot.
+const LAST_GOOD: &str = "the last good slot is tried with the vendor's service files only";
+
 /// For whom the loader runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
     /// The boot, with all layers.
     BootWhole,
-    /// The boot, with what the vendor shipped, since the whole was refused.
+    /// The boot, with what the vendor shipped, since the whole was refused or no boot with it was
+    /// found good.
     BootVendor,
     /// Somebody asked for the files to be read again.
     Reload(RequestId),
@@ -69,6 +73,13 @@ impl Init {
             self.boot.degrade(why.to_owned());
             self.no_gate("shark.rescue on the kernel command line");
             self.boot_rescue();
+        } else if self.last_good {
+            // A slip in the administrator's files that only shows when a service runs fails every
+            // slot alike, and would fail this one too.
+            self.say(Level::Warning, LAST_GOOD);
+            self.gate_with_vendor_only("every slot had been given up");
+            self.boot.degrade(format!("services: {LAST_GOOD}"));
+            self.load(Purpose::BootVendor);
         } else {
             self.load(Purpose::BootWhole);
         }

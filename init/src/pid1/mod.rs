@@ -9,7 +9,7 @@ mod boot;
 mod cgroups;
 mod clients;
 mod connection;
-mod emergency;
+pub(crate) mod emergency;
 pub(crate) mod errands;
 mod exits;
 mod gate;
@@ -78,6 +78,7 @@ struct Init {
     spawner: Spawner,
     masks: Vec<String>,
     rescue: bool,
+    last_good: bool,
     supervisor: Option<Supervisor>,
     table: Table,
     cgroups: Option<Cgroups>,
@@ -203,6 +204,7 @@ fn open(prepared: setup::Prepared, now: Time) -> kernel::Result<Init> {
         gate,
         recorder,
         watchdog,
+        last_good,
         notes: _,
     } = told;
     let received: Vec<Signal> = signals::RECEIVED
@@ -227,6 +229,7 @@ fn open(prepared: setup::Prepared, now: Time) -> kernel::Result<Init> {
         spawner: Spawner::new()?,
         masks,
         rescue,
+        last_good,
         supervisor: None,
         table: Table::default(),
         cgroups,

@@ -1,8 +1,12 @@
-//! What the gate and the boot record are where there are none.
+//! What the gate and the boot record are where there are none, and with which service files the last
+//! good slot is tried.
 
+use std::fs;
+
+use mounts::handover::{Handover, Mode};
 use serde_json::json;
 
-use crate::machine::{Machine, possible};
+use crate::machine::{Machine, Surroundings, possible};
 
 const ESSENTIAL: &str = "exec = \"/bin/sleep 1000\"\nboot.essential = true\n";
 
@@ -29,4 +33,43 @@ fn a_container_has_no_gate_and_no_boot_record() {
         assert!(parameters["reason"].is_string(), "{method}: {parameters}");
     }
     assert_eq!(machine.state("a"), "up", "nobody has restarted anything");
+}
+
+/// A slip in /etc that no check finds: it fails the boots of every slot.
+#[test]
+fn the_last_good_slot_is_tried_with_the_vendors_service_files_alone() {
+    if !possible() {
+        return;
+    }
+    for last_good in [false, true] {
+        let mut handover = Handover::new(Mode::Disk);
+        handover.last_good = last_good;
+        let services = [("a.toml", ESSENTIAL)];
+        let machine = Machine::boot_prepared(Surroundings::Whole, &services, |dir| {
+            let slip = "exec = \"/bin/false\"\nrestart.policy = \"never\"\n";
+            fs::write(dir.join("admin/a.toml"), slip).unwrap();
+            let json = handover.encode().unwrap();
+            fs::write(dir.join("run/handover.json"), json).unwrap();
+        });
+        machine.call("WaitBoot", json!({})).unwrap();
+        let boot = machine.call("Boot", json!({})).unwrap()["boot"].clone();
+        let missing = boot["missing"].to_string();
+        let told = "services: the last good slot is tried with the vendor's service files only";
+        assert_eq!(missing.contains(told), last_good, "{missing}");
+        assert_eq!(boot["mode"], "container", "whatever a hand-over says");
+        if last_good {
+            assert_eq!(
+                (machine.state("a"), &boot["state"]),
+                ("up".to_owned(), &json!("degraded"))
+            );
+            let changed = machine.call("ReloadAll", json!({})).unwrap();
+            assert_eq!(
+                changed["changed"],
+                json!(["a"]),
+                "an operator reads them all"
+            );
+        } else {
+            machine.wait_state("a", "failed");
+        }
+    }
 }

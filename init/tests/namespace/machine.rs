@@ -59,10 +59,22 @@ impl Machine {
 
     /// The same, in chosen surroundings.
     pub(crate) fn boot_in(surroundings: Surroundings, services: &[(&str, &str)]) -> Self {
+        Self::boot_prepared(surroundings, services, |_| {})
+    }
+
+    /// The same, after something more has been put into the test's directory: service files of a
+    /// second layer in `admin`, a hand-over in `run`.
+    pub(crate) fn boot_prepared(
+        surroundings: Surroundings,
+        services: &[(&str, &str)],
+        prepare: impl FnOnce(&Path),
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        for sub in ["services", "run", "out"] {
+        for sub in ["services", "admin", "run", "out"] {
             fs::create_dir(dir.path().join(sub)).unwrap();
         }
+        prepare(dir.path());
+        let layers = ["services", "admin"].map(|it| dir.path().join(it).display().to_string());
         let cgroup = match surroundings {
             Surroundings::Whole => own_cgroup(),
             Surroundings::WithoutCgroups => None,
@@ -83,7 +95,7 @@ impl Machine {
             .arg(env!("CARGO_BIN_EXE_init"))
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-            .env("SHARK_SERVICE_PATH", dir.path().join("services"))
+            .env("SHARK_SERVICE_PATH", layers.join(":"))
             .env("SHARK_RUNTIME_DIR", dir.path().join("run"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
