@@ -139,12 +139,19 @@ impl Change {
                 account::set_slot(&mut record, *slot, now);
                 Ok(Some(record))
             }
-            Self::Commit { .. }
-            | Self::Fail { .. }
-            | Self::End { .. }
-            | Self::Settle { .. }
-            | Self::Bad { .. }
-            | Self::GiveUp { .. } => {
+            // Otherwise nothing would count this boot, and its slot would be the first again.
+            Self::Fail {
+                running,
+                ended,
+                uptime_seconds,
+                text,
+            } => failed(running, *ended, *uptime_seconds, text, now),
+            Self::Bad {
+                running,
+                uptime_seconds,
+                text,
+            } => failed(running, Ended::Operator, *uptime_seconds, text, now),
+            Self::Commit { .. } | Self::End { .. } | Self::Settle { .. } | Self::GiveUp { .. } => {
                 Err("there is no boot record: both regions are empty or damaged".to_owned())
             }
         }
@@ -205,6 +212,19 @@ impl Change {
         }
         Ok(Some(record))
     }
+}
+
+/// The first record on an empty state partition, by a boot that has failed.
+fn failed(
+    running: &Identity,
+    ended: Ended,
+    uptime_seconds: u32,
+    text: &str,
+    now: Stamp,
+) -> Result<Option<Record>, String> {
+    account::rebuild_failed(&running.as_told(), ended, uptime_seconds, text, now)
+        .map(Some)
+        .map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -321,7 +341,47 @@ mod tests {
         let begun = set.make(&empty, NOW).unwrap().unwrap();
         assert_eq!((begun.committed, begun.trial), (None, Some(Slot::A)));
         assert!(begun.attempt.is_none());
-        assert!(fail(identity(Some(Slot::B))).make(&empty, NOW).is_err());
+        let end = Change::End {
+            running: identity(Some(Slot::B)),
+            ended: Ended::Reboot,
+            uptime_seconds: 5,
+        };
+        assert!(end.make(&empty, NOW).is_err());
+    }
+
+    #[test]
+    fn a_failure_begins_a_record_where_a_commit_would() {
+        let empty = RecordState::Unreadable {
+            why: "empty".to_owned(),
+            rebuild_above: Some(4),
+        };
+        let hidden = RecordState::unreadable("input/output error");
+        let bad = |running| Change::Bad {
+            running,
+            uptime_seconds: 40,
+            text: "app: not ready".to_owned(),
+        };
+        let me = identity(Some(Slot::B));
+        for (change, ended) in [
+            (fail(me.clone()), Ended::GateFailed),
+            (bad(me), Ended::Operator),
+        ] {
+            let begun = change.make(&empty, NOW).unwrap().unwrap();
+            let attempt = begun.attempt.as_ref().unwrap();
+            assert_eq!(attempt.state, AttemptState::Failed(ended));
+            assert_eq!(attempt.text.as_str(), "app: not ready");
+            let tries = Slot::ALL.map(|slot| begun.slot(slot).tries_left);
+            assert_eq!((tries, begun.committed), ([1, 0], None));
+            assert!(
+                change
+                    .make(&hidden, NOW)
+                    .unwrap_err()
+                    .contains("input/output")
+            );
+        }
+        for change in [fail(identity(None)), bad(identity(None))] {
+            assert!(change.make(&empty, NOW).unwrap_err().contains("no slot"));
+        }
     }
 
     #[test]

@@ -204,10 +204,10 @@ fn a_torn_newest_record_costs_nothing_but_itself() {
 }
 
 #[test]
-fn an_empty_partition_gets_a_record_from_a_good_boot_only() {
+fn an_empty_partition_gets_a_record_from_a_boot_that_was_judged() {
     let file = tempfile::NamedTempFile::new().unwrap();
     file.as_file().set_len(PARTITION_SIZE).unwrap();
-    let words = refusal(file.path(), fail());
+    let words = refusal(file.path(), end());
     assert!(words.contains("no boot record"), "{words}");
     assert!(
         change(&file, Change::Look)["problem"].is_string(),
@@ -217,6 +217,15 @@ fn an_empty_partition_gets_a_record_from_a_good_boot_only() {
     assert_eq!(record["reason"], "rebuilt");
     assert_eq!(record["committed"], "b");
     assert_eq!(change(&file, Change::Look), record);
+    // A slot that fails is not tried again before the other one.
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().set_len(PARTITION_SIZE).unwrap();
+    let record = change(&file, fail());
+    assert_eq!(record["reason"], "rebuilt");
+    assert_eq!(record["attempt"]["ended"], "gate-failed");
+    let tries = [0, 1].map(|slot| record["slots"][slot]["triesLeft"].clone());
+    assert_eq!(tries, [1, 0]);
+    assert_eq!(change(&file, end())["attempt"]["ended"], "gate-failed");
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Who may change a record, and how: opening an attempt, committing it, failing it, ending it, and
 //! what an operator may ask for.
 //!
-//! Tries rise by [`commit`] and [`set_slot`] alone (and [`rebuild`], which begins a record). Each
+//! Tries rise by [`commit`] and [`set_slot`] alone ([`rebuild`] and [`rebuild_failed`] begin a
+//! record). Each
 //! function changes a record in memory; what it is worth is decided by the write that follows
 //! ([`super::store::append`]). Not here: the attempt that the last boot left ([`super::judge`]).
 
@@ -326,6 +327,37 @@ pub fn rebuild(running: &Running, now: Stamp) -> Record {
         text: Text::default(),
     });
     record
+}
+
+/// A new record, where both regions were read and hold none, by a boot that has failed: its slot has
+/// no tries left, and the other one is tried first, once. Without it a slot that fails its gate would
+/// be booted again and again, as nothing counts it.
+///
+/// # Errors
+/// [`NotOurs::NoSlot`]: which slot runs is not known.
+pub fn rebuild_failed(
+    running: &Running,
+    ended: Ended,
+    uptime_seconds: u32,
+    text: &str,
+    now: Stamp,
+) -> Result<Record, NotOurs> {
+    let slot = running.slot.ok_or(NotOurs::NoSlot)?;
+    let mut record = rebuild(running, now);
+    record.committed = None;
+    let entry = record.slot_mut(slot);
+    entry.good = false;
+    entry.tries_left = 0;
+    prefer(&mut record, slot.other());
+    // The history tells it when the next boot judges it, like every boot that has failed.
+    if let Some(attempt) = &mut record.attempt {
+        attempt.state = AttemptState::Failed(ended);
+        attempt.stage = Stage::Gate;
+        attempt.started_unix = now.unix.saturating_sub(u64::from(uptime_seconds));
+        attempt.uptime_seconds = uptime_seconds;
+        attempt.text = Text::from(text);
+    }
+    Ok(record)
 }
 
 /// The attempt, if it is the running boot's.

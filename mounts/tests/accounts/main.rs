@@ -2,6 +2,7 @@
 // The whole file is a test; clippy takes only what is marked `#[test]` for one.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod begun;
 mod field;
 mod rules;
 
@@ -9,7 +10,7 @@ use mounts::slot::Slot;
 use mounts::slot::account::{
     NotOurs, Running, charge, commit, end, fail, give_up, refuse, set_slot, settle,
 };
-use mounts::slot::decide::{Why, decide};
+use mounts::slot::decide::{Why, decide, last_good};
 use mounts::slot::judge::{Charged, Crash, CrashKind, Evidence, Stamp, judge};
 use mounts::slot::record::{
     AttemptState, Ended, PastBoot, Phase, RECORD_SIZE, Reason, Record, Stage, TRIES,
