@@ -2,15 +2,19 @@
 //! the newest, and what of it is worth a file. Pure.
 //!
 //! A crash leaves more than one record: an oops and the panic that follows, each in as many parts as
-//! the firmware has room for. Not here: reading and removing records (`evidence`), their meaning
-//! (`mounts::slot::judge`).
+//! the firmware has room for. The kernel counts them from 1 in each boot, and that count alone tells
+//! one boot's from another's: on a machine whose clock does not run while it is off, two boots that
+//! lie days apart have the same time. Not here: reading and removing records (`evidence`), their
+//! meaning (`mounts::slot::judge`).
+
+use std::cmp::Reverse;
 
 use mounts::slot::judge::{Crash, crash_of};
 
 /// The most that is kept of one crash, in bytes.
 pub(crate) const TEXT_MAX: usize = 64 << 10;
-/// Records that were written within so many seconds of each other are of one crash.
-const TOGETHER: i64 = 600;
+/// Seconds since 1970 before which no clock stands that was ever set (September 2020).
+const CLOCK_SET: i64 = 1_600_000_000;
 
 /// One record of pstore.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,23 +27,32 @@ pub(crate) struct Entry {
     pub(crate) text: String,
 }
 
+impl Entry {
+    /// The count and the part of its first line, `Panic#2 Part1`: part 1 is the end of the log.
+    fn header(&self) -> Option<(u32, u32)> {
+        let (_, rest) = self.text.lines().next()?.split_once('#')?;
+        let (count, part) = rest.trim_end().split_once(" Part")?;
+        Some((count.parse().ok()?, part.parse().ok()?))
+    }
+}
+
 /// The records of one crash, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Dump {
     pub(crate) entries: Vec<Entry>,
 }
 
-/// Sorts records into crashes, oldest first.
+/// Sorts records into crashes, oldest first as far as their clocks tell.
 pub(crate) fn group(mut entries: Vec<Entry>) -> Vec<Dump> {
-    entries.sort_by(|a, b| (a.time, &a.name).cmp(&(b.time, &b.name)));
+    // In the order of writing: firmware keeps whole seconds only.
+    entries.sort_by_cached_key(|entry| {
+        let header = entry.header().map(|(count, part)| (count, Reverse(part)));
+        (entry.time, header, entry.name.clone())
+    });
     let mut dumps: Vec<Dump> = Vec::new();
     for entry in entries {
-        let belongs = dumps.last().is_some_and(|dump| {
-            let newest = dump.entries.last().map_or(i64::MIN, |it| it.time.0);
-            entry.time.0.saturating_sub(newest) <= TOGETHER
-        });
         match dumps.last_mut() {
-            Some(dump) if belongs => dump.entries.push(entry),
+            Some(dump) if dump.goes_on_with(&entry) => dump.entries.push(entry),
             Some(_) | None => dumps.push(Dump {
                 entries: vec![entry],
             }),
@@ -48,7 +61,59 @@ pub(crate) fn group(mut entries: Vec<Entry>) -> Vec<Dump> {
     dumps
 }
 
+/// The newest crash that was not judged yet. `judged` is the id of the one judged last.
+pub(crate) fn newest_fresh(dumps: &[Dump], judged: Option<u32>) -> Option<Crash> {
+    let of_judged = |dump: &&Dump| judged.is_some_and(|id| dump.has(id));
+    let judged_at = dumps.iter().rev().find(of_judged).map(Dump::seconds);
+    dumps
+        .iter()
+        .rev()
+        .filter(|dump| {
+            // Judged with that one. A clock that was never set says nothing of what was first.
+            let before = judged_at.is_some_and(|at| dump.seconds() < at);
+            !before || dump.seconds() < CLOCK_SET
+        })
+        .find_map(|dump| dump.after(judged).crash())
+}
+
 impl Dump {
+    /// Whether `entry`, which is next, is of the same boot: the kernel's count begins anew with each.
+    fn goes_on_with(&self, entry: &Entry) -> bool {
+        let Some((count, part)) = entry.header() else {
+            return true;
+        };
+        self.entries
+            .iter()
+            .filter_map(Entry::header)
+            .all(|(before, its_part)| before < count || (before == count && its_part != part))
+    }
+
+    /// When it was written, in seconds since 1970 by the clock of that boot.
+    fn seconds(&self) -> i64 {
+        self.entries.last().map_or(0, |entry| entry.time.0.max(0))
+    }
+
+    /// Whether it is, or holds, the crash with this id.
+    pub(crate) fn has(&self, id: u32) -> bool {
+        self.crash().is_some_and(|crash| crash.id == id) || self.position(id).is_some()
+    }
+
+    fn position(&self, id: u32) -> Option<usize> {
+        let is_it = |entry: &Entry| crash_of(&entry.text).is_some_and(|crash| crash.id == id);
+        self.entries.iter().rposition(is_it)
+    }
+
+    /// What of it came after the crash that was judged last.
+    fn after(&self, judged: Option<u32>) -> Self {
+        let Some(id) = judged.filter(|id| self.has(*id)) else {
+            return self.clone();
+        };
+        let from = self.position(id).map_or(self.entries.len(), |at| at + 1);
+        Self {
+            entries: self.entries.get(from..).unwrap_or_default().to_vec(),
+        }
+    }
+
     /// What it tells; `None` when it is no crash: kernels can be told to keep their log at any end.
     pub(crate) fn crash(&self) -> Option<Crash> {
         let crash = crash_of(&self.text())?;
@@ -79,7 +144,7 @@ impl Dump {
         let text = self.text();
         let start = text.ceil_char_boundary(text.len().saturating_sub(TEXT_MAX));
         let kept = text.get(start..).unwrap_or_default();
-        let seconds = self.entries.last().map_or(0, |entry| entry.time.0.max(0));
+        let seconds = self.seconds();
         let id = self.crash().map_or(0, |crash| crash.id);
         (format!("{seconds:010}-{id:08x}.txt"), kept.to_owned())
     }
@@ -131,12 +196,8 @@ mod tests {
             entry("dmesg-ramoops-0", 1000, OOPS),
             entry("dmesg-ramoops-2", 90_000, PANIC),
         ]);
-        let names: Vec<Vec<&str>> = dumps
-            .iter()
-            .map(|dump| dump.entries.iter().map(|it| it.name.as_str()).collect())
-            .collect();
         assert_eq!(
-            names,
+            names(&dumps),
             [
                 vec!["dmesg-ramoops-0", "dmesg-ramoops-1"],
                 vec!["dmesg-ramoops-2"]
@@ -154,6 +215,72 @@ mod tests {
         let rest = group(all[1..].to_vec());
         let id = |dumps: &[Dump]| dumps[0].crash().unwrap().id;
         assert_eq!(id(&whole), id(&rest));
+    }
+
+    fn names(dumps: &[Dump]) -> Vec<Vec<&str>> {
+        dumps
+            .iter()
+            .map(|dump| dump.entries.iter().map(|it| it.name.as_str()).collect())
+            .collect()
+    }
+
+    #[test]
+    fn a_count_that_begins_anew_is_another_boot_however_close() {
+        let again = "Panic#1 Part1\n<0>[    4.0] Kernel panic - not syncing: sysrq\n";
+        let dumps = group(vec![
+            entry("a", 10, OOPS),
+            entry("b", 11, PANIC),
+            entry("c", 12, again),
+            entry("d", 13, again),
+        ]);
+        assert_eq!(names(&dumps), [vec!["a", "b"], vec!["c"], vec!["d"]]);
+        let crash = dumps[1].crash().unwrap();
+        assert_eq!(crash.text, "sysrq");
+        // One boot may live long with its oops.
+        let dumps = group(vec![entry("a", 10, OOPS), entry("b", 90_000, PANIC)]);
+        assert_eq!(dumps.len(), 1);
+    }
+
+    #[test]
+    fn the_parts_of_one_second_are_one_crash() {
+        let part = |count, part| format!("Oops#{count} Part{part}\n<1>[    4.0] BUG: a\n");
+        // By name, part comes before count.
+        let dumps = group(vec![
+            entry("efi-101001", 5, &part(1, 1)),
+            entry("efi-101002", 5, &part(2, 1)),
+            entry("efi-102001", 5, &part(1, 2)),
+            entry("efi-102002", 5, &part(2, 2)),
+            entry("efi-103001", 5, "not to be read"),
+        ]);
+        assert_eq!(dumps.len(), 1);
+        assert_eq!(dumps[0].entries[4].name, "efi-101002");
+    }
+
+    #[test]
+    fn what_was_judged_is_no_news_and_hides_none() {
+        let panic = |cause: &str| {
+            format!("Panic#1 Part1\n<0>[    4.0] Kernel panic - not syncing: {cause}\n")
+        };
+        let fresh = |old: i64, new: i64, judged: &str| {
+            let dumps = group(vec![
+                entry("old", old, &panic("old")),
+                entry("new", new, &panic("new")),
+            ]);
+            let judged = group(vec![entry("", 0, &panic(judged))])[0].crash();
+            newest_fresh(&dumps, judged.map(|crash| crash.id)).map(|crash| crash.text)
+        };
+        let set = CLOCK_SET + 1;
+        assert_eq!(fresh(50, 100, "other").as_deref(), Some("new"));
+        assert_eq!(fresh(50, 100, "old").as_deref(), Some("new"));
+        // A clock that was never set: the newer boot was shorter.
+        assert_eq!(fresh(100, 50, "old").as_deref(), Some("new"));
+        assert_eq!(fresh(set, 50, "old").as_deref(), Some("new"));
+        // Both were judged, and then power was cut before they could be removed.
+        assert_eq!(fresh(set, set + 9, "new"), None);
+        let both = group(vec![entry("a", 10, OOPS), entry("b", 11, PANIC)]);
+        let id = both[0].crash().map(|crash| crash.id);
+        assert_eq!(newest_fresh(&both, id), None);
+        assert_eq!(newest_fresh(&both, None).map(|crash| crash.id), id);
     }
 
     #[test]

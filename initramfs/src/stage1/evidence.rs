@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use kernel::mount::MountFlags;
-use mounts::slot::judge::Evidence;
+use mounts::slot::judge::{Crash, Evidence};
 
 use super::device_events::DeviceEvents;
 use super::dumps::{self, Dump, Entry};
@@ -23,7 +23,7 @@ const PSTORE: &str = "/sys/fs/pstore";
 pub(crate) const KEPT: &str = "/var/lib/shark/crash";
 /// Crashes that are kept there.
 const KEPT_MAX: usize = 8;
-/// Records that are read.
+/// Records that are read, the newest.
 const RECORDS_MAX: usize = 64;
 /// Bytes that are read of one record.
 const RECORD_MAX: u64 = 1 << 20;
@@ -31,10 +31,14 @@ const RECORD_MAX: u64 = 1 << 20;
 /// What was found.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
-    /// For the judgement.
-    pub(crate) evidence: Evidence,
-    /// All crashes in pstore, oldest first.
+    /// A watchdog says that it reset the machine.
+    watchdog_reset: bool,
+    /// All crashes in pstore that were read, oldest first.
     dumps: Vec<Dump>,
+    /// Older records than those, which are too many.
+    surplus: Vec<String>,
+    /// The crash that is evidence in this boot.
+    given: Option<Crash>,
 }
 
 /// Looks for it. `watchdog_reset` is what the watchdog says.
@@ -46,45 +50,91 @@ pub(crate) fn find(watchdog_reset: bool, devices: &mut DeviceEvents, report: &mu
         devices.load(&["efi_pstore"], report);
     }
     mount(report);
-    let dumps = dumps::group(read(Path::new(PSTORE), report));
-    let crash = dumps.iter().rev().find_map(Dump::crash);
-    if let Some(crash) = &crash {
+    let (entries, surplus) = read(Path::new(PSTORE), report);
+    let mut found = Found {
+        dumps: dumps::group(entries),
+        surplus,
+        ..Found::default()
+    };
+    for crash in found.dumps.iter().filter_map(Dump::crash) {
         report.note(&format!("evidence: pstore: {}", crash.text));
     }
-    if watchdog_reset {
-        report.note("evidence: a watchdog reset the machine");
-    }
-    Found {
-        evidence: Evidence {
-            watchdog_reset,
-            crash,
-        },
-        dumps,
-    }
+    found.watchdog_says(watchdog_reset, report);
+    found
 }
 
 impl Found {
+    /// A watchdog says whether it reset the machine. Some say so late, because their driver comes
+    /// late.
+    pub(crate) fn watchdog_says(&mut self, reset: bool, report: &Report) {
+        if reset && !self.watchdog_reset {
+            self.watchdog_reset = true;
+            report.note("evidence: a watchdog reset the machine");
+        }
+    }
+
+    /// What counts for the judgement. `judged` is the crash that the record was judged by last: it
+    /// is no evidence again, and must not hide a newer one.
+    pub(crate) fn evidence(&mut self, judged: Option<u32>) -> Evidence {
+        // One boot is judged by one crash, also when it is judged twice because it went to rescue.
+        let again = self.given.as_ref().is_some_and(|it| Some(it.id) == judged);
+        if !again {
+            self.given = dumps::newest_fresh(&self.dumps, judged);
+        }
+        Evidence {
+            watchdog_reset: self.watchdog_reset,
+            crash: self.given.clone(),
+        }
+    }
+
     /// Saves the text of all crashes below `root`, whose data is there to stay, and removes them
     /// from pstore. For when the record is written.
     pub(crate) fn settle(&mut self, root: &str, report: &mut Report) {
+        self.settle_at(Path::new(PSTORE), root, report);
+    }
+
+    fn settle_at(&mut self, pstore: &Path, root: &str, report: &mut Report) {
         let directory = format!("{root}{KEPT}");
         for dump in std::mem::take(&mut self.dumps) {
             match save(&directory, &dump) {
-                Ok(()) => remove(&dump, report),
-                Err(error) => report.warn(format!("evidence: a crash stays in pstore: {error}")),
+                Ok(()) => remove(pstore, &dump, report),
+                Err(error) => {
+                    report.warn(format!(
+                        "evidence: the text of a crash is not saved: {error}"
+                    ));
+                    self.dumps.push(dump);
+                }
             }
         }
+        self.settle_without_data_at(pstore, report);
         forget(&directory, report);
     }
 
-    /// The same where no data is there to stay: the newest crash is kept in pstore until there is,
-    /// and those before it are removed, because a full pstore takes no more.
+    /// The same where no data is there to stay: the crash that was judged is kept in pstore until
+    /// there is, otherwise the newest, and all others are removed, because a full pstore takes no
+    /// more.
     pub(crate) fn settle_without_data(&mut self, report: &mut Report) {
-        let newest = self.dumps.pop();
-        for dump in std::mem::take(&mut self.dumps) {
-            remove(&dump, report);
+        self.settle_without_data_at(Path::new(PSTORE), report);
+    }
+
+    fn settle_without_data_at(&mut self, pstore: &Path, report: &mut Report) {
+        for name in std::mem::take(&mut self.surplus) {
+            remove_record(pstore, &name, report);
         }
-        self.dumps.extend(newest);
+        // Any other would be taken for news in the next boot.
+        let judged = self.given.as_ref().map(|crash| crash.id);
+        let is_judged = |dump: &Dump| judged.is_some_and(|id| dump.has(id));
+        let keep = self.dumps.iter().rposition(is_judged);
+        let keep = keep.or(self.dumps.len().checked_sub(1));
+        let mut kept = None;
+        for (at, dump) in std::mem::take(&mut self.dumps).into_iter().enumerate() {
+            if Some(at) == keep {
+                kept = Some(dump);
+            } else {
+                remove(pstore, &dump, report);
+            }
+        }
+        self.dumps.extend(kept);
     }
 }
 
@@ -97,35 +147,38 @@ fn mount(report: &Report) {
     }
 }
 
-/// The records of dying kernels; others (`console-`, `pmsg-`) are written while all is well.
-fn read(pstore: &Path, report: &Report) -> Vec<Entry> {
+/// The records of dying kernels, at most [`RECORDS_MAX`], and the names of those that are older and
+/// left out. Others (`console-`, `pmsg-`) are written while all is well.
+fn read(pstore: &Path, report: &Report) -> (Vec<Entry>, Vec<String>) {
     let Ok(entries) = fs::read_dir(pstore) else {
-        return Vec::new();
+        return (Vec::new(), Vec::new());
     };
+    let mut found: Vec<((i64, i64), String)> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let metadata = entry.metadata().ok()?;
+            let time = (metadata.mtime(), metadata.mtime_nsec());
+            name.starts_with("dmesg-").then_some((time, name))
+        })
+        .collect();
+    found.sort_unstable_by(|a, b| b.cmp(a));
+    let surplus = found.split_off(found.len().min(RECORDS_MAX));
     let mut read = Vec::new();
-    for entry in entries.flatten() {
-        let Ok(name) = entry.file_name().into_string() else {
-            continue;
-        };
-        if !name.starts_with("dmesg-") || read.len() >= RECORDS_MAX {
-            continue;
-        }
+    for (time, name) in found {
         let mut bytes = Vec::new();
-        let file = fs::File::open(entry.path()).and_then(|file| {
-            let metadata = file.metadata()?;
-            file.take(RECORD_MAX).read_to_end(&mut bytes)?;
-            Ok(metadata)
-        });
+        let file = fs::File::open(pstore.join(&name))
+            .and_then(|file| file.take(RECORD_MAX).read_to_end(&mut bytes));
         match file {
-            Ok(metadata) => read.push(Entry {
+            Ok(_) => read.push(Entry {
                 name,
-                time: (metadata.mtime(), metadata.mtime_nsec()),
+                time,
                 text: dumps::bounded(String::from_utf8_lossy(&bytes).into_owned()),
             }),
             Err(error) => report.step(&format!("evidence: {name}: {error}")),
         }
     }
-    read
+    (read, surplus.into_iter().map(|(_, name)| name).collect())
 }
 
 fn save(directory: &str, dump: &Dump) -> Result<(), kernel::Error> {
@@ -136,11 +189,15 @@ fn save(directory: &str, dump: &Dump) -> Result<(), kernel::Error> {
 }
 
 /// Oldest first: see [`Dump::crash`].
-fn remove(dump: &Dump, report: &mut Report) {
+fn remove(pstore: &Path, dump: &Dump, report: &mut Report) {
     for entry in &dump.entries {
-        if let Err(error) = fs::remove_file(Path::new(PSTORE).join(&entry.name)) {
-            report.warn(format!("evidence: remove {}: {error}", entry.name));
-        }
+        remove_record(pstore, &entry.name, report);
+    }
+}
+
+fn remove_record(pstore: &Path, name: &str, report: &mut Report) {
+    if let Err(error) = fs::remove_file(pstore.join(name)) {
+        report.warn(format!("evidence: remove {name}: {error}"));
     }
 }
 
@@ -163,6 +220,8 @@ fn forget(directory: &str, report: &mut Report) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io;
+    use std::time::{Duration, SystemTime};
 
     const PANIC: &str = "Panic#1 Part1\n<0>[    9.0] Kernel panic - not syncing: sysrq\n";
 
@@ -171,10 +230,87 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("dmesg-ramoops-0"), PANIC).unwrap();
         fs::write(dir.path().join("console-ramoops-0"), PANIC).unwrap();
-        let read = read(dir.path(), &Report::default());
-        assert_eq!(read.len(), 1);
+        let (read, surplus) = read(dir.path(), &Report::default());
+        assert_eq!((read.len(), surplus.len()), (1, 0));
         assert_eq!(read[0].text, PANIC);
         assert!(read[0].time.0 > 0);
+    }
+
+    /// A pstore with a crash for each name, the first the oldest.
+    fn pstore(names: &[&str]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (second, name) in (1_u64..).zip(names) {
+            let file = fs::File::create(dir.path().join(name)).unwrap();
+            let text = format!("Panic#1 Part1\n<0>[ 9.0] Kernel panic - not syncing: {name}\n");
+            io::Write::write_all(&mut &file, text.as_bytes()).unwrap();
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+            file.set_modified(time).unwrap();
+        }
+        dir
+    }
+
+    fn found(pstore: &Path) -> Found {
+        let (entries, surplus) = read(pstore, &Report::default());
+        Found {
+            dumps: dumps::group(entries),
+            surplus,
+            ..Found::default()
+        }
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn of_too_many_records_the_newest_are_read_and_all_removed() {
+        let all: Vec<String> = (0..RECORDS_MAX + 3)
+            .map(|number| format!("dmesg-{:03}", 500 - number))
+            .collect();
+        let pstore = pstore(&all.iter().map(String::as_str).collect::<Vec<_>>());
+        let mut found = found(pstore.path());
+        assert_eq!(found.dumps.len(), RECORDS_MAX);
+        let evidence = found.evidence(None);
+        assert_eq!(evidence.crash.unwrap().text, all[RECORDS_MAX + 2]);
+        let root = tempfile::tempdir().unwrap();
+        let mut report = Report::default();
+        found.settle_at(pstore.path(), root.path().to_str().unwrap(), &mut report);
+        assert_eq!(names(pstore.path()), [""; 0]);
+        assert_eq!(report.notes(), [""; 0]);
+    }
+
+    #[test]
+    fn where_nothing_can_be_saved_pstore_keeps_the_crash_that_was_judged() {
+        let pstore = pstore(&["dmesg-0", "dmesg-1", "dmesg-2"]);
+        let full = tempfile::NamedTempFile::new().unwrap();
+        let mut report = Report::default();
+        let mut found = found(pstore.path());
+        let newest = found.dumps[2].crash().map(|crash| crash.id);
+        let evidence = found.evidence(newest);
+        assert_eq!(evidence.crash.unwrap().text, "dmesg-1");
+        found.settle_at(pstore.path(), full.path().to_str().unwrap(), &mut report);
+        assert_eq!(names(pstore.path()), ["dmesg-1"]);
+        let note = &report.notes()[0];
+        assert!(note.contains("not saved"), "{note}");
+        // Judged again in the same boot it is the same crash, which the record knows by now.
+        let id = found.given.clone().unwrap().id;
+        assert_eq!(found.evidence(Some(id)).crash.unwrap().id, id);
+    }
+
+    #[test]
+    fn a_watchdog_may_say_it_late_and_does_not_take_it_back() {
+        let mut found = Found::default();
+        let report = Report::default();
+        let mut says = |reset| {
+            found.watchdog_says(reset, &report);
+            found.evidence(None).watchdog_reset
+        };
+        assert_eq!([says(false), says(true), says(false)], [false, true, true]);
     }
 
     #[test]
@@ -193,11 +329,7 @@ mod tests {
             save(&directory, &dump).unwrap();
             forget(&directory, &mut report);
         }
-        let mut names: Vec<_> = fs::read_dir(&directory)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
+        let names = names(Path::new(&directory));
         assert_eq!(names.len(), KEPT_MAX);
         assert!(names[0].starts_with("0000000004-"), "{names:?}");
         assert_eq!(report.notes(), [""; 0]);

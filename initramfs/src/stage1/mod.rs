@@ -44,6 +44,7 @@ use disk::{OurDisk, Search};
 use evidence::Found;
 use handover::Booted;
 use phase::Phase;
+use record::Unwritten;
 use report::Report;
 use slots::How;
 
@@ -96,6 +97,8 @@ struct Machine {
     cmdline: Cmdline,
     devices: DeviceEvents,
     found: Found,
+    /// Refusals that the boot record has not taken, at most one of each slot.
+    unwritten: Vec<Unwritten>,
 }
 
 /// The life of stage1 as process 1.
@@ -139,6 +142,7 @@ fn begin() -> Result<Machine, Failure> {
         cmdline,
         devices,
         found,
+        unwritten: Vec::new(),
     })
 }
 

@@ -29,6 +29,14 @@ const NO_BOOT: [u8; 16] = [0; 16];
 /// has nothing else at hand.
 static ATTEMPTED: Mutex<Option<String>> = Mutex::new(None);
 
+/// A refusal that the disk did not take: known until this boot is over, for its next try.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unwritten {
+    pub(crate) slot: Slot,
+    pub(crate) ended: Ended,
+    pub(crate) text: String,
+}
+
 /// The boot record of this boot.
 #[derive(Debug)]
 pub(crate) struct Ledger {
@@ -112,28 +120,52 @@ impl Ledger {
         }
     }
 
-    /// Judges the attempt that the last boot left.
-    pub(crate) fn judge(&mut self, evidence: &Evidence, report: &mut Report) {
+    /// Whether the disk has a record, and it says all that happened.
+    pub(crate) fn is_on_disk(&self) -> bool {
+        matches!(self.stored, RecordState::Newest(_)) && !self.changed
+    }
+
+    /// The crash that was judged last.
+    pub(crate) fn crash_id(&self) -> Option<u32> {
+        Some(self.record.as_ref()?.crash_id)
+    }
+
+    /// Judges the attempt that the last boot left, or this one: before it went to rescue.
+    pub(crate) fn judge(
+        &mut self,
+        evidence: &Evidence,
+        unwritten: &[Unwritten],
+        report: &mut Report,
+    ) {
         let boot_id = self.boot_id;
         let Some(record) = &mut self.record else {
             return;
         };
-        // Left by this very boot: it went to rescue and could not write why.
-        if record
-            .attempt
-            .as_ref()
-            .is_some_and(|it| it.boot_id == boot_id && boot_id != NO_BOOT)
-        {
-            account::refuse(record, Ended::Stage1Failed, "stage1 went to rescue", now());
+        let attempt = record.attempt.as_ref();
+        let ours = attempt.filter(|it| it.boot_id == boot_id && boot_id != NO_BOOT);
+        if let Some(slot) = ours.map(|it| it.slot) {
+            // It could not be written why.
+            let known = unwritten.iter().find(|it| it.slot == slot);
+            let (ended, text) = known
+                .map_or((Ended::Stage1Failed, "stage1 went to rescue"), |it| {
+                    (it.ended, it.text.as_str())
+                });
+            account::refuse(record, ended, text, now());
             self.changed = true;
-            return;
+        } else {
+            let before = record.crash_id;
+            if let Some(judged) = judge::judge(record, evidence, now()) {
+                report.note(&judged.to_string());
+                self.changed = true;
+            }
+            self.changed |= record.crash_id != before;
         }
-        let before = record.crash_id;
-        if let Some(judged) = judge::judge(record, evidence, now()) {
-            report.note(&judged.to_string());
-            self.changed = true;
+        // A slot whose charge was not written either has no attempt to tell it by.
+        for bad in unwritten.iter().filter(|it| it.ended == Ended::VerityFault) {
+            let slot = record.slot_mut(bad.slot);
+            self.changed |= !slot.verity_bad;
+            slot.verity_bad = true;
         }
-        self.changed |= record.crash_id != before;
     }
 
     /// Writes this boot down as a try of `slot`, with the judgement before it.
@@ -309,7 +341,7 @@ mod tests {
     fn a_boot_is_one_write() {
         let (_file, disk) = disk(Some(&of_image()));
         let (mut ledger, mut report) = open(&disk);
-        ledger.judge(&Evidence::default(), &mut report);
+        ledger.judge(&Evidence::default(), &[], &mut report);
         ledger.charge(Slot::A, &WHY, &mut report);
         ledger.write(&mut report);
         assert_eq!(ledger.writes, 1);
@@ -364,7 +396,7 @@ mod tests {
         for _ in 0..2 {
             let (mut next, mut report) = open(&disk);
             next.boot_id = [2; 16];
-            next.judge(&evidence, &mut report);
+            next.judge(&evidence, &[], &mut report);
             next.write(&mut report);
             let record = next.record.unwrap();
             assert_eq!(record.slot(Slot::A).tries_left, TRIES - 1);
@@ -378,10 +410,40 @@ mod tests {
         let (mut ledger, mut report) = open(&disk);
         ledger.charge(Slot::A, &WHY, &mut report);
         let (mut again, _) = open(&disk);
-        again.judge(&Evidence::default(), &mut report);
+        again.judge(&Evidence::default(), &[], &mut report);
         let record = again.record.unwrap();
         assert_eq!(record.history.newest().unwrap().ended, Ended::Stage1Failed);
         assert_eq!(record.attempt, None);
+    }
+
+    #[test]
+    fn why_a_slot_was_refused_outlives_a_write_that_failed() {
+        let system = |byte| Some((RootHash::new([byte; 32]), 1));
+        let (_file, disk) = disk(Some(&Record::for_image(system(7), system(8))));
+        let (mut ledger, mut report) = open(&disk);
+        ledger.charge(Slot::A, &WHY, &mut report);
+        assert!(ledger.is_on_disk());
+        // Nothing of what follows reaches the disk.
+        ledger.medium = Err("write protected".to_owned());
+        let mut unwritten = Vec::new();
+        for (slot, text) in [(Slot::A, "block 5"), (Slot::B, "block 6")] {
+            ledger.refuse(Ended::VerityFault, text);
+            unwritten.push(Unwritten {
+                slot,
+                ended: Ended::VerityFault,
+                text: text.to_owned(),
+            });
+            ledger.charge(Slot::B, &WHY, &mut report);
+        }
+        assert!(!ledger.is_on_disk());
+        let (mut again, _) = open(&disk);
+        again.judge(&Evidence::default(), &unwritten, &mut report);
+        again.write(&mut report);
+        let record = open(&disk).0.record.unwrap();
+        let newest = record.history.newest().unwrap();
+        assert_eq!((newest.slot, newest.ended), (Slot::A, Ended::VerityFault));
+        assert_eq!(newest.text.as_str(), "block 5");
+        assert!(Slot::ALL.iter().all(|slot| record.slot(*slot).verity_bad));
     }
 
     #[test]
@@ -423,7 +485,7 @@ mod tests {
     fn without_a_record_nothing_is_written() {
         let (file, disk) = disk(None);
         let (mut ledger, mut report) = open(&disk);
-        ledger.judge(&Evidence::default(), &mut report);
+        ledger.judge(&Evidence::default(), &[], &mut report);
         ledger.charge(Slot::A, &WHY, &mut report);
         ledger.refuse(Ended::RootRefused, "");
         ledger.write(&mut report);

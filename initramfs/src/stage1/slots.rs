@@ -18,7 +18,7 @@ use super::data::{self, Kept};
 use super::disk::OurDisk;
 use super::handover::Booted;
 use super::phase::Phase;
-use super::record::Ledger;
+use super::record::{Ledger, Unwritten};
 use super::root::{self, Root};
 use super::switch::{self, Stuck};
 use super::{Failure, Machine, Next, overlay_run, rescue, watchdog};
@@ -44,7 +44,8 @@ struct Refusal {
 pub(crate) fn boot(machine: &mut Machine, disk: &OurDisk, how: How) -> Result<Infallible, Failure> {
     let mut ledger = Ledger::open(disk, &mut machine.report);
     machine.report.ended(Phase::BootRecord);
-    ledger.judge(&machine.found.evidence, &mut machine.report);
+    let evidence = machine.found.evidence(ledger.crash_id());
+    ledger.judge(&evidence, &machine.unwritten, &mut machine.report);
     let keys = root::keys(&mut machine.report);
     let state = ledger.state();
     let newest_signed = match &state {
@@ -72,10 +73,19 @@ pub(crate) fn boot(machine: &mut Machine, disk: &OurDisk, how: How) -> Result<In
                 machine.report.failed(line.clone());
                 ledger.refuse(refusal.ended, &refusal.why);
                 refused.push(line);
+                machine.unwritten.retain(|it| it.slot != slot);
+                machine.unwritten.push(Unwritten {
+                    slot,
+                    ended: refusal.ended,
+                    text: refusal.why,
+                });
             }
         }
     }
     ledger.write(&mut machine.report);
+    if ledger.is_on_disk() {
+        machine.unwritten.clear();
+    }
     Err(none_left(&ledger, refused))
 }
 
@@ -174,9 +184,13 @@ fn one(
                 "slot {}: {why}; nothing is left to go back to",
                 attempt.slot
             );
-            machine.report.failed(line);
+            machine.report.failed(line.clone());
             ledger.refuse(Ended::Stage1Failed, &why);
             ledger.write(&mut machine.report);
+            if !ledger.is_on_disk() {
+                // Nobody would count these boots, so they must not follow each other at once.
+                rescue::without_devices(&line);
+            }
             rescue::restart()
         }
     }
