@@ -60,3 +60,46 @@ fn a_limit_that_is_taken_back_is_lifted_at_the_next_start() {
     machine.on("Restart", "a").unwrap();
     assert_eq!(fs::read_to_string(&limit).unwrap(), "max\n");
 }
+
+/// Whoever is given a cgroup can make one below it where a command would never get to its exec.
+#[test]
+fn a_cgroup_that_the_service_made_does_not_hold_pid_1() {
+    if !possible() {
+        return;
+    }
+    let service = "exec = \"/bin/sleep 1000\"\nreload = \"/bin/true\"\n[cgroup]\ndelegate = true\n";
+    let machine = Machine::boot(&[("a.toml", service)]);
+    machine.call("WaitBoot", json!({})).unwrap();
+    let Some(own) = machine.cgroup_file("a", "") else {
+        eprintln!("NOT TESTED: no cgroup v2 that this test may use");
+        return;
+    };
+    let (inner, beside) = (own.join("inner"), own.join("shark.beside"));
+    fs::create_dir(&inner).unwrap();
+    fs::create_dir(&beside).unwrap();
+    let main = fs::read_to_string(own.join("cgroup.procs")).unwrap();
+    fs::write(inner.join("cgroup.procs"), main.trim()).unwrap();
+    // Any controller will do.
+    let there = fs::read_to_string(own.join("cgroup.controllers")).unwrap();
+    let Some(controller) = there.split_whitespace().next() else {
+        eprintln!("NOT TESTED: no controller that this test may use");
+        return;
+    };
+    let pass_down = format!("+{controller}");
+    fs::write(own.join("cgroup.subtree_control"), pass_down).unwrap();
+    fs::write(beside.join("cgroup.freeze"), "1").unwrap();
+    let refused = |expect: &str| {
+        let (error, parameters) = machine.on("ReloadService", "a").unwrap_err();
+        let reason = parameters["reason"].as_str().unwrap_or_default();
+        assert_eq!(error, "Failed");
+        assert!(reason.contains(expect), "{parameters}");
+    };
+    refused("shark.beside is frozen");
+    fs::write(beside.join("cgroup.freeze"), "0").unwrap();
+    machine.on("ReloadService", "a").unwrap();
+    match std::os::unix::fs::chown(&beside, Some(12345), None) {
+        Ok(()) => refused("the service has made it itself"),
+        Err(error) => eprintln!("NOT TESTED: a cgroup of another user: {error}"),
+    }
+    assert_eq!(machine.state("a"), "up");
+}
