@@ -11,6 +11,7 @@
     reason = "a test that cannot go on says so"
 )]
 
+mod field;
 mod life;
 mod model;
 mod platter;
