@@ -5,7 +5,10 @@
 use core::time::Duration;
 
 use mounts::slot::Slot;
-use mounts::slot::decide::{PassedOver, Why, decide, last_good, passed_over, rescue_pause};
+use mounts::slot::decide::{
+    Circumstances, PassedOver, Why, choose, decide, is_put_off, last_good, passed_over,
+    rescue_pause,
+};
 use mounts::slot::record::{RECORD_SIZE, Record, RecordError, SlotRecord};
 use mounts::slot::region::{
     PARTITION_SIZE, Place, RECORDS, REGION_OFFSETS, REGION_SIZE, RecordState, Skip, newest,
@@ -223,6 +226,120 @@ fn without_a_record_both_slots_are_tried() {
     assert_eq!(passed_over(&state), []);
 }
 
+fn told(state: &RecordState, around: &Circumstances) -> Vec<String> {
+    choose(state, around)
+        .iter()
+        .map(|(slot, why)| format!("slot {slot}: {why}"))
+        .collect()
+}
+
+/// A device with `shark.slot=b` on its command line booted a bad b for ever, without a pause.
+#[test]
+fn a_forced_slot_that_is_given_up_comes_last_or_not_at_all() {
+    let check = |change: &dyn Fn(&mut Record), expect: &[&str]| {
+        let mut record = image();
+        change(&mut record);
+        let around = Circumstances {
+            force: Some(Slot::B),
+            // Both are for a record that cannot be read.
+            newest_signed: Some(Slot::B),
+            crashed: true,
+        };
+        assert_eq!(told(&valid(&record), &around), expect);
+    };
+    let first = "slot b: forced by shark.slot= on the kernel command line";
+    let a = "slot a: highest priority 2, committed";
+    check(&|_| {}, &[first, a]);
+    check(
+        &|record| record.slot_mut(Slot::B).tries_left = 1,
+        &[first, a],
+    );
+    // The record does not try it, and nothing speaks against it.
+    check(&|record| record.slot_mut(Slot::B).priority = 0, &[first, a]);
+    check(
+        &|record| record.slot_mut(Slot::B).tries_left = 0,
+        &[a, &format!("{first}, but given up (no tries left): last")],
+    );
+    check(
+        &|record| record.slot_mut(Slot::B).verity_bad = true,
+        &[
+            a,
+            &format!("{first}, but given up (a block of its root failed its hash): last"),
+        ],
+    );
+    let spend = |record: &mut Record| record.slot_mut(Slot::A).tries_left = 0;
+    check(&spend, &[first]);
+    // No other is left: rescue, with its pause.
+    check(
+        &|record| {
+            spend(record);
+            record.slot_mut(Slot::B).tries_left = 0;
+        },
+        &[],
+    );
+}
+
+/// A newest slot that crashed was booted again, since nothing could be charged.
+#[test]
+fn after_a_crash_without_a_record_the_other_slot_is_first() {
+    let state = newest([Ok(&[0; REGION_SIZE]), Ok(&[0; REGION_SIZE])]);
+    let because = "boot record unreadable (both regions are empty), and the machine crashed: \
+                   newest signed slot last";
+    let crashed = Circumstances {
+        newest_signed: Some(Slot::B),
+        crashed: true,
+        force: None,
+    };
+    let order = [format!("slot a: {because}"), format!("slot b: {because}")];
+    assert_eq!(told(&state, &crashed), order);
+    let unsigned = Circumstances {
+        newest_signed: None,
+        ..crashed
+    };
+    assert_eq!(choose(&state, &unsigned)[0].0, Slot::B);
+    let forced = Circumstances {
+        force: Some(Slot::B),
+        ..crashed
+    };
+    let forced = choose(&state, &forced);
+    assert_eq!(forced[0], (Slot::B, Why::Forced));
+    assert_eq!(forced[1].0, Slot::A);
+    let quiet = Circumstances {
+        crashed: false,
+        ..crashed
+    };
+    assert_eq!(choose(&state, &quiet), decide(&state, None, Some(Slot::B)));
+}
+
+/// A slot on trial was booted on a disk that takes no writes, for ever.
+#[test]
+fn a_slot_on_trial_that_cannot_be_counted_lets_the_committed_one_pass() {
+    let committed = Why::Committed {
+        priority: 1,
+        rank: 1,
+        tries_left: 3,
+    };
+    let trial = Why::TriesLeft {
+        priority: 2,
+        rank: 0,
+        tries_left: 3,
+    };
+    let late = Why::ForcedLate {
+        why: PassedOver::Exhausted,
+    };
+    assert!(is_put_off(&trial, [&committed]));
+    assert!(is_put_off(&trial, [&late, &committed]));
+    for (why, rest) in [
+        (&trial, vec![]),
+        (&trial, vec![&trial, &late]),
+        (&committed, vec![&trial]),
+        (&Why::Forced, vec![&committed]),
+        (&Why::LastGood, vec![&committed]),
+    ] {
+        assert!(!is_put_off(why, rest.iter().copied()), "{why}, {rest:?}");
+    }
+}
+
 #[test]
 fn when_nothing_may_boot_the_record_says_why() {
     let mut record = image();
@@ -355,7 +472,11 @@ proptest! {
             (entry.priority, entry.tries_left, entry.verity_bad) = (priority, tries_left, verity_bad);
         }
         let state = valid(&record);
+        let chosen = choose(&state, &Circumstances { force: any_slot[force], ..Circumstances::default() });
         let candidates = decide(&state, any_slot[force], None);
+        // The same slots, or none but a forced one that is given up.
+        let same = chosen.iter().all(|(slot, _)| candidates.iter().any(|(it, _)| it == slot));
+        prop_assert!(same && (chosen.len() == candidates.len() || chosen.is_empty() && candidates.len() == 1));
         prop_assert!(candidates.len() <= 2);
         prop_assert!(candidates.len() < 2 || candidates[0].0 != candidates[1].0);
         if let Some(forced) = any_slot[force] {

@@ -48,6 +48,8 @@ pub(crate) struct Ledger {
     record: Option<Record>,
     /// Whether `record` says more than the disk.
     changed: bool,
+    /// `record` and `changed` before a charge that could not be written.
+    before_charge: Option<(Record, bool)>,
     boot_id: [u8; 16],
     problem: Option<String>,
     writes: u32,
@@ -94,6 +96,7 @@ impl Ledger {
             record: stored.record().cloned(),
             stored,
             changed: false,
+            before_charge: None,
             boot_id: boot_id(),
             problem,
             writes: 0,
@@ -173,11 +176,26 @@ impl Ledger {
         let Some(record) = &mut self.record else {
             return;
         };
+        let before = (record.clone(), self.changed);
         account::charge(record, slot, why, self.boot_id, now());
         self.changed = true;
         self.write(report);
+        self.before_charge = self.changed.then_some(before);
         if !self.changed {
             *lock() = self.device.clone();
+        }
+    }
+
+    /// Whether there is a record, and the slot charged last is not charged in it.
+    pub(crate) fn is_uncounted(&self) -> bool {
+        self.before_charge.is_some()
+    }
+
+    /// Takes back a charge that could not be written: its slot is not tried now.
+    pub(crate) fn withdraw(&mut self) {
+        if let Some((record, changed)) = self.before_charge.take() {
+            self.record = Some(record);
+            self.changed = changed;
         }
     }
 
@@ -479,6 +497,28 @@ mod tests {
             report.notes()
         );
         assert!(!ledger.is_settled());
+    }
+
+    #[test]
+    fn a_charge_that_could_not_be_written_can_be_taken_back() {
+        let (_file, disk) = disk(Some(&of_image()));
+        let (mut ledger, mut report) = open(&disk);
+        let medium = std::mem::replace(&mut ledger.medium, Err("write protected".to_owned()));
+        let before = ledger.record.clone();
+        ledger.charge(Slot::B, &WHY, &mut report);
+        assert!(ledger.is_uncounted());
+        ledger.withdraw();
+        assert!(!ledger.is_uncounted());
+        assert_eq!((&ledger.record, ledger.changed), (&before, false));
+        // The disk takes writes again: nothing is told of a slot that was not tried.
+        ledger.medium = medium;
+        ledger.charge(Slot::A, &WHY, &mut report);
+        assert!(!ledger.is_uncounted() && ledger.facts().charged);
+        let record = open(&disk).0.record.unwrap();
+        assert_eq!((record.boots, record.history.len()), (1, 0));
+        assert_eq!(record.attempt.unwrap().slot, Slot::A);
+        ledger.withdraw();
+        assert_eq!(ledger.boot_number(), Some(1), "what is written stays");
     }
 
     #[test]

@@ -5,12 +5,13 @@
 //! Not here: how a root is opened (`root`), where the record is kept (`record`), and what happens
 //! when no slot is left (`rescue`).
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 
 use mounts::plan::SYSROOT;
 use mounts::slot::Slot;
 use mounts::slot::crash::{SAID_BOOTING, SAID_REFUSED};
-use mounts::slot::decide::{self, Why};
+use mounts::slot::decide::{self, Circumstances, Why};
 use mounts::slot::record::Ended;
 use mounts::slot::region::RecordState;
 
@@ -34,6 +35,10 @@ pub(crate) enum How {
     LastGood,
 }
 
+/// What is said of a slot that must wait, after its name.
+const PUT_OFF: &str = "is put off: it is on trial, its tries cannot be counted, and so it would be \
+                       tried for ever if it is bad; the committed slot goes first";
+
 /// A slot that was charged and did not hold.
 struct Refusal {
     ended: Ended,
@@ -48,16 +53,29 @@ pub(crate) fn boot(machine: &mut Machine, disk: &OurDisk, how: How) -> Result<In
     ledger.judge(&evidence, &machine.unwritten, &mut machine.report);
     let keys = root::keys(&mut machine.report);
     let state = ledger.state();
-    let newest_signed = match &state {
-        RecordState::Newest(_) => None,
-        RecordState::Unreadable { .. } => root::newest_signed(disk, &keys),
+    let around = Circumstances {
+        force: machine.cmdline.slot,
+        newest_signed: match &state {
+            RecordState::Newest(_) => None,
+            RecordState::Unreadable { .. } => root::newest_signed(disk, &keys),
+        },
+        crashed: evidence.watchdog_reset || evidence.crash.is_some(),
     };
     let mut refused = Vec::new();
-    for (slot, why) in candidates(&state, how, machine.cmdline.slot, newest_signed) {
+    let mut left = VecDeque::from(candidates(&state, how, &around));
+    while let Some((slot, why)) = left.pop_front() {
         machine.report.step(&format!("slot {slot}: {why}"));
         ledger.charge(slot, &why, &mut machine.report);
         if refused.is_empty() {
             machine.report.ended(Phase::Charge);
+        }
+        if ledger.is_uncounted() && decide::is_put_off(&why, left.iter().map(|(_, why)| why)) {
+            ledger.withdraw();
+            let line = format!("slot {slot} {PUT_OFF}");
+            machine.report.failed(line.clone());
+            refused.push(line);
+            left.push_back((slot, why));
+            continue;
         }
         let attempt = Attempt {
             slot,
@@ -90,13 +108,8 @@ pub(crate) fn boot(machine: &mut Machine, disk: &OurDisk, how: How) -> Result<In
 }
 
 /// The slots to try, in order.
-fn candidates(
-    state: &RecordState,
-    how: How,
-    force: Option<Slot>,
-    newest_signed: Option<Slot>,
-) -> Vec<(Slot, Why)> {
-    let by_record = || decide::decide(state, force, newest_signed);
+fn candidates(state: &RecordState, how: How, around: &Circumstances) -> Vec<(Slot, Why)> {
+    let by_record = || decide::choose(state, around);
     let last_good = || match decide::last_good(state) {
         Some(slot) => vec![(slot, Why::LastGood)],
         None => by_record(),
@@ -268,7 +281,12 @@ mod tests {
     }
 
     fn slots(state: &RecordState, how: How, force: Option<Slot>) -> Vec<Slot> {
-        let found = candidates(state, how, force, Some(Slot::B));
+        let around = Circumstances {
+            force,
+            newest_signed: Some(Slot::B),
+            crashed: false,
+        };
+        let found = candidates(state, how, &around);
         found.into_iter().map(|(slot, _)| slot).collect()
     }
 
@@ -282,7 +300,9 @@ mod tests {
             }
         });
         assert_eq!(slots(&spent, How::ByRecord, None), []);
-        assert_eq!(slots(&spent, How::ByRecord, Some(Slot::B)), [Slot::B]);
+        // Not even a forced one, or it would be booted for ever without a pause.
+        assert_eq!(slots(&spent, How::ByRecord, Some(Slot::B)), []);
+        assert_eq!(slots(&spent, How::LastGood, Some(Slot::B)), [Slot::A]);
         assert_eq!(slots(&spent, How::LastGood, None), [Slot::A]);
         assert_eq!(slots(&spent, How::Asked, None), [Slot::A]);
         assert_eq!(slots(&fresh, How::Asked, None), [Slot::A, Slot::B]);
@@ -293,6 +313,12 @@ mod tests {
         let none = RecordState::unreadable("torn");
         for how in [How::ByRecord, How::Asked, How::LastGood] {
             assert_eq!(slots(&none, how, None), [Slot::B, Slot::A]);
+            let crashed = Circumstances {
+                newest_signed: Some(Slot::B),
+                crashed: true,
+                force: None,
+            };
+            assert_eq!(candidates(&none, how, &crashed)[0].0, Slot::A);
         }
     }
 

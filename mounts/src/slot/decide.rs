@@ -4,8 +4,11 @@
 //! be bad; the higher priority comes first. That it was committed once changes nothing: a slot that
 //! breaks later runs out of tries like any other. When no slot may be booted the machine goes to
 //! rescue, and after a pause ([`rescue_pause`]) one slot is tried once more ([`last_good`]). An
-//! unreadable record boots what is signed, the newest first, and changes no counter. Not here:
-//! charging an attempt, verifying a slot.
+//! unreadable record boots what is signed, the newest first unless the machine has just crashed, and
+//! changes no counter. Not here: charging an attempt, verifying a slot.
+//!
+//! [`decide`] is the order by the record. [`choose`] is what stage1 goes by: the same, and no order
+//! that would boot a slot that fails again and again.
 
 use core::time::Duration;
 use std::fmt;
@@ -19,6 +22,11 @@ use super::region::RecordState;
 pub enum Why {
     /// The command line asks for it.
     Forced,
+    /// The command line asks for it, and the record has given it up: it comes after the others.
+    ForcedLate {
+        /// Why it was given up.
+        why: PassedOver,
+    },
     /// It proved good before.
     Committed {
         /// Its priority.
@@ -42,6 +50,11 @@ pub enum Why {
         /// The cause.
         why: String,
     },
+    /// There is no record to go by, and the machine crashed when it last ran.
+    UnreadableAfterCrash {
+        /// Why there is no record.
+        why: String,
+    },
     /// Every slot is given up, a pause in rescue is over, and this one is tried once more. Nothing
     /// is refilled: see [`last_good`].
     LastGood,
@@ -53,6 +66,10 @@ impl fmt::Display for Why {
         let tries = |left: u8| format!("{left} {} left", if left == 1 { "try" } else { "tries" });
         match self {
             Self::Forced => write!(f, "forced by shark.slot= on the kernel command line"),
+            Self::ForcedLate { why } => write!(
+                f,
+                "forced by shark.slot= on the kernel command line, but given up ({why}): last"
+            ),
             Self::Committed {
                 priority,
                 rank,
@@ -80,6 +97,12 @@ impl fmt::Display for Why {
                 write!(
                     f,
                     "boot record unreadable ({why}): newest signed slot first"
+                )
+            }
+            Self::UnreadableAfterCrash { why } => {
+                write!(
+                    f,
+                    "boot record unreadable ({why}), and the machine crashed: newest signed slot last"
                 )
             }
             Self::LastGood => write!(f, "every slot is given up: last good one, once more"),
@@ -113,8 +136,64 @@ const PAUSE_MAX: Duration = Duration::from_secs(60 * 60);
 /// Pause in rescue when the last good slot was not tried again yet; each attempt doubles it.
 const PAUSE_FIRST_SECONDS: u64 = 60;
 
-/// The slots to try, in order. Empty when the record allows none: see [`passed_over`], and
-/// [`last_good`] for what is left then. `newest_signed` is the slot with the highest security
+/// What bears on the choice of a slot besides the record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Circumstances {
+    /// The slot that the command line asks for.
+    pub force: Option<Slot>,
+    /// The slot with the highest security version among the manifests whose signature holds; asked
+    /// when there is no record.
+    pub newest_signed: Option<Slot>,
+    /// There is evidence that the machine crashed or was reset by a watchdog when it last ran; asked
+    /// when there is no record, which would have charged the slot.
+    pub crashed: bool,
+}
+
+/// The slots to try, in order: what [`decide`] says, but for two orders that could boot a slot that
+/// fails for ever, with nothing that counts it or heeds the count. A slot that is forced and given up
+/// by the record comes after the others, and is no candidate when there is no other: rescue then has
+/// its pause. Without a record the machine tries the other slot first after a crash.
+#[must_use]
+pub fn choose(state: &RecordState, around: &Circumstances) -> Vec<(Slot, Why)> {
+    let Circumstances {
+        force,
+        newest_signed,
+        crashed,
+    } = *around;
+    match state {
+        RecordState::Newest(newest) => {
+            let late = force.and_then(|slot| Some((slot, given_up(newest.record.slot(slot))?)));
+            let Some((slot, why)) = late else {
+                return decide(state, force, None);
+            };
+            let mut slots = decide(state, None, None);
+            if !slots.is_empty() {
+                slots.push((slot, Why::ForcedLate { why }));
+            }
+            slots
+        }
+        RecordState::Unreadable { why, .. } if crashed => {
+            let last = newest_signed.unwrap_or(Slot::A);
+            let why = || Why::UnreadableAfterCrash { why: why.clone() };
+            let slots = decide(state, force, Some(last.other())).into_iter();
+            slots
+                .map(|(slot, by)| (slot, if by == Why::Forced { by } else { why() }))
+                .collect()
+        }
+        RecordState::Unreadable { .. } => decide(state, force, newest_signed),
+    }
+}
+
+/// Whether a slot that could not be charged is put behind those of `rest`: it is on trial, and the
+/// committed one is among them. Nothing would count how often it is tried.
+#[must_use]
+pub fn is_put_off<'a>(uncounted: &Why, rest: impl IntoIterator<Item = &'a Why>) -> bool {
+    let is_committed = |why: &Why| matches!(why, Why::Committed { .. });
+    matches!(uncounted, Why::TriesLeft { .. }) && rest.into_iter().any(is_committed)
+}
+
+/// The slots that the record allows, in order, a forced one before all. Empty when there is none: see
+/// [`passed_over`], and [`last_good`] for what is left then. `newest_signed` is the slot with the highest security
 /// version among the manifests whose signature holds; it is asked when there is no record.
 #[must_use]
 pub fn decide(
@@ -221,7 +300,14 @@ pub(super) fn hindrance(record: &Record, slot: Slot) -> Option<PassedOver> {
     let entry = record.slot(slot);
     if entry.priority == 0 {
         Some(PassedOver::Disabled)
-    } else if entry.verity_bad {
+    } else {
+        given_up(entry)
+    }
+}
+
+/// What a slot has been charged with that rules it out.
+fn given_up(entry: &SlotRecord) -> Option<PassedOver> {
+    if entry.verity_bad {
         Some(PassedOver::VerityBad)
     } else if entry.tries_left == 0 {
         Some(PassedOver::Exhausted)
