@@ -20,6 +20,9 @@ use super::report::Report;
 use super::watchdog;
 
 const FILESYSTEM: &str = "ext4";
+/// A filesystem grows by at most so much at once. The kernel writes some bitmaps and descriptors for
+/// each 128 MiB of it and leaves the inode tables for later, so this takes a slow disk a few seconds.
+const STEP: u64 = 256 << 30;
 
 /// Whether what is written to `/var` is there after the next boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +48,6 @@ pub(crate) fn mount_over_root(
         let plan = plan::over_root(SYSROOT, &data);
         match mounting::perform(&plan.steps, report) {
             Ok(()) => {
-                watchdog::feed();
                 grow(device, report);
                 return Ok(Kept::Yes);
             }
@@ -153,9 +155,38 @@ fn try_grow(device: &str) -> Result<Option<(u64, u64)>, String> {
     if bytes < before.bytes().saturating_add(before.block_size) {
         return Ok(None);
     }
-    kernel::block::grow_ext4(&format!("{SYSROOT}/var"), bytes)
-        .map_err(|error| error.to_string())?;
+    for size in sizes(before.bytes(), bytes) {
+        watchdog::feed();
+        kernel::block::grow_ext4(&format!("{SYSROOT}/var"), size)
+            .map_err(|error| error.to_string())?;
+    }
+    watchdog::feed();
     // The kernel leaves out a last block group that is too small to be one.
     let after = superblock(device)?.unwrap_or(before);
     Ok((after != before).then(|| (before.bytes(), after.bytes())))
+}
+
+/// The sizes that a filesystem of `from` bytes gets on its way to `to`.
+fn sizes(from: u64, to: u64) -> impl Iterator<Item = u64> {
+    // Whole block groups, whatever their size: of a part of one the kernel may make nothing.
+    let next = move |size: u64| (size / STEP).saturating_add(1).saturating_mul(STEP).min(to);
+    std::iter::successors((from < to).then(|| next(from)), move |size| {
+        (*size < to).then(|| next(*size))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_filesystem_grows_in_steps() {
+        let check = |from, to, expect: &[u64]| {
+            assert_eq!(sizes(from, to).collect::<Vec<_>>(), expect);
+        };
+        check(64 << 20, 1 << 30, &[1 << 30]);
+        check(7, 2 * STEP + 9, &[STEP, 2 * STEP, 2 * STEP + 9]);
+        check(STEP, 2 * STEP, &[2 * STEP]);
+        check(7, 7, &[]);
+    }
 }

@@ -30,8 +30,10 @@ mod switch;
 mod sysfs;
 mod watchdog;
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -127,13 +129,15 @@ fn begin() -> Result<Machine, Failure> {
     let mut report = Report::default();
     report.ended(Phase::Start);
     let cmdline = mount_and_read(&mut report)?;
+    // A driver that hangs while it is loaded is a hang as any other.
+    let mut reset = watchdog::look(&cmdline, &mut report);
     let mut devices = DeviceEvents::open(&cmdline, &mut report)
         .map_err(|error| error.to_string())
         .map_err(in_phase(Phase::Modules, Next::Restart))?;
     devices.coldplug(&mut report);
     devices.work_off(&mut report);
     report.ended(Phase::Modules);
-    let reset = watchdog::take(&cmdline, &mut devices, &mut report);
+    reset |= watchdog::take(&cmdline, &mut devices, &mut report);
     report.ended(Phase::Watchdog);
     let found = evidence::find(reset, &mut devices, &mut report);
     report.ended(Phase::Evidence);
@@ -154,17 +158,40 @@ fn mount_and_read(report: &mut Report) -> Result<Cmdline, Failure> {
         report.lack(format!("console: {error}"));
     }
     report.ended(Phase::PseudoFilesystems);
-    let text = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let (text, problem) = command_line(fs::read("/proc/cmdline"));
     let cmdline = Cmdline::parse(&text);
     if cmdline.debug {
         report.set_debug();
     }
     hangs::end_in_a_restart(&cmdline, report);
-    for error in &cmdline.errors {
+    for error in problem.iter().chain(&cmdline.errors) {
         report.warn(error.clone());
     }
     report.ended(Phase::CommandLine);
     Ok(cmdline)
+}
+
+/// The kernel command line as far as it is text, and what is wrong with it: one bad byte must not cost
+/// all its words.
+fn command_line(read: io::Result<Vec<u8>>) -> (String, Option<String>) {
+    match read {
+        Ok(bytes) => match String::from_utf8_lossy(&bytes) {
+            Cow::Borrowed(text) => (text.to_owned(), None),
+            Cow::Owned(text) => (
+                text,
+                Some(
+                    "kernel command line: not UTF-8; what is not is read as U+FFFD, mend it in the boot loader"
+                        .to_owned(),
+                ),
+            ),
+        },
+        Err(error) => (
+            String::new(),
+            Some(format!(
+                "kernel command line: read /proc/cmdline: {error}; all keys have their defaults"
+            )),
+        ),
+    }
 }
 
 /// The kernel gives its first process the console only when the initramfs holds the node; now there
@@ -181,7 +208,8 @@ impl Machine {
             return self.in_initramfs();
         };
         self.report.ended(Phase::Disk);
-        watchdog::prefer_hardware(&mut self.report);
+        let reset = watchdog::look(&self.cmdline, &mut self.report);
+        self.found.watchdog_says(reset, &self.report);
         slots::boot(self, &disk, how)
     }
 
@@ -261,5 +289,24 @@ fn overlay_run(report: &mut Report) {
     }
     for left_out in copied.left_out {
         report.warn(format!("run-overlay: {left_out}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_with_a_bad_byte_keeps_its_words() {
+        let check = |bytes: &[u8], says: Option<&str>| {
+            let (text, problem) = command_line(Ok(bytes.to_vec()));
+            assert_eq!(Cmdline::parse(&text).watchdog, Some(9), "{text}");
+            assert_eq!(problem.is_some(), says.is_some());
+            assert!(problem.unwrap_or_default().contains(says.unwrap_or("")));
+        };
+        check(b"quiet shark.watchdog=9\n", None);
+        check(b"name=M\xfcller shark.watchdog=9\n", Some("not UTF-8"));
+        let (text, problem) = command_line(Err(io::ErrorKind::NotFound.into()));
+        assert!(text.is_empty() && problem.unwrap().contains("/proc/cmdline"));
     }
 }

@@ -16,6 +16,7 @@ use mounts::cmdline::Cmdline;
 use mounts::modules::{IndexFiles, ModuleIndex, module_name};
 
 use super::report::Report;
+use super::watchdog;
 
 /// The modules of the running kernel that the initramfs has.
 #[derive(Debug)]
@@ -129,6 +130,8 @@ impl Modules {
         }
         let parameters = self.cmdline.module_parameters(&module_name(path));
         let file = self.directory.join(path).to_string_lossy().into_owned();
+        // A driver may look long for its device.
+        watchdog::feed();
         match kernel::modules::load(&file, &parameters) {
             Ok(Loaded::Before) => {}
             Ok(Loaded::Now) => report

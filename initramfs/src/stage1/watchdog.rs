@@ -23,6 +23,8 @@ const CLASS: &str = "/sys/class/watchdog";
 const SECONDS: u32 = 60;
 /// What the kernel's own watchdog in software calls itself.
 const SOFT: &str = "Software Watchdog";
+/// How all that begins that a machine lacks of a watchdog.
+const LACK: &str = "watchdog: ";
 /// `WDIOF_CARDRESET`, as `bootstatus` has it.
 const CARD_RESET: u32 = 0x0020;
 
@@ -56,55 +58,80 @@ impl Listed {
     }
 }
 
-/// Takes a watchdog: the first of the hardware, otherwise the kernel's own. Whether one of them
-/// reset the machine before this boot.
-pub(crate) fn take(cmdline: &Cmdline, devices: &mut DeviceEvents, report: &mut Report) -> bool {
-    let class = Path::new(CLASS);
-    let mut listed = list(class);
+/// What stage1 has of a watchdog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    Nothing,
+    /// The kernel's own, and it can be stopped.
+    Replaceable,
+    /// Hardware, or one that cannot be stopped.
+    Fixed,
+}
+
+/// Looks at the watchdogs that the kernel lists now, and takes one: the first of the hardware,
+/// otherwise the kernel's own. Hardware that comes later takes the place of the kernel's own, where
+/// that can be stopped. Whether one of them reset the machine before this boot.
+///
+/// It is asked again and again, because drivers come one after the other: before modules are loaded,
+/// after that, and when the disk is there and with it most devices.
+pub(crate) fn look(cmdline: &Cmdline, report: &mut Report) -> bool {
+    let listed = list(Path::new(CLASS));
     let reset = listed.iter().any(|it| it.card_reset);
-    if cmdline.watchdog == Some(0) {
-        report.lack("watchdog: left alone, as shark.watchdog=0 asks".into());
-        return reset;
-    }
-    if listed.is_empty() {
-        // A panic tells the next boot more than a silent reset does.
-        devices.load_with("softdog", &[("soft_panic", "1")], report);
-        listed = list(class);
-    }
+    let wanted = worth_taking(&listed, held(), cmdline);
     let seconds = cmdline.watchdog.unwrap_or(SECONDS);
-    let Some((taken, remembers)) = open_first(&listed, seconds, report) else {
-        report.lack("watchdog: none: a machine that hangs stays so".into());
+    let Some((taken, remembers)) = open_first(&wanted, seconds, report) else {
         return reset;
     };
-    if taken.identity == SOFT {
-        report.lack(
-            "watchdog: none of the hardware; the kernel's own is used, which cannot end a hang \
-             with interrupts off"
-                .into(),
-        );
-    }
     say(&taken, report);
-    put(taken);
+    report.no_longer_lacks(LACK);
+    if taken.identity == SOFT {
+        report.lack(format!(
+            "{LACK}none of the hardware; the kernel's own is used, which cannot end a hang with interrupts off"
+        ));
+    }
+    if let Some(Err(error)) = put(taken).map(|before| before.device.disarm()) {
+        report.warn(format!("watchdog: {error}; it resets the machine"));
+    }
     reset || remembers
 }
 
-/// Looks again, now that the disk and with it most devices are there: hardware that came late takes
-/// the place of the kernel's own, where that can be stopped.
-pub(crate) fn prefer_hardware(report: &mut Report) {
-    let replaceable = lock().and_then(|guard| {
-        let taken = guard.as_ref().filter(|taken| taken.replaceable)?;
-        Some(taken.seconds)
-    });
-    let Some(seconds) = replaceable else { return };
-    let mut listed = list(Path::new(CLASS));
-    listed.retain(|it| !it.software);
-    let Some((better, _)) = open_first(&listed, seconds, report) else {
-        return;
+/// The same after modules were loaded; where nothing is there yet the kernel's own is loaded.
+pub(crate) fn take(cmdline: &Cmdline, devices: &mut DeviceEvents, report: &mut Report) -> bool {
+    let mut reset = look(cmdline, report);
+    if cmdline.watchdog == Some(0) {
+        report.lack(format!("{LACK}left alone, as shark.watchdog=0 asks"));
+        return reset;
+    }
+    if held() == Held::Nothing && list(Path::new(CLASS)).is_empty() {
+        // A panic tells the next boot more than a silent reset does.
+        devices.load_with("softdog", &[("soft_panic", "1")], report);
+        reset |= look(cmdline, report);
+    }
+    if held() == Held::Nothing {
+        report.lack(format!("{LACK}none: a machine that hangs stays so"));
+    }
+    reset
+}
+
+/// Those of the listed that are better than what is held, the best first.
+fn worth_taking(listed: &[Listed], held: Held, cmdline: &Cmdline) -> Vec<Listed> {
+    let is_better = |it: &&Listed| match held {
+        Held::Nothing => true,
+        Held::Replaceable => !it.software,
+        Held::Fixed => false,
     };
-    say(&better, report);
-    report.no_longer_lacks("watchdog: ");
-    if let Some(Err(error)) = put(better).map(|taken| taken.device.disarm()) {
-        report.warn(format!("watchdog: {error}; it resets the machine"));
+    if cmdline.watchdog == Some(0) {
+        return Vec::new();
+    }
+    listed.iter().filter(is_better).cloned().collect()
+}
+
+fn held() -> Held {
+    // Taken by nobody else: see `lock`.
+    match lock().as_ref().and_then(|guard| guard.as_ref()) {
+        None => Held::Nothing,
+        Some(taken) if taken.replaceable => Held::Replaceable,
+        Some(_) => Held::Fixed,
     }
 }
 
@@ -271,6 +298,24 @@ mod tests {
         );
         assert!(listed[0].card_reset && !listed[1].card_reset);
         assert!(listed[2].software && !listed[2].nowayout);
+    }
+
+    #[test]
+    fn hardware_that_comes_late_is_taken_where_it_is_better() {
+        let dir = class(&[("watchdog0", SOFT, "0"), ("watchdog1", "iTCO_wdt", "32")]);
+        let listed = list(dir.path());
+        let paths = |held, cmdline| {
+            let wanted = worth_taking(&listed, held, &Cmdline::parse(cmdline));
+            wanted.iter().map(Listed::path).collect::<Vec<_>>()
+        };
+        let (soft, hard) = ("/dev/watchdog0", "/dev/watchdog1");
+        assert_eq!(paths(Held::Nothing, ""), [hard, soft]);
+        assert_eq!(paths(Held::Replaceable, "shark.watchdog=9"), [hard]);
+        assert_eq!(paths(Held::Fixed, ""), [""; 0]);
+        assert_eq!(paths(Held::Nothing, "shark.watchdog=0"), [""; 0]);
+        // What it remembers counts, taken or not.
+        assert!(listed.iter().any(|it| it.card_reset));
+        assert_eq!(held(), Held::Nothing);
     }
 
     #[test]

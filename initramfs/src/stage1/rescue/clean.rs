@@ -43,6 +43,8 @@ pub(super) fn up(report: &mut Report) {
     for entry in plan(&entries, &OURS).unmount {
         let target = String::from_utf8_lossy(&entry.target).into_owned();
         report.step(&format!("rescue: unmounting {target}"));
+        // Each may have much to write.
+        watchdog::feed();
         if unmount(&target, UnmountFlags::empty()).is_err()
             && let Err(error) = unmount(&target, UnmountFlags::DETACH)
         {

@@ -30,13 +30,16 @@ use waiting::{Console, Woken};
 /// Tries without anybody asking for them, before the machine is restarted: what does not answer may
 /// answer after that.
 const TRIES: u32 = 3;
+/// How long what is not written yet may take to reach the disks before a restart. One that is dying
+/// takes for ever.
+const SYNC_PATIENCE: Duration = Duration::from_secs(10);
 
 static PANICKED: AtomicBool = AtomicBool::new(false);
 
 /// All stays at the console in this boot.
 #[derive(Debug)]
 pub(crate) struct Rescue {
-    /// `shark.rescue` asked for it: nothing is tried unless somebody says so.
+    /// `shark.rescue` asked for this stay: nothing is tried unless somebody says so.
     asked: bool,
     /// Tries without anybody asking.
     tries: u32,
@@ -51,9 +54,10 @@ impl Rescue {
     pub(crate) fn stay(&mut self, machine: &mut Machine, failure: &Failure) -> How {
         say(&failure.why, &failure.details);
         show(screen::state(failure.record.as_ref()));
-        show(screen::help(shell::find().is_some()));
+        let has_shell = shell::find().is_some();
+        show(screen::help(has_shell));
         shell::network();
-        let length = self.pause(failure);
+        let length = self.pause(failure, has_shell);
         show(screen::outlook(length, failure.next, self.tries >= TRIES));
         let mut pause = Pause::new(length, now());
         let search = matches!(failure.next, Next::Again) && !self.asked;
@@ -62,6 +66,7 @@ impl Rescue {
             Woken::DiskCame => How::ByRecord,
             Woken::PauseOver => self.try_again(failure.next),
         };
+        self.asked = false;
         clean::up(&mut machine.report);
         machine.report.ended(Phase::Rescue);
         print_console("rescue: trying to boot");
@@ -69,12 +74,14 @@ impl Rescue {
     }
 
     /// How long to stay when nobody comes; `None`: until somebody does.
-    fn pause(&self, failure: &Failure) -> Option<Duration> {
+    fn pause(&self, failure: &Failure, has_shell: bool) -> Option<Duration> {
         let record = failure.record.as_ref().and_then(|state| state.record());
         // A record that cannot be written does not count, so this boot does.
         let here = u8::try_from(self.tries).unwrap_or(u8::MAX);
         let rescues = record.map_or(here, |record| record.rescues.max(here));
-        (!self.asked).then(|| rescue_pause(rescues))
+        // Without a shell nobody could ever go on.
+        let for_somebody = self.asked && has_shell;
+        (!for_somebody).then(|| rescue_pause(rescues))
     }
 
     fn try_again(&mut self, next: Next) -> How {
@@ -135,17 +142,69 @@ pub(crate) fn without_devices(why: &str) -> ! {
 /// Restarts the machine.
 pub(crate) fn restart() -> ! {
     print_console("rescue: restarting");
-    kernel::reboot::sync();
+    if !within(SYNC_PATIENCE, kernel::reboot::sync) {
+        print_console("rescue: not everything could be written");
+    }
+    watchdog::feed();
     loop {
-        // Returns only when it failed; process 1 must not end, so it is tried until it works.
+        // Returns only when it failed; process 1 must not end, so it is tried until it works. Nothing
+        // feeds the watchdog here: it is the other way to restart.
         let error = kernel::reboot::reboot(kernel::reboot::Kind::Restart);
         print_console(&format!("rescue: {error}"));
-        watchdog::feed();
         std::thread::sleep(Duration::from_secs(1));
     }
+}
+
+/// Does `work`, and waits so long for its end; whether it came. The one thread that stage1 ever has
+/// beside its own: no program may be left that could do the work in a process.
+fn within(patience: Duration, work: impl FnOnce() + Send + 'static) -> bool {
+    const STEP: Duration = Duration::from_millis(20);
+    let Ok(worker) = std::thread::Builder::new().spawn(work) else {
+        return false;
+    };
+    let deadline = now() + patience;
+    while !worker.is_finished() {
+        if now() >= deadline {
+            return false;
+        }
+        watchdog::feed();
+        std::thread::sleep(STEP);
+    }
+    true
 }
 
 /// Since the machine started; counts while it sleeps.
 fn now() -> Duration {
     Duration::from_nanos(kernel::clock::boottime())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_stay_that_somebody_can_leave_is_without_end() {
+        let failure = Failure {
+            why: String::new(),
+            details: Vec::new(),
+            record: None,
+            next: Next::Again,
+        };
+        let pause = |asked, has_shell| Rescue::new(asked).pause(&failure, has_shell);
+        assert_eq!(pause(true, true), None);
+        for (asked, has_shell) in [(true, false), (false, true), (false, false)] {
+            assert_eq!(pause(asked, has_shell), Some(rescue_pause(0)));
+        }
+    }
+
+    #[test]
+    fn work_that_does_not_end_is_left_behind() {
+        assert!(within(Duration::from_secs(60), || ()));
+        let (held, wait) = std::sync::mpsc::channel::<()>();
+        let hangs = move || {
+            let _ = wait.recv();
+        };
+        assert!(!within(Duration::from_millis(30), hangs));
+        drop(held);
+    }
 }

@@ -23,6 +23,8 @@ use crate::stage1::watchdog;
 pub(super) const HOLD: &str = "/run/shark/hold";
 /// How often terminals are looked at.
 const LOOK: Duration = Duration::from_secs(2);
+/// A shell that ended sooner was opened by noise on the line, or by a line that is at its end.
+const NOISE: Duration = Duration::from_secs(5);
 /// What the poller tells.
 const INPUT: u64 = 0;
 const DEVICES: u64 = 1;
@@ -77,10 +79,11 @@ impl Console {
         let mut disks = Search::default();
         loop {
             match self.turn(pause, None) {
-                Turn::Input => match self.in_shell(Some(machine), pause) {
-                    Some(woken) => return woken,
-                    None => continue,
-                },
+                Turn::Input => {
+                    if let Some(woken) = self.in_shell(Some(machine), pause) {
+                        return woken;
+                    }
+                }
                 Turn::Devices => {
                     let about_disks = machine.devices.work_off(&mut machine.report);
                     if search && about_disks && disks.look(&mut machine.report).is_some() {
@@ -95,7 +98,8 @@ impl Console {
         }
     }
 
-    /// A shell until it ends, or until nobody has used it for long. `None`: it did not start.
+    /// A shell until it ends, or until nobody has used it for long. `None`: it did not start, or
+    /// nobody was there.
     fn in_shell(&mut self, mut machine: Option<&mut Machine>, pause: &mut Pause) -> Option<Woken> {
         let child = match shell::start() {
             Ok(child) => child,
@@ -110,10 +114,11 @@ impl Console {
             .poller
             .as_ref()
             .is_some_and(|poller| poller.add(&child.pidfd, CHILD, Readiness::READ).is_ok());
-        pause.used(now());
+        let started = now();
+        pause.used(started);
         let woken = loop {
             match self.turn(pause, Some(&child)) {
-                Turn::ChildEnded => break Woken::ShellEnded,
+                Turn::ChildEnded => break shell_ended(now().saturating_sub(started)),
                 Turn::Devices => {
                     if let Some(machine) = &mut machine {
                         machine.devices.work_off(&mut machine.report);
@@ -124,14 +129,21 @@ impl Console {
             if pause.is_over() {
                 print_console("rescue: nobody has used the shell for long; going on");
                 let _ = kernel::pidfd::send_signal(&child.pidfd, Signal::HUP);
-                break Woken::PauseOver;
+                break Some(Woken::PauseOver);
             }
         };
         if let (Some(poller), true) = (&self.poller, watched) {
             let _ = poller.remove(&child.pidfd);
         }
         self.watch_input(true);
-        Some(woken)
+        if woken.is_none() {
+            print_console(&format!(
+                "rescue: a shell that ends within {} s may be noise on the line and is no word to boot; press Enter \
+                 for another",
+                NOISE.as_secs()
+            ));
+        }
+        woken
     }
 
     fn watch_input(&self, on: bool) {
@@ -187,6 +199,11 @@ impl Console {
     }
 }
 
+/// What the end of a shell says that lived so long.
+fn shell_ended(lived: Duration) -> Option<Woken> {
+    (lived >= NOISE).then_some(Woken::ShellEnded)
+}
+
 /// What a wait brought.
 enum Turn {
     Input,
@@ -233,4 +250,16 @@ fn terminals() -> Terminals {
             Some((path, atime))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_that_nobody_used_is_no_word_to_boot() {
+        for (millis, expect) in [(0, None), (4999, None), (5000, Some(Woken::ShellEnded))] {
+            assert_eq!(shell_ended(Duration::from_millis(millis)), expect);
+        }
+    }
 }
