@@ -67,7 +67,9 @@ impl Init {
                 ..info(found.problem.as_deref())
             },
             State::Passed => info(None),
-            State::Failing { reason, .. } | State::Failed { reason } => info(Some(reason)),
+            State::Failing { reason, .. }
+            | State::Pausing { reason, .. }
+            | State::Failed { reason } => info(Some(reason)),
         }
     }
 
@@ -145,12 +147,16 @@ impl Init {
         match &self.gate.state {
             State::Open(_) => self.look_at_boot(),
             State::Found(found) if due(found.again, self.now) => self.commit(),
-            State::Failing { until, .. } if *until <= self.now => self.restart_failed(),
+            State::Failing { until, .. } if *until <= self.now => {
+                self.failure_unrecorded("the record takes too long");
+            }
+            State::Pausing { until, .. } if *until <= self.now => self.restart_failed(),
             State::Passed if due(self.gate.settle_at, self.now) => self.settle_crashes(),
             State::Absent(_)
             | State::Found(_)
             | State::Passed
             | State::Failing { .. }
+            | State::Pausing { .. }
             | State::Failed { .. } => {}
         }
     }
@@ -227,7 +233,11 @@ impl Init {
             }
             (
                 Ok(()) | Err(_),
-                State::Absent(_) | State::Passed | State::Failing { .. } | State::Failed { .. },
+                State::Absent(_)
+                | State::Passed
+                | State::Failing { .. }
+                | State::Pausing { .. }
+                | State::Failed { .. },
             )
             | (Err(_), State::Open(_)) => {}
         }
@@ -294,27 +304,44 @@ impl Init {
         let until = self.now + FAIL_PATIENCE;
         self.gate.enter(State::Failing { reason, until }, self.now);
         if !self.record(change, Then::Failed) {
-            self.restart_failed();
+            self.failure_unrecorded("too many changes wait already");
         }
     }
 
     /// The failure has been recorded, or could not be.
     pub(super) fn gate_failure_recorded(&mut self, outcome: Result<(), String>) {
         match outcome {
-            Ok(()) => self.recorder.failed = None,
+            Ok(()) => {
+                self.recorder.failed = None;
+                if let State::Failing { .. } | State::Pausing { .. } = self.gate.state {
+                    self.restart_failed();
+                }
+            }
             Err(reason) => {
                 // It is tried once more by the last stage.
                 let line = format!("{RECORD}: the cause of the failure is not in it: {reason}");
                 self.say(Level::Error, &line);
+                self.failure_unrecorded(&reason);
             }
         }
-        if let State::Failing { .. } = self.gate.state {
+    }
+
+    /// The machine restarts now, or after a pause where nothing counts this boot.
+    fn failure_unrecorded(&mut self, why: &str) {
+        let State::Failing { .. } = self.gate.state else {
+            return;
+        };
+        if self.gate.unrecorded(self.recorder.charged, why, self.now) {
             self.restart_failed();
+        } else if let State::Pausing { reason, .. } = &self.gate.state {
+            let line = format!("this boot has failed: {reason}");
+            self.say(Level::Error, &line);
         }
     }
 
     fn restart_failed(&mut self) {
-        if let State::Failing { reason, .. } = &mut self.gate.state {
+        if let State::Failing { reason, .. } | State::Pausing { reason, .. } = &mut self.gate.state
+        {
             let reason = std::mem::take(reason);
             let line = format!("restarting the machine, since this boot has failed: {reason}");
             self.gate.enter(State::Failed { reason }, self.now);
@@ -347,6 +374,7 @@ impl Init {
         self.boot.info.slot = Some(slot.as_str().to_owned());
         self.boot.info.boot_number = Some(number);
         self.recorder.accounted = true;
+        self.recorder.charged = true;
         super::emergency::remember(self.recorder.end_mark());
         // An operator who wants a shell is left alone with it.
         if !self.rescue {

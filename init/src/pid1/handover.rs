@@ -140,7 +140,8 @@ fn of_stage1(handover: Handover, opened: Time) -> Told {
     };
     let device = handover.record.device.clone();
     let last_good = handover.last_good;
-    let recorder = Recorder::of_boot(identity, device, handover.slot.is_some());
+    let mut recorder = Recorder::of_boot(identity, device, handover.slot.is_some());
+    recorder.charged = handover.record.charged;
     let gate = match handover.slot {
         Some(_) => Keeper::open(opened, None, left_to_read(&handover)),
         None => Keeper::absent("this boot is not from a slot of a disk"),
@@ -249,6 +250,7 @@ mod tests {
         assert_eq!(told.gate.state_name(), GateState::Open);
         assert_eq!(told.recorder.device_word(), "/dev/vda2");
         assert_ne!(told.recorder.identity.boot_id, [0; 16]);
+        assert!(told.recorder.charged);
         assert!(!told.last_good);
         let mut last = from_slot_b();
         last.last_good = true;
@@ -287,6 +289,7 @@ mod tests {
             assert!(told.gate.is_hopeless());
             assert!(told.boot.info.missing[0].starts_with("hand-over: "));
             assert!(!told.boot.info.committed);
+            assert!(!told.recorder.charged, "nobody has told");
         }
     }
 

@@ -73,6 +73,8 @@ pub(super) struct Recorder {
     pub(super) identity: Identity,
     /// Whether this boot is an attempt in the record, as far as is known.
     pub(super) accounted: bool,
+    /// Whether stage1, or the record itself, has told that this boot is charged in it.
+    pub(super) charged: bool,
     /// The state partition as stage1 named it.
     pub(super) device: Option<String>,
     /// How this boot has failed, until the record says so.

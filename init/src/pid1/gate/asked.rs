@@ -18,9 +18,9 @@ impl Init {
         match &self.gate.state {
             State::Absent(why) => Some(refused(format!("this boot has no gate: {why}"))),
             State::Passed => Some(Ok(verdict(true, None))),
-            State::Failing { reason, .. } | State::Failed { reason } => {
-                Some(Ok(verdict(false, Some(reason))))
-            }
+            State::Failing { reason, .. }
+            | State::Pausing { reason, .. }
+            | State::Failed { reason } => Some(Ok(verdict(false, Some(reason)))),
             // A commit that cannot be written is tried again: there is no verdict yet.
             State::Open(_) | State::Found(_) => {
                 // Whoever takes no answer need not be remembered.
@@ -41,9 +41,11 @@ impl Init {
     /// The machine goes down: there will be no verdict.
     pub(in crate::pid1) fn gate_at_shutdown(&mut self) {
         let reason = match &self.gate.state {
-            State::Absent(_) | State::Passed | State::Failing { .. } | State::Failed { .. } => {
-                return;
-            }
+            State::Absent(_)
+            | State::Passed
+            | State::Failing { .. }
+            | State::Pausing { .. }
+            | State::Failed { .. } => return,
             State::Open(_) | State::Found(_) => "the machine is going down",
         };
         self.answer_waiting(false, Some(reason));
@@ -68,7 +70,9 @@ impl Init {
             State::Absent(why) => {
                 return Some(refused(format!("there is no slot to commit: {why}")));
             }
-            State::Failing { reason, .. } | State::Failed { reason } => {
+            State::Failing { reason, .. }
+            | State::Pausing { reason, .. }
+            | State::Failed { reason } => {
                 return Some(refused(format!("this boot has failed already: {reason}")));
             }
             State::Open(watched) => {

@@ -3,9 +3,12 @@
 
 use services::control::GateState;
 use services::gate::{Gate, GateSettings};
-use services::time::Time;
+use services::time::{Duration, Time};
 
 use crate::pid1::errands::Errand;
+
+/// Pause before a boot restarts that has failed and is counted nowhere.
+const UNCOUNTED_PAUSE: Duration = Duration::from_secs(10 * 60);
 
 /// How the verdict stands.
 #[derive(Debug)]
@@ -20,6 +23,8 @@ pub(super) enum State {
     Passed,
     /// It was found bad: until the record says so, or until this time.
     Failing { reason: String, until: Time },
+    /// It was found bad and nothing counts it: the machine stays as it is until this time.
+    Pausing { reason: String, until: Time },
     /// It was found bad, and the machine restarts; or an operator wants it to go on all the same.
     Failed { reason: String },
 }
@@ -107,7 +112,9 @@ impl Keeper {
             State::Absent(_) => GateState::None,
             State::Open(_) | State::Found(_) => GateState::Open,
             State::Passed => GateState::Passed,
-            State::Failing { .. } | State::Failed { .. } => GateState::Failed,
+            State::Failing { .. } | State::Pausing { .. } | State::Failed { .. } => {
+                GateState::Failed
+            }
         }
     }
 
@@ -122,7 +129,7 @@ impl Keeper {
             State::Open(watched) => watched.gate.poll_timeout(),
             State::Found(found) => found.again,
             State::Passed => self.settle_at,
-            State::Failing { until, .. } => Some(*until),
+            State::Failing { until, .. } | State::Pausing { until, .. } => Some(*until),
             State::Absent(_) | State::Failed { .. } => None,
         };
         let errands = [&self.scrub, &self.learning].into_iter().flatten();
@@ -136,8 +143,8 @@ impl Keeper {
     pub(in crate::pid1) fn is_overdue(&self, now: Time) -> bool {
         match &self.state {
             State::Open(watched) => watched.gate.deadline() <= now,
-            // Writing the cause down is something.
-            State::Failing { until, .. } => *until < now,
+            // Writing the cause down is something, and so is a pause.
+            State::Failing { until, .. } | State::Pausing { until, .. } => *until < now,
             State::Absent(_) | State::Found(_) | State::Passed | State::Failed { .. } => false,
         }
     }
@@ -153,6 +160,26 @@ impl Keeper {
         watched.gate.configure(settings, needed);
         watched.seen = None;
         root
+    }
+
+    /// That this boot failed could not be recorded. True: the machine is to restart all the same,
+    /// because the boot is `charged` already. One that is counted nowhere would come back for ever,
+    /// and each time too short for anybody to mend it: that one pauses first, as it is.
+    pub(super) fn unrecorded(&mut self, charged: bool, why: &str, now: Time) -> bool {
+        let State::Failing { reason, .. } = &mut self.state else {
+            return false;
+        };
+        if charged {
+            return true;
+        }
+        let minutes = UNCOUNTED_PAUSE.as_secs() / 60;
+        let reason = format!(
+            "{}; no boot record counts that ({why}), so the machine restarts {minutes} minutes later",
+            std::mem::take(reason)
+        );
+        let until = now + UNCOUNTED_PAUSE;
+        self.state = State::Pausing { reason, until };
+        false
     }
 
     pub(super) fn enter(&mut self, state: State, now: Time) {
@@ -173,7 +200,6 @@ mod tests {
     use super::*;
     use crate::pid1::gate::FAIL_PATIENCE;
     use services::gate::GateView;
-    use services::time::Duration;
 
     fn at(seconds: u64) -> Time {
         Time::from_nanos(seconds * 1_000_000_000)
@@ -200,6 +226,47 @@ mod tests {
             assert!(!keeper.is_overdue(until + Duration::from_secs(1)));
             assert_eq!(keeper.deadline(false), None);
         }
+    }
+
+    /// A machine whose record could not be written restarted on a bad slot at once, for ever.
+    #[test]
+    fn a_failure_that_nothing_counts_pauses_before_the_restart() {
+        let failing = || {
+            let mut keeper = Keeper::open(at(10), None, None);
+            let reason = "app is not ready".to_owned();
+            keeper.enter(
+                State::Failing {
+                    reason,
+                    until: at(320),
+                },
+                at(310),
+            );
+            keeper
+        };
+        let mut counted = failing();
+        assert!(counted.unrecorded(true, "no answer", at(320)));
+        assert!(matches!(counted.state, State::Failing { .. }));
+        let mut keeper = failing();
+        assert!(!keeper.unrecorded(false, "no disk", at(320)));
+        let State::Pausing { reason, until } = &keeper.state else {
+            panic!("{:?}", keeper.state);
+        };
+        assert_eq!(*until, at(920));
+        assert_eq!(
+            reason,
+            "app is not ready; no boot record counts that (no disk), so the machine restarts \
+             10 minutes later"
+        );
+        assert_eq!(keeper.since, at(310), "when it failed");
+        assert_eq!(keeper.state_name(), GateState::Failed);
+        assert_eq!(keeper.deadline(false), Some(at(920)));
+        assert_eq!(keeper.deadline(true), None, "an operator restarts it");
+        assert!(!keeper.is_overdue(at(920)), "the watchdog is fed");
+        assert!(keeper.is_overdue(at(921)), "and no longer than that");
+        // A late answer begins no second pause.
+        assert!(!keeper.unrecorded(false, "later", at(600)));
+        assert_eq!(keeper.deadline(false), Some(at(920)));
+        assert!(!Keeper::absent("a container").unrecorded(false, "", at(1)));
     }
 
     #[test]
