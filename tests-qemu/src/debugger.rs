@@ -108,7 +108,10 @@ impl Debugger {
             if let Some(answer) = content(&read) {
                 // Each packet is acknowledged.
                 self.stream.write_all(b"+")?;
-                return Ok(answer);
+                if !is_stop(&answer) {
+                    return Ok(answer);
+                }
+                read.clear();
             }
         }
     }
@@ -128,6 +131,11 @@ fn content(read: &[u8]) -> Option<String> {
     (sum.len() == 2).then(|| answer.to_owned())
 }
 
+/// That the machine stands still now: told when we come, and no answer.
+fn is_stop(answer: &str) -> bool {
+    answer.starts_with(['T', 'S'])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,5 +146,6 @@ mod tests {
         assert_eq!(content(b"+$OK#9"), None);
         assert_eq!(content(b"+$OK#9a"), Some("OK".into()));
         assert_eq!(content(b"+$#00"), Some(String::new()));
+        assert!(is_stop("T02thread:01;") && !is_stop("OK"));
     }
 }

@@ -30,6 +30,10 @@ pub struct SmallImages {
     pub without_init: PathBuf,
     /// The init of slot b may not be executed.
     pub init_not_executable: PathBuf,
+    /// As `slots`, with an ssh server at the rescue console.
+    pub rescue_ssh: PathBuf,
+    /// The private key that it lets in.
+    pub rescue_key: PathBuf,
 }
 
 /// The parts of an image.

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
-use machine::scenario::{ANSWER, ask, ask_json, field};
+use machine::scenario::{ANSWER, ask, ask_json, booted, field, tell};
 use machine::slots::{Device, boots_again, running};
 use mounts::slot::Slot;
 use mounts::slot::record::Reason;
@@ -75,13 +75,19 @@ fn without_its_partition_the_newest_slot_boots_and_says_so() -> anyhow::Result<(
         .status()
         .context("cannot run sfdisk")?;
     ensure!(renamed.success(), "sfdisk: {renamed}");
-    let mut machine = device.committed("")?;
+    let mut machine = booted(&device.spec(""))?;
     ensure!(running(&mut machine)? == "b", "slot a runs");
+    // What cannot be written is not called done.
+    let wait = tell(&mut machine, "sharkctl boot wait --timeout 10s")?;
+    ensure!(wait.status != 0, "the boot was committed: {}", wait.text());
+    let text = ask(&mut machine, "sharkctl boot")?;
+    println!("{text}");
     let boot = ask_json(&mut machine, "sharkctl boot --json")?;
     ensure!(
-        field(&boot, "/why")?
-            .as_str()
-            .is_some_and(|why| why.contains("shark-state")),
+        field(&boot, "/committed")? == false
+            && field(&boot, "/why")?
+                .as_str()
+                .is_some_and(|why| why.contains("shark-state")),
         "{boot}"
     );
     machine.power_off(ANSWER)?;

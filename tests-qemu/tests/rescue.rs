@@ -1,11 +1,16 @@
 //! When no slot is left: a console that says why, pauses that grow, and ways out again.
 
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use machine::Machine;
+use machine::image::SmallImages;
+use machine::overlay::Overlay;
 use machine::scenario::{ANSWER, ask_json, field};
-use machine::slots::{Device, Told, commits, goes_to_rescue, running};
+use machine::slots::{Device, Told, commits, goes_to_rescue, running, start};
 use mounts::slot::Slot;
 use mounts::slot::record::{Ended, Phase, Stage};
 
@@ -25,14 +30,21 @@ fn console_says(machine: &Machine, what: &str, from: usize, wait: Duration) -> a
     }
 }
 
-/// Types what a person would: Enter for a shell, and the command.
-fn type_in_rescue(machine: &mut Machine, command: &str) -> anyhow::Result<()> {
+/// Presses Enter for a shell.
+fn open_shell(machine: &mut Machine) -> anyhow::Result<()> {
     let position = machine.console.position();
     machine.type_line("")?;
-    // The prompt has no newline behind it, so the echo of what is typed next makes the line whole.
+    // The prompt has no newline behind it; what this prints has.
     machine.type_line("echo shell-$((40 + 2))")?;
-    console_says(machine, "shell-42", position, ANSWER)?;
-    machine.type_line(command)
+    console_says(machine, "shell-42", position, ANSWER)
+}
+
+/// Types what makes the machine boot, and waits until that boot is committed.
+fn leave_rescue(machine: &mut Machine, command: &str) -> anyhow::Result<()> {
+    let position = machine.console.position();
+    machine.type_line(command)?;
+    console_says(machine, "rescue: trying to boot", position, ANSWER)?;
+    commits(machine, machine.console.position())
 }
 
 #[test]
@@ -77,8 +89,8 @@ fn with_both_slots_given_up_pauses_grow_until_somebody_sets_a_slot() -> anyhow::
     };
     told.on(&record)?;
 
-    type_in_rescue(&mut machine, "sharkctl boot set-slot b && exit")?;
-    commits(&machine, machine.console.position())?;
+    open_shell(&mut machine)?;
+    leave_rescue(&mut machine, "sharkctl boot set-slot b && exit")?;
     ensure!(running(&mut machine)? == "b", "slot a runs");
     told.by(&mut machine)?;
     machine.power_off(ANSWER)?;
@@ -129,11 +141,67 @@ fn asked_for_on_the_command_line_it_shows_the_record_and_goes_on() -> anyhow::Re
     let device = Device::new()?;
     let mut machine = device.power_on("shark.rescue")?;
     goes_to_rescue(&machine, 0)?;
+    open_shell(&mut machine)?;
     let position = machine.console.position();
-    type_in_rescue(&mut machine, "sharkctl boot record --json")?;
-    console_says(&machine, "\"committed\"", position, ANSWER)?;
-    machine.type_line("exit")?;
-    commits(&machine, machine.console.position()).context("after rescue was left")?;
+    machine.type_line("sharkctl boot record --json")?;
+    console_says(&machine, "\"committed\": \"a\"", position, ANSWER)?;
+    leave_rescue(&mut machine, "exit")?;
     ensure!(running(&mut machine)? == "a", "slot b runs");
+    Ok(())
+}
+
+/// Runs a command over ssh, with this key or with none.
+fn ssh(port: u16, key: Option<&Path>, command: &str) -> anyhow::Result<Output> {
+    let mut ssh = Command::new("ssh");
+    ssh.args([
+        "-F",
+        "none",
+        "-o",
+        "BatchMode=yes",
+        "-o",
+        "IdentitiesOnly=yes",
+    ])
+    .args([
+        "-o",
+        "StrictHostKeyChecking=no",
+        "-o",
+        "UserKnownHostsFile=/dev/null",
+    ])
+    .args(["-o", "ConnectTimeout=20", "-p", &port.to_string()]);
+    match key {
+        Some(key) => ssh.arg("-i").arg(key),
+        None => ssh.args(["-i", "/dev/null"]),
+    };
+    ssh.args(["root@127.0.0.1", command])
+        .output()
+        .context("cannot run ssh")
+}
+
+#[test]
+fn only_the_holder_of_a_key_comes_in_over_ssh() -> anyhow::Result<()> {
+    let small = SmallImages::from_environment()?;
+    let device = Device::of(&small, &small.rescue_ssh)?;
+    // Free a moment ago, and nobody is in a hurry to take it.
+    let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+    let mut spec = device.spec("shark.rescue");
+    spec.forwards.push((port, 22));
+    let mut machine = start(&spec, Overlay::default())?;
+    goes_to_rescue(&machine, 0)?;
+    console_says(&machine, "shark: rescue: ssh on eth0", 0, ANSWER)?;
+    let stranger = ssh(port, None, "true")?;
+    let words = String::from_utf8_lossy(&stranger.stderr);
+    ensure!(
+        stranger.status.code() == Some(255) && words.contains("Permission denied"),
+        "a stranger is told {words}"
+    );
+    let holder = ssh(port, Some(&small.rescue_key), "sharkctl boot record --json")?;
+    let words = String::from_utf8_lossy(&holder.stdout);
+    ensure!(
+        holder.status.success() && words.contains("\"committed\": \"a\""),
+        "{}: {words}{}",
+        holder.status,
+        String::from_utf8_lossy(&holder.stderr)
+    );
+    machine.cut_power();
     Ok(())
 }

@@ -54,8 +54,19 @@ fn an_init_that_exits() -> anyhow::Result<()> {
 }
 
 #[test]
-fn an_init_that_aborts() -> anyhow::Result<()> {
-    b_is_rolled_back("test.b=init-aborts", without_first_process("kill init"))
+fn an_init_that_crashes() -> anyhow::Result<()> {
+    b_is_rolled_back(
+        "test.b=init-crashes",
+        Told {
+            stage: Some(Stage::Gate),
+            ..without_first_process("kill init")
+        },
+    )
+}
+
+#[test]
+fn an_init_that_cannot_begin() -> anyhow::Result<()> {
+    b_is_rolled_back("test.b=init-without-memory", without_first_process("init"))
 }
 
 #[test]
@@ -78,7 +89,7 @@ fn refused_by_stage1(device: &Device) -> anyhow::Result<()> {
         "",
         Told {
             slot: Slot::B,
-            ended: Ended::RootRefused,
+            ended: Ended::InitFailed,
             stage: Some(Stage::Stage1),
             cause: "init",
         },
@@ -87,13 +98,5 @@ fn refused_by_stage1(device: &Device) -> anyhow::Result<()> {
 
 #[test]
 fn a_hand_over_that_is_broken() -> anyhow::Result<()> {
-    b_is_rolled_back(
-        "test.b=broken-hand-over",
-        Told {
-            slot: Slot::B,
-            ended: Ended::InitFailed,
-            stage: None,
-            cause: "hand-over",
-        },
-    )
+    b_is_rolled_back("test.b=broken-hand-over", at_the_gate("hand-over"))
 }

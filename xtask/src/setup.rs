@@ -76,6 +76,7 @@ impl Need {
                 tool("man", "man-db"),
                 tool("python3", "python3"),
                 tool("sfdisk", "fdisk"),
+                tool("ssh", "openssh-client"),
                 tool("unshare", "util-linux"),
                 tool("xz", "xz-utils"),
             ],

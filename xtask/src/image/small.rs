@@ -15,7 +15,8 @@ use super::{ImageOptions, busybox, make_folder, root, vmlinux};
 use crate::arch::Arch;
 use crate::build::{self, Programs};
 use crate::cache::{self, Hasher};
-use crate::paths;
+use crate::setup::{self, Need};
+use crate::{command, paths};
 
 /// The layers of the system, from the top of the checkout.
 const LAYERS: &str = "tests-qemu/small";
@@ -30,6 +31,7 @@ const DATA_SIZE: u64 = 64;
 pub(crate) fn make() -> Result<SmallImages> {
     let arch = Arch::host();
     let place = paths::arch_output(arch).join("small");
+    setup::need(&[Need::Test])?;
     let trees = {
         let _lock = paths::lock()?;
         let programs = build::programs(arch)?;
@@ -37,9 +39,11 @@ pub(crate) fn make() -> Result<SmallImages> {
         cache::remove(&place)?;
         Trees::assemble(&programs, &busybox, &place)?
     };
-    let image = |b: &Path| {
+    let rescue_key = rescue_key(&place)?;
+    let image = |b: &Path, rescue_ssh: Option<PathBuf>| {
         make_folder(&ImageOptions {
             arch,
+            rescue_ssh,
             root: Some(trees.a.clone()),
             root_b: Some(b.to_path_buf()),
             kernel: "generic".into(),
@@ -51,13 +55,29 @@ pub(crate) fn make() -> Result<SmallImages> {
             ..ImageOptions::default()
         })
     };
-    let slots = image(&trees.b)?;
+    let slots = image(&trees.b, None)?;
     Ok(SmallImages {
         kernel: vmlinux::of(&Image::load(&slots)?.kernel)?,
         slots,
-        without_init: image(&trees.without_init)?,
-        init_not_executable: image(&trees.init_not_executable)?,
+        without_init: image(&trees.without_init, None)?,
+        init_not_executable: image(&trees.init_not_executable, None)?,
+        rescue_ssh: image(&trees.b, Some(rescue_key.with_extension("pub")))?,
+        rescue_key,
     })
+}
+
+/// A key that the ssh server of rescue lets in, made on first use beside `place`: its public half is
+/// in the file with `.pub` behind the name.
+fn rescue_key(place: &Path) -> Result<PathBuf> {
+    let key = place.with_file_name("small-rescue-key");
+    if !key.exists() {
+        command::run(
+            command::new("ssh-keygen")
+                .args(["-q", "-t", "ed25519", "-N", "", "-C", "rescue", "-f"])
+                .arg(&key),
+        )?;
+    }
+    Ok(key)
 }
 
 /// Directories to make slots of.
