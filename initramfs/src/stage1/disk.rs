@@ -1,11 +1,9 @@
-//! Finds the disk that carries our partitions, and the kernel's devices for them.
+//! One disk: its partition table, and the kernel's devices for our partitions in it.
 //!
 //! The partition table is read from the whole disk and not taken from the kernel, because the
-//! kernel tells neither a damaged table nor a second disk of the same names. What the kernel made
-//! of the table is matched by number and place. Waiting is `device_events`'; what is in the
-//! partitions is others'.
+//! kernel does not tell a damaged one. What the kernel made of the table is matched by number and
+//! place. Which disk is taken is `search`'s; what is in the partitions is others'.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -14,8 +12,8 @@ use mounts::dps;
 use mounts::gpt::{self, GptError, ReadError, Source, Table};
 use mounts::slot::Slot;
 
-use super::report::Report;
 use super::sysfs::{self, Disk, KernelPartition};
+use super::watchdog;
 
 /// A partition of ours, with its device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,148 +52,16 @@ impl OurDisk {
     }
 }
 
-/// What a disk turned out to be.
-#[derive(Clone, Debug)]
-enum Verdict {
-    /// No partition of ours; the text says what there is instead.
-    NotOurs(String),
-    /// It could not be read, which may pass: it is read again at the next look.
-    Unread(String),
-    /// A partition table with our names.
-    Ours(Table),
-}
-
-/// The search, over all looks at `/sys`.
-#[derive(Debug, Default)]
-pub(crate) struct Search {
-    /// By the disk's name; with its size when it was judged, because a medium can be changed.
-    judged: BTreeMap<String, (u64, Verdict)>,
-    /// The disk that is ours, once there is one. A later one replaces it only when this one can be
-    /// taken out and that one cannot.
-    chosen: Option<Disk>,
-    /// What that disk's devices still lack.
-    lacking: Option<String>,
-}
-
-impl Search {
-    /// Looks at all disks. Some once the first disk with our partitions has all its devices.
-    pub(crate) fn look(&mut self, report: &mut Report) -> Option<OurDisk> {
-        let sys = Path::new("/sys");
-        for disk in sysfs::disks(sys) {
-            self.judge(&disk, report);
-        }
-        let name = self.chosen.as_ref()?.name.clone();
-        let (_, Verdict::Ours(table)) = self.judged.get(&name)? else {
-            return None;
-        };
-        match attach(&name, table, &sysfs::partitions(sys, &name)) {
-            Ok(disk) => match disk
-                .parts
-                .iter()
-                .find(|part| !Path::new(&part.device).exists())
-            {
-                None => Some(disk),
-                Some(part) => {
-                    self.lacking = Some(format!("the device node {}", part.device));
-                    None
-                }
-            },
-            Err(lacking) => {
-                self.lacking = Some(lacking);
-                None
-            }
-        }
-    }
-
-    /// Whether a disk with our partition names was seen at all.
-    pub(crate) fn saw_ours(&self) -> bool {
-        self.chosen.is_some()
-    }
-
-    /// What was waited for and what there was instead, for people.
-    pub(crate) fn waited_for(&self) -> String {
-        if let Some(lacking) = &self.lacking {
-            return lacking.clone();
-        }
-        let mut seen: Vec<String> = Vec::new();
-        for (name, (_, verdict)) in &self.judged {
-            match verdict {
-                Verdict::NotOurs(what) | Verdict::Unread(what) => {
-                    seen.push(format!("/dev/{name}: {what}"));
-                }
-                Verdict::Ours(_) => {}
-            }
-        }
-        let seen = if seen.is_empty() {
-            "no disk at all".to_owned()
-        } else {
-            seen.join("; ")
-        };
-        format!(
-            "a disk with a partition named {} or {}; there is {seen}",
-            dps::root_name(Slot::A),
-            dps::root_name(Slot::B)
-        )
-    }
-
-    fn judge(&mut self, disk: &Disk, report: &mut Report) {
-        match self.judged.get(&disk.name) {
-            Some((sectors, Verdict::NotOurs(_) | Verdict::Ours(_))) if *sectors == disk.sectors => {
-                return;
-            }
-            Some(_) | None => {}
-        }
-        let Some(read) = read_table(disk) else { return };
-        let verdict = verdict(read);
-        match &verdict {
-            Verdict::NotOurs(what) | Verdict::Unread(what) => {
-                report.step(&format!("disk: /dev/{}: {what}", disk.name));
-            }
-            Verdict::Ours(table) => self.ours(disk, table, report),
-        }
-        self.judged
-            .insert(disk.name.clone(), (disk.sectors, verdict));
-    }
-
-    fn ours(&mut self, disk: &Disk, table: &Table, report: &mut Report) {
-        let name = &disk.name;
-        if let Source::Backup { primary } = &table.source {
-            report.warn(format!(
-                "disk: /dev/{name}: primary partition table is bad ({primary}), the backup is used"
-            ));
-        }
-        match &self.chosen {
-            None => {
-                report.step(&format!("disk: /dev/{name} carries our partitions"));
-                self.chosen = Some(disk.clone());
-            }
-            Some(chosen) if chosen.name == *name => {}
-            Some(chosen) if chosen.removable && !disk.removable => {
-                report.warn(left_alone(&chosen.name, name));
-                self.chosen = Some(disk.clone());
-                self.lacking = None;
-            }
-            Some(chosen) => report.warn(left_alone(name, &chosen.name)),
-        }
-    }
-}
-
-fn left_alone(name: &str, chosen: &str) -> String {
-    format!(
-        "disk: /dev/{name} has partitions of the same names as /dev/{chosen} and is left alone; remove one"
-    )
-}
-
 /// Why a disk gave no table.
 #[derive(Debug)]
-struct NoTable {
-    why: String,
+pub(crate) struct NoTable {
+    pub(crate) why: String,
     /// The disk did not answer, which says nothing of what is on it.
-    unread: bool,
+    pub(crate) unread: bool,
 }
 
 /// Reads the table of a disk; `None` while its device node is not there or it has no medium.
-fn read_table(disk: &Disk) -> Option<Result<Table, NoTable>> {
+pub(crate) fn read_table(disk: &Disk) -> Option<Result<Table, NoTable>> {
     if disk.sectors == 0 {
         return None;
     }
@@ -214,6 +80,7 @@ fn read_table(disk: &Disk) -> Option<Result<Table, NoTable>> {
     };
     let blocks = disk.sectors / u64::from(block_size / 512).max(1);
     let table = gpt::read(block_size, blocks, |lba, buffer| {
+        watchdog::feed();
         let offset = lba.saturating_mul(u64::from(block_size));
         file.read_exact_at(buffer, offset)
             .map_err(|error| format!("read block {lba}: {error}"))
@@ -232,30 +99,17 @@ fn is_unread(error: &ReadError) -> bool {
     }
 }
 
-fn verdict(read: Result<Table, NoTable>) -> Verdict {
-    match read {
-        Err(NoTable { why, unread: true }) => Verdict::Unread(why),
-        Err(NoTable { why, unread: false }) => Verdict::NotOurs(why),
-        Ok(table) => {
-            let roots = Slot::ALL.map(dps::root_name);
-            if table
-                .partitions
-                .iter()
-                .any(|partition| roots.contains(&partition.name.as_str()))
-            {
-                Verdict::Ours(table)
-            } else {
-                Verdict::NotOurs(format!(
-                    "a partition table of {} without our names",
-                    table.partitions.len()
-                ))
-            }
-        }
-    }
+/// Whether a partition of this name holds a root, which makes its disk ours.
+pub(crate) fn is_root(name: &str) -> bool {
+    Slot::ALL.map(dps::root_name).contains(&name)
 }
 
 /// Finds the kernel's device for each partition of ours; otherwise what is still lacking.
-fn attach(disk: &str, table: &Table, kernel: &[KernelPartition]) -> Result<OurDisk, String> {
+pub(crate) fn attach(
+    disk: &str,
+    table: &Table,
+    kernel: &[KernelPartition],
+) -> Result<OurDisk, String> {
     let mut parts = Vec::new();
     for partition in table
         .partitions
@@ -303,10 +157,10 @@ fn attach(disk: &str, table: &Table, kernel: &[KernelPartition]) -> Result<OurDi
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn table(names: &[&str]) -> Table {
+    pub(crate) fn table(names: &[&str]) -> Table {
         let blocks = 8192;
         let partitions: Vec<gpt::Partition> = (1u32..)
             .zip(names)
@@ -334,7 +188,7 @@ mod tests {
         .unwrap()
     }
 
-    fn kernel(numbers: &[u32]) -> Vec<KernelPartition> {
+    pub(crate) fn kernel(numbers: &[u32]) -> Vec<KernelPartition> {
         let partition = |number: &u32| KernelPartition {
             name: format!("vda{number}"),
             number: *number,
@@ -342,20 +196,6 @@ mod tests {
             sectors: 8,
         };
         numbers.iter().map(partition).collect()
-    }
-
-    #[test]
-    fn a_disk_is_ours_by_the_name_of_a_root() {
-        let ours = |names: &[&str]| matches!(verdict(Ok(table(names))), Verdict::Ours(_));
-        assert!(ours(&["shark-root-a"]));
-        assert!(ours(&["other", "shark-root-b"]));
-        assert!(!ours(&["shark-data", "shark-state"]));
-        let bad = |unread| {
-            let why = "bad".to_owned();
-            verdict(Err(NoTable { why, unread }))
-        };
-        assert!(matches!(bad(false), Verdict::NotOurs(what) if what == "bad"));
-        assert!(matches!(bad(true), Verdict::Unread(what) if what == "bad"));
     }
 
     #[test]
@@ -394,47 +234,6 @@ mod tests {
         let disk = attach("vda", &table, &kernel(&[1, 2])).unwrap();
         let error = disk.part("shark-root-a").unwrap_err();
         assert_eq!(error, "/dev/vda1 and /dev/vda2 are both named shark-root-a");
-    }
-
-    #[test]
-    fn of_two_disks_the_first_stays() {
-        let mut report = Report::default();
-        let mut search = Search::default();
-        assert!(search.waited_for().contains("there is no disk at all"));
-        let mut ours = |name: &str, removable| {
-            let disk = Disk {
-                name: name.to_owned(),
-                sectors: 8192,
-                removable,
-            };
-            search.ours(&disk, &table(&["shark-root-a"]), &mut report);
-            search.chosen.as_ref().map(|it| it.name.clone())
-        };
-        assert_eq!(ours("vda", false).as_deref(), Some("vda"));
-        assert_eq!(ours("vdb", false).as_deref(), Some("vda"));
-        assert_eq!(ours("sda", true).as_deref(), Some("vda"));
-        let [vdb, sda] = report.notes() else {
-            panic!("{:?}", report.notes())
-        };
-        for (note, name) in [(vdb, "vdb"), (sda, "sda")] {
-            let expect = format!("/dev/{name} has partitions of the same names as /dev/vda");
-            assert!(note.contains(&expect), "{note}");
-        }
-    }
-
-    #[test]
-    fn a_disk_that_stays_takes_the_place_of_a_stick() {
-        let mut report = Report::default();
-        let mut search = Search::default();
-        for (name, removable) in [("sda", true), ("sdb", true), ("vda", false)] {
-            let disk = Disk {
-                name: name.to_owned(),
-                sectors: 8192,
-                removable,
-            };
-            search.ours(&disk, &table(&["shark-root-a"]), &mut report);
-        }
-        assert_eq!(search.chosen.map(|it| it.name).as_deref(), Some("vda"));
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod report;
 mod rescue;
 mod root;
 mod run_overlay;
+mod search;
 mod slots;
 mod switch;
 mod sysfs;
@@ -42,12 +43,13 @@ use mounts::plan;
 use mounts::slot::region::RecordState;
 
 use device_events::DeviceEvents;
-use disk::{OurDisk, Search};
+use disk::OurDisk;
 use evidence::Found;
 use handover::Booted;
 use phase::Phase;
 use record::Unwritten;
 use report::Report;
+use search::Search;
 use slots::How;
 
 pub(crate) use fsck::{HELPER, enter_root};
@@ -241,7 +243,9 @@ impl Machine {
 
     fn search(&mut self, search: &mut Search, patience: Duration) -> Option<OurDisk> {
         self.devices
-            .wait_for(patience, &mut self.report, |report| search.look(report))
+            .wait_for(patience, &mut self.report, |news, report| {
+                search.look(news, report)
+            })
     }
 
     /// The console was asked for; the record is shown when there is one.

@@ -23,7 +23,7 @@ use mounts::slot::Slot;
 use mounts::slot::record::Ended;
 use mounts::verity::{self, OnCorruption, SUPERBLOCK_SIZE, Scope, SuperblockError};
 
-use super::device_events::DeviceEvents;
+use super::device_events::{DeviceEvents, News};
 use super::disk::{OurDisk, Part};
 use super::init_file;
 use super::integrity::{self, Damage};
@@ -355,7 +355,7 @@ fn wait_for_node(
     devices: &mut DeviceEvents,
     report: &mut Report,
 ) -> Result<(), Refused> {
-    let there = |_: &mut Report| Path::new(node).exists().then_some(());
+    let there = |_: &News, _: &mut Report| Path::new(node).exists().then_some(());
     devices
         .wait_for(NODE_PATIENCE, report, there)
         .ok_or_else(|| Refused::NoNode(node.to_owned()))

@@ -76,6 +76,19 @@ pub(crate) fn partitions(sys: &Path, disk: &str) -> Vec<KernelPartition> {
     found
 }
 
+/// The names that the kernel read in the partition table of `disk`. No disk is asked for them.
+pub(crate) fn partition_names(sys: &Path, disk: &str) -> Vec<String> {
+    let directory = sys.join("block").join(disk);
+    names(&directory)
+        .into_iter()
+        .filter_map(|name| {
+            let uevent = fs::read_to_string(directory.join(name).join("uevent")).ok()?;
+            let mut lines = uevent.lines();
+            lines.find_map(|line| line.strip_prefix("PARTNAME=").map(str::to_owned))
+        })
+        .collect()
+}
+
 /// Bytes of a logical block of `disk`; 512 where `/sys` does not say.
 pub(crate) fn logical_block_size(sys: &Path, disk: &str) -> u32 {
     let size = number(
@@ -166,5 +179,8 @@ mod tests {
             }
         );
         assert_eq!(partitions(sys.path(), "vdb"), []);
+        let uevent = "MAJOR=254\nPARTN=2\nPARTNAME=shark-root-a\n";
+        put(sys.path(), "block/vda/vda2/uevent", uevent);
+        assert_eq!(partition_names(sys.path(), "vda"), ["shark-root-a"]);
     }
 }

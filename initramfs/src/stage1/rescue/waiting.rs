@@ -15,8 +15,8 @@ use kernel::spawn::Child;
 use super::pause::{Pause, Terminals};
 use super::{now, shell};
 use crate::stage1::Machine;
-use crate::stage1::disk::Search;
 use crate::stage1::report::print_console;
+use crate::stage1::search::Search;
 use crate::stage1::watchdog;
 
 /// Somebody is there while this file is: for what takes long and has no terminal.
@@ -85,8 +85,10 @@ impl Console {
                     }
                 }
                 Turn::Devices => {
-                    let about_disks = machine.devices.work_off(&mut machine.report);
-                    if search && about_disks && disks.look(&mut machine.report).is_some() {
+                    machine.devices.work_off(&mut machine.report);
+                    let news = machine.devices.news();
+                    let look = search && !news.is_empty();
+                    if look && disks.look(&news, &mut machine.report).is_some() {
                         return Woken::DiskCame;
                     }
                 }
