@@ -215,9 +215,16 @@ pub(crate) fn damage_besides(life: &Device, tally: &mut Tally) -> Outcome {
             let cell = torn(&life.disk.journal, write, &content, mask);
             content.insert(written.place, cell);
             let sound = Disk::with(content, journal);
+            let newest = sound.newest().map(|write| journal[write].sequence);
             for (disk, what) in damages(&sound) {
                 tally.states += 1;
-                reboot(life, disk, 0, Depth::Start, tally).map_err(|broken| {
+                // Damage to an older record leaves the start that it has without.
+                let depth = if disk.newest().map(|write| journal[write].sequence) == newest {
+                    Depth::Decide
+                } else {
+                    Depth::Start
+                };
+                reboot(life, disk, 0, depth, tally).map_err(|broken| {
                     let storm = format!(
                         "power fails in write {write}, sectors {mask:08b} are written; {what}"
                     );
