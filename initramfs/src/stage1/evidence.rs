@@ -273,8 +273,17 @@ mod tests {
             .map(|number| format!("dmesg-{:03}", 500 - number))
             .collect();
         let pstore = pstore(&all.iter().map(String::as_str).collect::<Vec<_>>());
+        // Neither first nor last, in whatever order the directory lists them.
+        for name in &all[30..33] {
+            let file = fs::File::options()
+                .append(true)
+                .open(pstore.path().join(name));
+            file.unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        }
         let mut found = found(pstore.path());
         assert_eq!(found.dumps.len(), RECORDS_MAX);
+        found.surplus.sort_unstable_by(|a, b| b.cmp(a));
+        assert_eq!(found.surplus, all[30..33]);
         let evidence = found.evidence(None);
         assert_eq!(evidence.crash.unwrap().text, all[RECORDS_MAX + 2]);
         let root = tempfile::tempdir().unwrap();
