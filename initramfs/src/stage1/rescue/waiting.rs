@@ -23,8 +23,9 @@ use crate::stage1::watchdog;
 pub(super) const HOLD: &str = "/run/shark/hold";
 /// How often terminals are looked at.
 const LOOK: Duration = Duration::from_secs(2);
-/// A shell that ended sooner was opened by noise on the line, or by a line that is at its end.
-const NOISE: Duration = Duration::from_secs(5);
+/// A shell that ended sooner was opened by noise on the line, or by a line that is at its end: nobody
+/// reads its prompt and leaves it that fast.
+const NOISE: Duration = Duration::from_millis(500);
 /// What the poller tells.
 const INPUT: u64 = 0;
 const DEVICES: u64 = 1;
@@ -140,9 +141,9 @@ impl Console {
         self.watch_input(true);
         if woken.is_none() {
             print_console(&format!(
-                "rescue: a shell that ends within {} s may be noise on the line and is no word to boot; press Enter \
-                 for another",
-                NOISE.as_secs()
+                "rescue: a shell that ends within {} ms may be noise on the line and is no word to boot; press \
+                 Enter for another",
+                NOISE.as_millis()
             ));
         }
         woken
@@ -260,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_shell_that_nobody_used_is_no_word_to_boot() {
-        for (millis, expect) in [(0, None), (4999, None), (5000, Some(Woken::ShellEnded))] {
+        for (millis, expect) in [(0, None), (499, None), (500, Some(Woken::ShellEnded))] {
             assert_eq!(shell_ended(Duration::from_millis(millis)), expect);
         }
     }
