@@ -1,9 +1,10 @@
 //! The one way out when PID 1 itself is broken: say where, record it, then restart the machine, or
 //! leave the namespace. Not here: failures of services, which are ordinary.
 //!
-//! A PID 1 that ends takes the kernel down without a word about why, and one that hangs takes the
-//! machine out of reach; a restart at least gives it another chance, and the record gives the other
-//! slot one.
+//! A PID 1 that hangs takes the machine out of reach; a restart at least gives it another chance, and
+//! the record gives the other slot one. Where a slot runs and its failure cannot be recorded (no
+//! memory for a child, no disk), PID 1 ends, and the kernel panics over that: a restart in order would
+//! look like a loss of power, and pstore keeps what was said here.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -11,6 +12,7 @@ use std::panic::PanicHookInfo;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use kernel::reap::End;
 use services::control::BootMode;
 use services::time::Time;
 
@@ -73,8 +75,12 @@ pub(crate) fn die(mode: BootMode, what: &str, why: &str) -> ! {
     if contained {
         std::process::exit(BROKEN);
     }
-    record(&why);
+    let recorded = record(&why);
     std::thread::sleep(READ_IT);
+    if mode == BootMode::Disk && !recorded {
+        // stage1 has seen to it that a panic restarts the machine.
+        std::process::exit(BROKEN);
+    }
     loop {
         // It returns only if it fails, and then there is nothing better than to try again.
         let _failed = kernel::reboot::reboot(kernel::reboot::Kind::Restart);
@@ -82,22 +88,24 @@ pub(crate) fn die(mode: BootMode, what: &str, why: &str) -> ! {
     }
 }
 
-/// Has a child record the cause, and waits for it, but not for ever.
-fn record(why: &str) {
-    let Some(record) = RECORD.get() else { return };
+/// Has a child record the cause, and waits for it, but not for ever. Whether the record has it.
+fn record(why: &str) -> bool {
+    let Some(record) = RECORD.get() else {
+        return false;
+    };
     let now = Time::from_nanos(kernel::clock::boottime());
     let change = record.broken(why, now);
-    // Without a child the boot was never called good, and is charged for that.
     let Ok((child, _answer)) = super::plan::start_part(&record.words(), Some(&change)) else {
-        return;
+        return false;
     };
     let start = Instant::now();
     while start.elapsed() < RECORD_IT {
         while let Ok(Some(reaped)) = kernel::reap::next() {
             if reaped.pid == child.pid {
-                return;
+                return reaped.end == End::Exited(0);
             }
         }
         std::thread::sleep(PAUSE);
     }
+    false
 }
