@@ -22,6 +22,9 @@ const WORDS: &str = "shark.debug";
 const STAGE1: &str = "shark: ";
 /// stage1 prints it when the attempt has been charged and the root opened.
 const CHARGED: &str = "shark: booting slot";
+/// So long before a boot is known to be committed is the commit about to be written, and how long
+/// that moment lasts.
+const COMMIT: (Duration, Duration) = (Duration::from_millis(700), Duration::from_millis(900));
 
 fn number(variable: &str, default: u64) -> anyhow::Result<u64> {
     match std::env::var(variable) {
@@ -61,15 +64,56 @@ fn power_on_until(device: &Device, line: &str) -> anyhow::Result<Machine> {
     }
 }
 
-/// How long it takes from stage1 to the commit on this host, and a little longer, so that cuts hit
-/// what comes after, too.
-fn length_of_a_boot(device: &Device) -> anyhow::Result<Duration> {
-    let mut machine = power_on_until(device, STAGE1)?;
-    let begun = Instant::now();
-    commits(&machine, 0)?;
-    let length = begun.elapsed();
-    machine.power_off(ANSWER)?;
-    Ok(length + Duration::from_secs(1))
+/// How long a boot takes on this host until it is known to be committed.
+#[derive(Clone, Copy, Debug)]
+struct Length {
+    /// From the first line of stage1.
+    whole: Duration,
+    /// From the line that tells of the charge.
+    charged: Duration,
+}
+
+impl Length {
+    fn measure(device: &Device) -> anyhow::Result<Self> {
+        let mut machine = power_on_until(device, STAGE1)?;
+        let begun = Instant::now();
+        let charged = machine.console.wait_for(&[CHARGED], 0, begun + BOOT);
+        ensure!(charged.is_ok(), "{CHARGED:?}: {charged:?}");
+        let before = begun.elapsed();
+        commits(&machine, 0)?;
+        let whole = begun.elapsed();
+        machine.power_off(ANSWER)?;
+        Ok(Self {
+            whole,
+            charged: whole.saturating_sub(before),
+        })
+    }
+}
+
+/// When the power is cut: so long after a line on the console.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    line: &'static str,
+    after: Duration,
+}
+
+impl Moment {
+    /// Every third is about the commit, which is short; the others are anywhere from stage1 to a
+    /// second after it.
+    fn of_chance(number: u64, chance: &mut Chance, length: Length) -> Self {
+        if number.is_multiple_of(3) {
+            let (before, span) = COMMIT;
+            Self {
+                line: CHARGED,
+                after: length.charged.saturating_sub(before) + chance.up_to(span),
+            }
+        } else {
+            Self {
+                line: STAGE1,
+                after: chance.up_to(length.whole + Duration::from_secs(1)),
+            }
+        }
+    }
 }
 
 /// One cut: the record before, the record after, and whether the console had told of the charge.
@@ -81,10 +125,10 @@ struct Cut {
 }
 
 impl Cut {
-    fn make(device: &Device, slot: Slot, moment: Duration) -> anyhow::Result<Self> {
+    fn make(device: &Device, slot: Slot, moment: Moment) -> anyhow::Result<Self> {
         let before = device.disk.record()?;
-        let mut machine = power_on_until(device, STAGE1)?;
-        std::thread::sleep(moment);
+        let mut machine = power_on_until(device, moment.line)?;
+        std::thread::sleep(moment.after);
         machine.cut_power();
         Ok(Self {
             before,
@@ -127,6 +171,12 @@ impl Cut {
         Ok(())
     }
 
+    fn is_after_the_commit(&self) -> bool {
+        let attempt = self.after.attempt.as_ref();
+        self.after.boots > self.before.boots
+            && attempt.is_some_and(|attempt| attempt.state == AttemptState::Committed)
+    }
+
     /// What the boot after it has to tell of it.
     fn is_told(&self, device: &Device) -> anyhow::Result<()> {
         let record = device.disk.record()?;
@@ -158,23 +208,21 @@ fn cut(
     prepare: impl Fn() -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     prepare()?;
-    let length = length_of_a_boot(device)?;
+    let length = Length::measure(device)?;
     let mut chance = Chance::new()?;
     let mut committed = 0;
     for number in 1..=count {
         prepare()?;
-        let moment = chance.up_to(length);
+        let moment = Moment::of_chance(number, &mut chance, length);
         let what = || {
-            format!(
-                "cut {number} of {count}, {} ms into the boot",
-                moment.as_millis()
-            )
+            let (after, line) = (moment.after.as_millis(), moment.line);
+            format!("cut {number} of {count}, {after} ms after {line:?}")
         };
         let cut = Cut::make(device, slot, moment).with_context(what)?;
         cut.check()
             .with_context(what)
             .with_context(|| format!("before {:?}\nafter {:?}", cut.before, cut.after))?;
-        committed += u64::from(cut.after.committed == Some(slot) && slot == Slot::B);
+        committed += u64::from(cut.is_after_the_commit());
         // Now without: the slot that was cut boots, and is committed.
         let mut machine = device.committed("").with_context(what)?;
         let runs = running(&mut machine)?;
@@ -183,8 +231,8 @@ fn cut(
         cut.is_told(device).with_context(what)?;
     }
     println!(
-        "{count} cuts within {} ms of boot, gate and commit; {committed} came after a first commit",
-        length.as_millis()
+        "{count} cuts within {} ms of boot, gate and commit; {committed} came after the commit",
+        length.whole.as_millis()
     );
     Ok(())
 }
