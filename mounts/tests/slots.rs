@@ -6,8 +6,7 @@ use core::time::Duration;
 
 use mounts::slot::Slot;
 use mounts::slot::decide::{
-    Circumstances, PassedOver, Why, choose, decide, is_put_off, last_good, passed_over,
-    rescue_pause,
+    Circumstances, PassedOver, Why, decide, is_put_off, last_good, passed_over, rescue_pause,
 };
 use mounts::slot::record::{RECORD_SIZE, Record, RecordError, SlotRecord};
 use mounts::slot::region::{
@@ -119,10 +118,14 @@ fn two_records_of_one_sequence_are_told() {
 }
 
 fn say(state: &RecordState, force: Option<Slot>) -> Vec<String> {
-    decide(state, force, None)
-        .iter()
-        .map(|(slot, why)| format!("slot {slot}: {why}"))
-        .collect()
+    told(state, &forced(force))
+}
+
+fn forced(force: Option<Slot>) -> Circumstances {
+    Circumstances {
+        force,
+        ..Circumstances::default()
+    }
 }
 
 #[test]
@@ -179,13 +182,13 @@ fn choices_and_their_reasons() {
         None,
         &["slot b: highest priority 1, not committed, 3 tries left"],
     );
-    // Forced is forced, whatever the record says.
+    // An empty slot has no tries.
     check(
         &|record| *record.slot_mut(Slot::B) = SlotRecord::default(),
         Some(Slot::B),
         &[
-            "slot b: forced by shark.slot= on the kernel command line",
             "slot a: highest priority 2, committed",
+            "slot b: forced by shark.slot= on the kernel command line, but given up (no tries left): last",
         ],
     );
     // Equal priorities: the committed slot first.
@@ -210,7 +213,11 @@ fn without_a_record_both_slots_are_tried() {
         say(&state, None),
         [format!("slot a: {because}"), format!("slot b: {because}")]
     );
-    let order: Vec<Slot> = decide(&state, None, Some(Slot::B))
+    let around = Circumstances {
+        newest_signed: Some(Slot::B),
+        ..Circumstances::default()
+    };
+    let order: Vec<Slot> = decide(&state, &around)
         .into_iter()
         .map(|(slot, _)| slot)
         .collect();
@@ -218,8 +225,7 @@ fn without_a_record_both_slots_are_tried() {
     assert_eq!(last_good(&state), None);
     let forced = decide(
         &RecordState::unreadable("no partition"),
-        Some(Slot::B),
-        None,
+        &forced(Some(Slot::B)),
     );
     assert_eq!(forced[0], (Slot::B, Why::Forced));
     assert_eq!(forced[1].0, Slot::A);
@@ -227,7 +233,7 @@ fn without_a_record_both_slots_are_tried() {
 }
 
 fn told(state: &RecordState, around: &Circumstances) -> Vec<String> {
-    choose(state, around)
+    decide(state, around)
         .iter()
         .map(|(slot, why)| format!("slot {slot}: {why}"))
         .collect()
@@ -296,19 +302,19 @@ fn after_a_crash_without_a_record_the_other_slot_is_first() {
         newest_signed: None,
         ..crashed
     };
-    assert_eq!(choose(&state, &unsigned)[0].0, Slot::B);
+    assert_eq!(decide(&state, &unsigned)[0].0, Slot::B);
     let forced = Circumstances {
         force: Some(Slot::B),
         ..crashed
     };
-    let forced = choose(&state, &forced);
+    let forced = decide(&state, &forced);
     assert_eq!(forced[0], (Slot::B, Why::Forced));
     assert_eq!(forced[1].0, Slot::A);
     let quiet = Circumstances {
         crashed: false,
         ..crashed
     };
-    assert_eq!(choose(&state, &quiet), decide(&state, None, Some(Slot::B)));
+    assert_eq!(decide(&state, &quiet)[0].0, Slot::B);
 }
 
 /// A slot on trial was booted on a disk that takes no writes, for ever.
@@ -472,15 +478,20 @@ proptest! {
             (entry.priority, entry.tries_left, entry.verity_bad) = (priority, tries_left, verity_bad);
         }
         let state = valid(&record);
-        let chosen = choose(&state, &Circumstances { force: any_slot[force], ..Circumstances::default() });
-        let candidates = decide(&state, any_slot[force], None);
-        // The same slots, or none but a forced one that is given up.
-        let same = chosen.iter().all(|(slot, _)| candidates.iter().any(|(it, _)| it == slot));
-        prop_assert!(same && (chosen.len() == candidates.len() || chosen.is_empty() && candidates.len() == 1));
+        let candidates = decide(&state, &forced(any_slot[force]));
         prop_assert!(candidates.len() <= 2);
         prop_assert!(candidates.len() < 2 || candidates[0].0 != candidates[1].0);
         if let Some(forced) = any_slot[force] {
-            prop_assert_eq!(candidates[0].0, forced);
+            let entry = record.slot(forced);
+            let allowed = decide(&state, &Circumstances::default());
+            if entry.tries_left > 0 && !entry.verity_bad {
+                prop_assert_eq!(candidates[0].0, forced);
+            } else if let Some((first, _)) = allowed.first() {
+                // Given up, it never stands before one that may boot.
+                prop_assert_eq!((candidates[0].0, candidates[1].0), (*first, forced));
+            } else {
+                prop_assert!(candidates.is_empty());
+            }
         } else {
             // Each slot is a candidate or passed over, and never both.
             let out = passed_over(&state);

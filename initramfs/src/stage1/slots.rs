@@ -109,7 +109,7 @@ pub(crate) fn boot(machine: &mut Machine, disk: &OurDisk, how: How) -> Result<In
 
 /// The slots to try, in order.
 fn candidates(state: &RecordState, how: How, around: &Circumstances) -> Vec<(Slot, Why)> {
-    let by_record = || decide::choose(state, around);
+    let by_record = || decide::decide(state, around);
     let last_good = || match decide::last_good(state) {
         Some(slot) => vec![(slot, Why::LastGood)],
         None => by_record(),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use libfuzzer_sys::fuzz_target;
 use mounts::slot::Slot;
 use mounts::slot::account::{Running, charge, commit, end, fail, refuse};
-use mounts::slot::decide::{Why, decide, last_good, passed_over, rescue_pause};
+use mounts::slot::decide::{Circumstances, Why, decide, last_good, passed_over, rescue_pause};
 use mounts::slot::judge::{Evidence, Stamp, judge};
 use mounts::slot::record::{Ended, RECORD_SIZE, Record};
 use mounts::slot::region::{Newest, Place, RecordState, newest};
@@ -58,7 +58,12 @@ fuzz_target!(|data: &[u8]| {
     let state = load(&mut memory);
     assert_eq!(seen.record(), state.record(), "two readers disagree");
     for force in [None, Some(Slot::A), Some(Slot::B)] {
-        let candidates = decide(&state, force, Some(Slot::B));
+        let around = Circumstances {
+            force,
+            newest_signed: Some(Slot::B),
+            crashed: data.len() % 2 == 1,
+        };
+        let candidates = decide(&state, &around);
         assert!(candidates.len() <= 2);
         for (slot, why) in &candidates {
             let _ = format!("slot {slot}: {why}");
@@ -87,7 +92,7 @@ fn boot(memory: &mut Memory, newest: &Newest) {
         ..newest.clone()
     }));
     assert!(rescue_pause(record.rescues).as_secs() >= 60);
-    let chosen = decide(&judged, None, None).into_iter().next();
+    let chosen = decide(&judged, &Circumstances::default()).into_iter().next();
     let chosen = chosen.or_else(|| Some((last_good(&judged)?, Why::LastGood)));
     let Some((slot, why)) = chosen else { return };
     charge(&mut record, slot, &why, [1; 16], now);

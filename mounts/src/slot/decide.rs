@@ -6,9 +6,6 @@
 //! rescue, and after a pause ([`rescue_pause`]) one slot is tried once more ([`last_good`]). An
 //! unreadable record boots what is signed, the newest first unless the machine has just crashed, and
 //! changes no counter. Not here: charging an attempt, verifying a slot.
-//!
-//! [`decide`] is the order by the record. [`choose`] is what stage1 goes by: the same, and no order
-//! that would boot a slot that fails again and again.
 
 use core::time::Duration;
 use std::fmt;
@@ -149,12 +146,15 @@ pub struct Circumstances {
     pub crashed: bool,
 }
 
-/// The slots to try, in order: what [`decide`] says, but for two orders that could boot a slot that
-/// fails for ever, with nothing that counts it or heeds the count. A slot that is forced and given up
-/// by the record comes after the others, and is no candidate when there is no other: rescue then has
-/// its pause. Without a record the machine tries the other slot first after a crash.
+/// The slots to try, in order. Empty when the record allows none: see [`passed_over`], and
+/// [`last_good`] for what is left then.
+///
+/// A forced slot comes before all. One that the record has given up comes after the others, and is no
+/// candidate when there is no other: rescue then has its pause. Without a record the newest signed
+/// slot comes first, or last when the machine has just crashed. Otherwise a slot that fails would be
+/// booted for ever, with nothing that counts it or heeds the count.
 #[must_use]
-pub fn choose(state: &RecordState, around: &Circumstances) -> Vec<(Slot, Why)> {
+pub fn decide(state: &RecordState, around: &Circumstances) -> Vec<(Slot, Why)> {
     let Circumstances {
         force,
         newest_signed,
@@ -162,26 +162,36 @@ pub fn choose(state: &RecordState, around: &Circumstances) -> Vec<(Slot, Why)> {
     } = *around;
     match state {
         RecordState::Newest(newest) => {
-            let late = force.and_then(|slot| Some((slot, given_up(newest.record.slot(slot))?)));
-            let Some((slot, why)) = late else {
-                return decide(state, force, None);
+            let mut slots = from_record(&newest.record);
+            let spent = force.and_then(|slot| Some((slot, given_up(newest.record.slot(slot))?)));
+            let Some((slot, why)) = spent else {
+                return forced_first(force, slots);
             };
-            let mut slots = decide(state, None, None);
             if !slots.is_empty() {
                 slots.push((slot, Why::ForcedLate { why }));
             }
             slots
         }
-        RecordState::Unreadable { why, .. } if crashed => {
-            let last = newest_signed.unwrap_or(Slot::A);
-            let why = || Why::UnreadableAfterCrash { why: why.clone() };
-            let slots = decide(state, force, Some(last.other())).into_iter();
-            slots
-                .map(|(slot, by)| (slot, if by == Why::Forced { by } else { why() }))
-                .collect()
+        RecordState::Unreadable { why, .. } => {
+            let newest = newest_signed.unwrap_or(Slot::A);
+            let why = why.clone();
+            let (first, because) = if crashed {
+                (newest.other(), Why::UnreadableAfterCrash { why })
+            } else {
+                (newest, Why::RecordUnreadable { why })
+            };
+            let slots = [first, first.other()].map(|slot| (slot, because.clone()));
+            forced_first(force, slots.into())
         }
-        RecordState::Unreadable { .. } => decide(state, force, newest_signed),
     }
+}
+
+fn forced_first(force: Option<Slot>, mut slots: Vec<(Slot, Why)>) -> Vec<(Slot, Why)> {
+    if let Some(forced) = force {
+        slots.retain(|(slot, _)| *slot != forced);
+        slots.insert(0, (forced, Why::Forced));
+    }
+    slots
 }
 
 /// Whether a slot that could not be charged is put behind those of `rest`: it is on trial, and the
@@ -190,31 +200,6 @@ pub fn choose(state: &RecordState, around: &Circumstances) -> Vec<(Slot, Why)> {
 pub fn is_put_off<'a>(uncounted: &Why, rest: impl IntoIterator<Item = &'a Why>) -> bool {
     let is_committed = |why: &Why| matches!(why, Why::Committed { .. });
     matches!(uncounted, Why::TriesLeft { .. }) && rest.into_iter().any(is_committed)
-}
-
-/// The slots that the record allows, in order, a forced one before all. Empty when there is none: see
-/// [`passed_over`], and [`last_good`] for what is left then. `newest_signed` is the slot with the highest security
-/// version among the manifests whose signature holds; it is asked when there is no record.
-#[must_use]
-pub fn decide(
-    state: &RecordState,
-    force: Option<Slot>,
-    newest_signed: Option<Slot>,
-) -> Vec<(Slot, Why)> {
-    let candidates = match state {
-        RecordState::Newest(newest) => from_record(&newest.record),
-        RecordState::Unreadable { why, .. } => {
-            let first = newest_signed.unwrap_or(Slot::A);
-            [first, first.other()]
-                .map(|slot| (slot, Why::RecordUnreadable { why: why.clone() }))
-                .into()
-        }
-    };
-    let forced = force.map(|slot| (slot, Why::Forced));
-    let others = candidates
-        .into_iter()
-        .filter(|(slot, _)| Some(*slot) != force);
-    forced.into_iter().chain(others).collect()
 }
 
 /// The slot to try once more when the record gives every slot up, as [`Why::LastGood`]: the

@@ -10,7 +10,7 @@ use mounts::slot::Slot;
 use mounts::slot::account::{
     NotOurs, Running, charge, commit, end, fail, give_up, refuse, set_slot, settle,
 };
-use mounts::slot::decide::{Why, decide, last_good};
+use mounts::slot::decide::{Circumstances, Why, decide, last_good};
 use mounts::slot::judge::{Charged, Crash, CrashKind, Evidence, Stamp, judge};
 use mounts::slot::record::{
     AttemptState, Ended, PastBoot, Phase, RECORD_SIZE, Reason, Record, Stage, TRIES,
@@ -47,14 +47,14 @@ fn state(record: &Record) -> RecordState {
 }
 
 fn first(record: &Record) -> Option<Slot> {
-    decide(&state(record), None, None)
+    decide(&state(record), &Circumstances::default())
         .first()
         .map(|(slot, _)| *slot)
 }
 
 /// The next boot of the slot that the record decides for, as stage1 does it.
 fn boot(record: &mut Record) -> Slot {
-    let candidates = decide(&state(record), None, None);
+    let candidates = decide(&state(record), &Circumstances::default());
     let (slot, why) = candidates.first().expect("a slot may be booted").clone();
     charge(record, slot, &why, ID, NOW);
     slot

@@ -3,7 +3,7 @@
 
 use mounts::slot::Slot::{A, B};
 use mounts::slot::account;
-use mounts::slot::decide::decide;
+use mounts::slot::decide::{Circumstances, decide};
 use mounts::slot::record::{AttemptState, RECORD_SIZE, Record, TRIES};
 use mounts::slot::region::{PARTITION_SIZE, Place, REGION_OFFSETS, REGION_SIZE, RecordState};
 use mounts::slot::store::{Medium, append, load};
@@ -104,7 +104,7 @@ fn a_bad_checksum_never_resets_counters() {
         all.disk.flip(place, 70 * 8);
     }
     let (state, _) = all.load().unwrap();
-    assert_eq!(decide(&state, None, Some(B)).len(), 2);
+    assert_eq!(decide(&state, &Circumstances::default()).len(), 2);
     let writes = all.disk.journal.len();
     all.perform(Boot(Cut)).unwrap();
     assert_eq!(

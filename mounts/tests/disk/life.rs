@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use mounts::slot::Slot;
 use mounts::slot::account::{self, NotOurs, Running};
-use mounts::slot::decide::{Why, decide, last_good};
+use mounts::slot::decide::{Circumstances, Why, decide, last_good};
 use mounts::slot::judge::{Crash, CrashKind, Evidence, Stamp, judge};
 use mounts::slot::record::{AttemptState, Ended, Record};
 use mounts::slot::region::{Newest, Place, RecordState};
@@ -301,12 +301,26 @@ impl Device {
         Ok(())
     }
 
-    /// A commit where there is no record any more.
+    /// A commit or a failure where there is no record any more.
     fn begin_anew(&mut self, op: Op, state: &RecordState) -> Result<(), Broken> {
-        if op != Op::Commit || self.running.slot.is_none() {
+        if self.running.slot.is_none() {
             return Ok(());
         }
-        let record = account::rebuild(&self.running, NOW);
+        let record = match op {
+            Op::Commit => account::rebuild(&self.running, NOW),
+            Op::Fail(ended) => {
+                let begun = account::rebuild_failed(&self.running, ended, 9, "words", NOW);
+                begun.map_err(|error| broken("a boot of a slot can fail", error))?
+            }
+            Op::Boot(_)
+            | Op::Forced(_)
+            | Op::End(_)
+            | Op::Settle
+            | Op::GiveUp(_)
+            | Op::SetSlot(_)
+            | Op::Break(_)
+            | Op::Mend(_) => return Ok(()),
+        };
         let facts = Facts::of(&record);
         let hidden =
             !self.disk.unreadable_places.is_empty() || !self.disk.unreadable_regions.is_empty();
@@ -352,10 +366,15 @@ impl Device {
             ..Running::default()
         };
         let evidence = self.evidence(cause);
+        let around = Circumstances {
+            force,
+            newest_signed: None,
+            crashed: cause != Cause::Cut,
+        };
         let (state, entry) = self.load()?;
         let (RecordState::Newest(newest), Some(entry)) = (&state, entry) else {
             // Nothing is written: the counters may only be hidden.
-            let slots = decide(&state, force, None);
+            let slots = decide(&state, &around);
             self.running.slot = slots
                 .into_iter()
                 .map(|(slot, _)| slot)
@@ -374,11 +393,9 @@ impl Device {
         judge(&mut record, &evidence, NOW);
         facts.judge(cause, said);
         self.agree(&record, &facts)?;
-        let candidates = decide(&with(newest, &record), force, None);
+        let candidates = decide(&with(newest, &record), &around);
         let order: Vec<Slot> = candidates.iter().map(|(slot, _)| *slot).collect();
-        let mut expect = facts.candidates();
-        expect.retain(|slot| Some(*slot) != force);
-        if !order.iter().copied().eq(force.into_iter().chain(expect)) {
+        if order != facts.candidates(force) {
             return Err(broken("the order of slots is the model's", order));
         }
         let mut state = state;

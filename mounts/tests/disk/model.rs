@@ -161,8 +161,22 @@ impl Facts {
         }
     }
 
-    /// The slots that may boot, the first one first.
-    pub(crate) fn candidates(&self) -> Vec<Slot> {
+    /// The slots to try, the first one first: a forced one before the others, or after them when it
+    /// has been given up.
+    pub(crate) fn candidates(&self, force: Option<Slot>) -> Vec<Slot> {
+        let mut slots = self.may_boot();
+        let Some(forced) = force else { return slots };
+        let sums = self.slots[at(forced)];
+        slots.retain(|slot| *slot != forced);
+        if sums.tries > 0 && !sums.bad {
+            slots.insert(0, forced);
+        } else if !slots.is_empty() {
+            slots.push(forced);
+        }
+        slots
+    }
+
+    fn may_boot(&self) -> Vec<Slot> {
         let mut slots: Vec<Slot> = Slot::ALL
             .into_iter()
             .filter(|slot| self.slots[at(*slot)].may_boot())

@@ -19,7 +19,7 @@
 
 use mounts::slot::Slot;
 use mounts::slot::account;
-use mounts::slot::decide::{Why, decide, last_good};
+use mounts::slot::decide::{Circumstances, Why, decide, last_good};
 use mounts::slot::judge::{Evidence, Stamp, judge};
 use mounts::slot::record::{Ended, Record};
 use mounts::slot::region::{Place, REGIONS, RecordState};
@@ -385,8 +385,14 @@ fn reboot(
     device.roots_broken = roots;
     let (RecordState::Newest(newest), Some(entry)) = (&state, entry) else {
         // Both slots may boot, signed as they are, and no counter is touched.
-        if decide(&state, None, None).len() != 2 {
-            return Err(broken("without a record both slots are tried", ()));
+        for crashed in [false, true] {
+            let around = Circumstances {
+                crashed,
+                ..Circumstances::default()
+            };
+            if decide(&state, &around).len() != 2 {
+                return Err(broken("without a record both slots are tried", crashed));
+            }
         }
         return start(&device, depth, tally);
     };
@@ -432,7 +438,7 @@ fn a_slot_boots(state: &RecordState, roots: [bool; 2]) -> Result<(), Broken> {
     };
     let mut record = newest.record.clone();
     for _ in 0..3 {
-        for (slot, why) in decide(&with(newest, &record), None, None) {
+        for (slot, why) in decide(&with(newest, &record), &Circumstances::default()) {
             account::charge(&mut record, slot, &why, [1; 16], Stamp::default());
             if opens(slot) {
                 return Ok(());
