@@ -13,19 +13,13 @@ use crate::error::{At, Errno, Error, Result, last_errno};
 pub const BLOCK: usize = 4096;
 
 /// A block in memory, aligned as O_DIRECT asks.
-#[derive(Clone)]
 #[repr(C, align(4096))]
-#[allow(
-    missing_debug_implementations,
-    reason = "4096 bytes say nothing to a reader"
-)]
-pub struct Block(pub [u8; BLOCK]);
+struct Block([u8; BLOCK]);
 
 impl Block {
-    /// A block of zeroes, on the heap.
-    #[must_use]
-    pub fn zeroed() -> Box<Self> {
-        Box::new(Self([0; BLOCK]))
+    /// A copy of `bytes`, on the heap.
+    fn of(bytes: &[u8; BLOCK]) -> Box<Self> {
+        Box::new(Self(*bytes))
     }
 }
 
@@ -45,7 +39,7 @@ impl BlockDevice {
         Self::open_with(path, OFlags::RDONLY)
     }
 
-    /// Opens `path` for [`BlockDevice::read_block`] and [`BlockDevice::write_block`], past the page
+    /// Opens `path` for [`BlockDevice::read_blocks`] and [`BlockDevice::write_block`], past the page
     /// cache.
     ///
     /// # Errors
@@ -165,12 +159,22 @@ impl BlockDevice {
         Ok(())
     }
 
-    /// Reads the block at `offset`, a multiple of [`BLOCK`].
+    /// Fills `into`, wherever in memory it lies, with whole blocks from `offset`; both length and
+    /// offset are multiples of [`BLOCK`].
     ///
     /// # Errors
     /// As [`BlockDevice::read_at`].
-    pub fn read_block(&self, offset: u64, block: &mut Block) -> Result<()> {
-        self.read_at(offset, &mut block.0)
+    pub fn read_blocks(&self, offset: u64, into: &mut [u8]) -> Result<()> {
+        let mut bytes = vec![0; into.len().saturating_add(BLOCK)];
+        let start = bytes.as_ptr().align_offset(BLOCK);
+        let end = start.saturating_add(into.len());
+        let Some(place) = bytes.get_mut(start..end) else {
+            // align_offset(BLOCK) of a byte is less than BLOCK.
+            return Err(Error::new("read", &self.path, Errno::NOMEM));
+        };
+        self.read_at(offset, place)?;
+        into.copy_from_slice(place);
+        Ok(())
     }
 
     /// Writes the block at `offset`, a multiple of [`BLOCK`], waits until the medium holds it
@@ -178,7 +182,8 @@ impl BlockDevice {
     ///
     /// # Errors
     /// EIO for a medium error, a partial write, or when what is read back differs.
-    pub fn write_block(&self, offset: u64, block: &Block) -> Result<()> {
+    pub fn write_block(&self, offset: u64, bytes: &[u8; BLOCK]) -> Result<()> {
+        let block = Block::of(bytes);
         let object = || format!("{} at byte {offset}", self.path);
         let written = retry_on_intr(|| {
             pwritev2(
@@ -193,8 +198,8 @@ impl BlockDevice {
             Ok(_) => return Err(Error::new("write", object(), Errno::IO)),
             Err(errno) => return Err(Error::new("write", object(), errno)),
         }
-        let mut back = Block::zeroed();
-        self.read_block(offset, &mut back)?;
+        let mut back = Block::of(&[0; BLOCK]);
+        self.read_at(offset, &mut back.0)?;
         if back.0 == block.0 {
             Ok(())
         } else {
@@ -261,15 +266,19 @@ mod tests {
         };
         assert_eq!(device.size().unwrap(), 3 * 4096);
         assert_eq!(device.sector_size().unwrap(), 512);
-        let mut block = Block::zeroed();
-        block.0[..5].copy_from_slice(b"shark");
+        let mut block = [0; BLOCK];
+        block[..5].copy_from_slice(b"shark");
         device.write_block(4096, &block).unwrap();
-        let mut back = Block::zeroed();
-        device.read_block(4096, &mut back).unwrap();
-        assert!(back.0 == block.0);
-        device.read_block(8192, &mut back).unwrap();
-        assert!(back.0 == [7; BLOCK]);
-        let end = device.read_block(3 * 4096, &mut back).unwrap_err();
+        let mut back = vec![0; 2 * BLOCK];
+        device.read_blocks(4096, &mut back).unwrap();
+        assert!(back[..BLOCK] == block && back[BLOCK..] == [7; BLOCK]);
+        // However the memory lies.
+        let mut odd = vec![0; BLOCK + 1];
+        device.read_blocks(4096, &mut odd[1..]).unwrap();
+        assert!(odd[1..] == block);
+        let end = device
+            .read_blocks(3 * 4096, &mut back[..BLOCK])
+            .unwrap_err();
         assert_eq!(end.errno, Errno::IO);
         assert!(end.to_string().contains("at byte 12288"));
         let mut few = [0; 5];

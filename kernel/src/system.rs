@@ -18,6 +18,27 @@ pub fn architecture() -> String {
     name.machine().to_string_lossy().into_owned()
 }
 
+/// The kernel's id of this boot (random(4)); `None` where /proc does not tell it.
+#[must_use]
+pub fn boot_id() -> Option<[u8; 16]> {
+    let text = files::read_text("/proc/sys/kernel/random/boot_id", 64).ok()?;
+    parse_boot_id(&text)
+}
+
+/// The sixteen bytes of a UUID, in the order of its text.
+fn parse_boot_id(text: &str) -> Option<[u8; 16]> {
+    let digits: Vec<u8> = text.trim().bytes().filter(|byte| *byte != b'-').collect();
+    let mut id = [0; 16];
+    let (pairs, rest) = digits.as_chunks::<2>();
+    if pairs.len() != id.len() || !rest.is_empty() {
+        return None;
+    }
+    for (byte, pair) in id.iter_mut().zip(pairs) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(id)
+}
+
 /// Sets the host name.
 ///
 /// # Errors
@@ -174,6 +195,16 @@ pub fn hypervisor() -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_boot_id_is_sixteen_bytes_in_the_order_of_its_text() {
+        let id = parse_boot_id("00112233-4455-6677-8899-aabbccddeeff\n").unwrap();
+        assert_eq!((id[0], id[1], id[15]), (0x00, 0x11, 0xff));
+        for bad in ["", "0011", "zz112233-4455-6677-8899-aabbccddeeff"] {
+            assert_eq!(parse_boot_id(bad), None, "{bad}");
+        }
+        assert!(boot_id().is_some());
+    }
 
     fn check(variable: Option<&str>, file: Option<&str>, pid: Option<&str>, expect: Option<&str>) {
         let namespace = |name: &str| match name {

@@ -15,7 +15,7 @@ use super::gate::{Keeper, Root};
 use super::recorder::Recorder;
 use super::watchdog::{self, Feeder};
 use crate::paths::Paths;
-use crate::record::{self, Identity};
+use crate::record::Identity;
 
 /// What is known of the boot before anything is started.
 pub(super) struct Told {
@@ -57,7 +57,7 @@ pub(super) fn read(paths: &Paths, start: &Start) -> Told {
         Ok(None) => direct(start.watchdog),
         Err(why) => broken(&why, start.at),
     };
-    told.recorder.identity.boot_id = record::boot_id().unwrap_or_default();
+    told.recorder.identity.boot_id = kernel::system::boot_id().unwrap_or_default();
     told
 }
 

@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use kernel::Errno;
-use kernel::block::{Block, BlockDevice};
+use kernel::block::BlockDevice;
 use mounts::dps::STATE_NAME;
 use mounts::gpt::{self, GptError, ReadError, Table};
 use mounts::slot::record::RECORD_SIZE;
@@ -22,7 +22,8 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// The partition named `shark-state`, as `/dev/NAME`. Of several disks the one that stage1 takes as
-/// well: the first by the length of its name, then by the name. It reads `/sys` alone and asks no disk.
+/// well: a fixed one before those that can be taken out, then the first by the length of its name and
+/// by the name. It reads `/sys` alone and asks no disk.
 #[must_use]
 pub fn find() -> Option<String> {
     find_in(Path::new(CLASS), |_| true)
@@ -36,8 +37,14 @@ fn find_in(class: &Path, wanted: impl Fn(&str) -> bool) -> Option<String> {
         .filter(|name| !NO_DISKS.iter().any(|kind| is_kind(name, kind)))
         .filter(|name| wanted(name) && is_named(&class.join(name)))
         .collect();
-    names.sort_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
+    names.sort_by_cached_key(|name| (is_removable(class, name), name.len(), name.clone()));
     names.first().map(|name| format!("/dev/{name}"))
+}
+
+/// Whether the disk of this partition can be taken out.
+fn is_removable(class: &Path, partition: &str) -> bool {
+    let disk = class.join(partition).join("../removable");
+    fs::read_to_string(disk).is_ok_and(|text| text.trim() == "1")
 }
 
 fn is_kind(name: &str, kind: &str) -> bool {
@@ -125,26 +132,14 @@ impl Device {
 
 impl Medium for Device {
     fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<(), String> {
-        let mut block = Block::zeroed();
-        let mut at = self.at(offset);
-        for part in into.chunks_mut(RECORD_SIZE) {
-            self.device
-                .read_block(at, &mut block)
-                .map_err(|error| error.to_string())?;
-            // Only the last part can be shorter than a block.
-            for (to, from) in part.iter_mut().zip(&block.0) {
-                *to = *from;
-            }
-            at = at.saturating_add(RECORD_SIZE as u64);
-        }
-        Ok(())
+        self.device
+            .read_blocks(self.at(offset), into)
+            .map_err(|error| error.to_string())
     }
 
     fn write(&mut self, offset: u64, bytes: &[u8; RECORD_SIZE]) -> Result<(), String> {
-        let mut block = Block::zeroed();
-        block.0 = *bytes;
         self.device
-            .write_block(self.at(offset), &block)
+            .write_block(self.at(offset), bytes)
             .map_err(|error| error.to_string())
     }
 }
@@ -264,6 +259,24 @@ mod tests {
         check(&[("nvme0n1p2", state), ("vdb2", state)], Some("/dev/vdb2"));
         check(&[("loop0", state), ("vda2", Some("shark-state-2"))], None);
         check(&[], None);
+    }
+
+    /// As the kernel does it: partitions lie below their disk, and the class has links to both.
+    #[test]
+    fn a_stick_with_the_same_names_comes_after_the_fixed_disk() {
+        let sys = tempfile::tempdir().unwrap();
+        let class = sys.path().join("class");
+        fs::create_dir(&class).unwrap();
+        for (disk, partition, removable) in [("sda", "sda2", "1"), ("nvme0n1", "nvme0n1p2", "0")] {
+            let device = sys.path().join(disk);
+            fs::create_dir_all(device.join(partition)).unwrap();
+            fs::write(device.join("removable"), format!("{removable}\n")).unwrap();
+            let uevent = format!("PARTNAME={STATE_NAME}\n");
+            fs::write(device.join(partition).join("uevent"), uevent).unwrap();
+            std::os::unix::fs::symlink(device.join(partition), class.join(partition)).unwrap();
+        }
+        let found = find_in(&class, |_| true);
+        assert_eq!(found.as_deref(), Some("/dev/nvme0n1p2"));
     }
 
     fn disk(block_size: u32, names: &[&str]) -> tempfile::NamedTempFile {

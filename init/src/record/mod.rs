@@ -52,43 +52,7 @@ fn write(device: &mut Device, state: &RecordState, record: Record) -> Result<Rec
 
 /// The present time by the machine's clock, which may be wrong; it is only ever shown.
 fn now() -> mounts::slot::judge::Stamp {
-    let (seconds, _) = kernel::clock::realtime();
     mounts::slot::judge::Stamp {
-        unix: u64::try_from(seconds).unwrap_or(0),
-    }
-}
-
-/// The kernel's id of this boot, by which an attempt in the record is known to be ours.
-#[must_use]
-pub fn boot_id() -> Option<[u8; 16]> {
-    let text = kernel::files::read_text("/proc/sys/kernel/random/boot_id", 64).ok()?;
-    parse_boot_id(&text)
-}
-
-fn parse_boot_id(text: &str) -> Option<[u8; 16]> {
-    let digits: Vec<u8> = text.trim().bytes().filter(|byte| *byte != b'-').collect();
-    let mut id = [0; 16];
-    let (pairs, rest) = digits.as_chunks::<2>();
-    if pairs.len() != id.len() || !rest.is_empty() {
-        return None;
-    }
-    for (byte, pair) in id.iter_mut().zip(pairs) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(id)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_boot_id_is_sixteen_bytes_in_the_order_of_its_text() {
-        let id = parse_boot_id("00112233-4455-6677-8899-aabbccddeeff\n").unwrap();
-        assert_eq!((id[0], id[1], id[15]), (0x00, 0x11, 0xff));
-        for bad in ["", "0011", "zz112233-4455-6677-8899-aabbccddeeff"] {
-            assert_eq!(parse_boot_id(bad), None, "{bad}");
-        }
-        assert!(boot_id().is_some());
+        unix: kernel::clock::unix_seconds(),
     }
 }

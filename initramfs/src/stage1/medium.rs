@@ -2,7 +2,7 @@
 //!
 //! Not here: what is written and where (`mounts::slot::store`).
 
-use kernel::block::{Block, BlockDevice};
+use kernel::block::BlockDevice;
 use mounts::slot::record::RECORD_SIZE;
 use mounts::slot::store::Medium;
 
@@ -41,28 +41,17 @@ impl Partition {
 
 impl Medium for Partition {
     fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<(), String> {
-        // O_DIRECT asks for an aligned place in memory.
-        let mut bytes = vec![0; into.len().saturating_add(RECORD_SIZE)];
-        let start = bytes.as_ptr().align_offset(RECORD_SIZE);
-        let end = start.saturating_add(into.len());
-        let place = bytes
-            .get_mut(start..end)
-            .ok_or("out of memory in the right place")?;
         self.device
-            .read_at(offset, place)
-            .map_err(|error| error.to_string())?;
-        into.copy_from_slice(place);
-        Ok(())
+            .read_blocks(offset, into)
+            .map_err(|error| error.to_string())
     }
 
     fn write(&mut self, offset: u64, bytes: &[u8; RECORD_SIZE]) -> Result<(), String> {
         if let Some(why) = &self.read_only {
             return Err(why.clone());
         }
-        let mut block = Block::zeroed();
-        block.0 = *bytes;
         self.device
-            .write_block(offset, &block)
+            .write_block(offset, bytes)
             .map_err(|error| error.to_string())
     }
 }

@@ -5,7 +5,6 @@
 //! said when that fails. A record that cannot be written stops no boot. Not here: the order of the
 //! calls (`slots`).
 
-use std::fs;
 use std::sync::Mutex;
 
 use mounts::dps;
@@ -97,7 +96,7 @@ impl Ledger {
             stored,
             changed: false,
             before_charge: None,
-            boot_id: boot_id(),
+            boot_id: kernel::system::boot_id().unwrap_or(NO_BOOT),
             problem,
             writes: 0,
         }
@@ -207,19 +206,6 @@ impl Ledger {
         }
     }
 
-    /// The root of `slot` was read as a whole and is sound: that it once was not does not count any
-    /// more. Only a slot that is tried out of rescue can get here with the mark.
-    pub(crate) fn is_sound(&mut self, slot: Slot, report: &mut Report) {
-        if let Some(record) = &mut self.record
-            && record.slot(slot).verity_bad
-        {
-            record.slot_mut(slot).verity_bad = false;
-            self.changed = true;
-            report.warn(format!("slot {slot}: its root was bad and is sound again"));
-            self.write(report);
-        }
-    }
-
     /// Writes what has changed.
     pub(crate) fn write(&mut self, report: &mut Report) {
         let (Some(record), true) = (&self.record, self.changed) else {
@@ -290,28 +276,9 @@ fn lock() -> std::sync::MutexGuard<'static, Option<String>> {
 }
 
 fn now() -> Stamp {
-    let (seconds, _) = kernel::clock::realtime();
     Stamp {
-        unix: u64::try_from(seconds).unwrap_or(0),
+        unix: kernel::clock::unix_seconds(),
     }
-}
-
-/// The kernel's id of this boot.
-fn boot_id() -> [u8; 16] {
-    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    parse_boot_id(&text).unwrap_or(NO_BOOT)
-}
-
-fn parse_boot_id(text: &str) -> Option<[u8; 16]> {
-    let digits: String = text.trim().chars().filter(|c| *c != '-').collect();
-    if digits.len() != 32 || !digits.is_ascii() {
-        return None;
-    }
-    let mut id = [0; 16];
-    for (at, byte) in id.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(digits.get(2 * at..2 * at + 2)?, 16).ok()?;
-    }
-    Some(id)
 }
 
 #[cfg(test)]
@@ -391,9 +358,6 @@ mod tests {
         assert!(read.slot(Slot::A).verity_bad);
         assert_eq!(read.history.newest().unwrap().text.as_str(), "block 5");
         assert_eq!(read.attempt.unwrap().slot, Slot::B);
-        // What was bad and was read whole since is bad no more.
-        ledger.is_sound(Slot::A, &mut report);
-        assert!(!open(&disk).0.record.unwrap().slot(Slot::A).verity_bad);
     }
 
     #[test]
@@ -540,14 +504,5 @@ mod tests {
         let (nowhere, report) = open(&OurDisk::default());
         assert!(nowhere.facts().device.is_none() && nowhere.is_settled());
         assert!(report.notes()[0].contains("nothing is counted"));
-    }
-
-    #[test]
-    fn a_boot_id_is_sixteen_bytes_in_the_order_of_its_text() {
-        let id = parse_boot_id("00112233-4455-6677-8899-aabbccddeeff\n").unwrap();
-        assert_eq!((id[0], id[1], id[15]), (0x00, 0x11, 0xff));
-        for bad in ["", "0011", "zz112233-4455-6677-8899-aabbccddeeff"] {
-            assert_eq!(parse_boot_id(bad), None, "{bad}");
-        }
     }
 }

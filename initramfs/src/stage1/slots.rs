@@ -179,9 +179,6 @@ fn one(
         why: refused.to_string(),
     })?;
     report.ended(Phase::Root);
-    if root.read_whole {
-        ledger.is_sound(attempt.slot, report);
-    }
     match go(machine, disk, ledger, attempt, &root) {
         Ok(never) => match never {},
         Err(Stuck::Undone(why)) => {
