@@ -11,7 +11,7 @@ use machine::Machine;
 use machine::scenario::{ANSWER, BOOT};
 use machine::slots::{Device, commits, running};
 use mounts::slot::Slot;
-use mounts::slot::decide::decide;
+use mounts::slot::decide::{Circumstances, decide};
 use mounts::slot::record::{AttemptState, Ended, Record, TRIES};
 
 /// Cuts of both kinds together, and cuts in a row, where nobody says how many.
@@ -162,7 +162,7 @@ impl Cut {
                 skipped: Vec::new(),
                 highest: after.sequence,
             }));
-        let candidates = decide(&state, None, None);
+        let candidates = decide(&state, &Circumstances::default());
         ensure!(
             candidates.first().map(|(slot, _)| *slot) == Some(self.slot),
             "{candidates:?} are to be booted, and not slot {}",
