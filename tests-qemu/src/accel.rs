@@ -1,8 +1,10 @@
 //! Which accelerator QEMU can use here, found out by booting a guest. Not here: the real machine
 //! (`spec`).
 //!
-//! `/dev/kvm` may exist, open and even create a virtual machine whose guest then hangs (nested
-//! virtualisation without the processor's support), so only a guest that ran proves that it works.
+//! `/dev/kvm` may exist, open and even create a virtual machine whose guest then hangs: in a virtual
+//! machine whose processor has no virtualisation to give. There even firmware and a boot sector may
+//! run, instruction by instruction, and only a kernel hangs. So two things are asked: whether the
+//! processor says that it can, and whether a guest ran.
 
 use std::fs;
 use std::io::Write as _;
@@ -47,6 +49,10 @@ impl Accel {
             return (Self::Tcg, "/dev/kvm cannot be opened".into());
         }
         match arch {
+            Arch::X86_64 if !processor_can() => (
+                Self::Tcg,
+                "/dev/kvm opens, but the processor has neither vmx nor svm".into(),
+            ),
             Arch::X86_64 => match probe_guest() {
                 Ok(()) => (Self::Kvm, "a probe guest ran under KVM".into()),
                 Err(why) => (Self::Tcg, format!("/dev/kvm exists, but {why}")),
@@ -72,6 +78,22 @@ impl Accel {
             (Self::Tcg, Arch::Aarch64) => &["-accel", "tcg,thread=multi", "-cpu", "cortex-a57"],
         }
     }
+}
+
+/// Whether the processor of this (maybe itself virtual) machine says that it runs guests.
+fn processor_can() -> bool {
+    fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| runs_guests(&text))
+}
+
+/// The same, of the text of `/proc/cpuinfo` (proc_cpuinfo(5)).
+fn runs_guests(cpuinfo: &str) -> bool {
+    let flags = cpuinfo.lines().filter_map(|line| {
+        let (key, flags) = line.split_once(':')?;
+        (key.trim() == "flags").then_some(flags)
+    });
+    flags
+        .flat_map(str::split_whitespace)
+        .any(|flag| flag == "vmx" || flag == "svm")
 }
 
 /// Runs the boot sector under KVM.
@@ -128,6 +150,15 @@ fn probe_guest() -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_flags_of_a_processor_count() {
+        assert!(runs_guests("processor\t: 0\nflags\t\t: fpu vmx sse\n"));
+        assert!(runs_guests("flags : svm"));
+        assert!(!runs_guests("flags\t\t: fpu sse avmx\n"));
+        assert!(!runs_guests("model name\t: vmx\nvmx flags\t: vnmi svm\n"));
+        assert!(!runs_guests(""));
+    }
 
     #[test]
     fn a_foreign_guest_is_translated() {
