@@ -70,6 +70,16 @@ fn the_environment_and_arguments_are_the_plans_alone() {
     assert_eq!(run(&plan).1, "ONLY=this\n");
     let plan = Plan::new(&["/bin/sh", "-c", "echo \"$0|$1|$#\"", "zero", ""]).unwrap();
     assert_eq!(run(&plan).1, "zero||1\n");
+    let mut plan = shell("echo $$ $LISTEN_PID $WATCHDOG_PID");
+    plan.set_env("LISTEN_PID", "1").unwrap();
+    plan.set_env_own_pid("LISTEN_PID").unwrap();
+    plan.set_env_own_pid("WATCHDOG_PID").unwrap();
+    let (_, text) = run(&plan);
+    let numbers: Vec<&str> = text.split_whitespace().collect();
+    let [own, rest @ ..] = numbers.as_slice() else {
+        panic!("{text:?}");
+    };
+    assert_eq!(rest, [*own; 2]);
 }
 
 fn check_failure(plan: &Plan, step: Step, errno: Errno, text: &str) {

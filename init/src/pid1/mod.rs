@@ -17,6 +17,7 @@ mod handover;
 mod later;
 mod loader;
 mod logger;
+mod passed;
 mod perform;
 mod plan;
 mod rate;

@@ -137,6 +137,7 @@ impl Init {
             cgroup: cgroup.map(AsFd::as_fd),
             output: log.map(|log| log.write.as_fd()),
             notify_socket: plan::hears_notify(&definition.kind).then_some(notify_socket.as_path()),
+            passed: &[],
             runtime_dir: self.paths.moved_runtime_dir(),
         };
         plan::start(&mut self.spawner, program, command, &surroundings)

@@ -9,6 +9,7 @@ use kernel::spawn::{Child, Ids, Limit, Plan, Resource, Spawner, Stdio, Wiring};
 use services::definition::{self, Kind, Program, Signal};
 
 use super::errands::Order;
+use super::passed::{self, Passed};
 use crate::errand;
 use crate::log::protocol::CONTROL_FD;
 use crate::paths::{Paths, RUNTIME_DIR_VARIABLE, SERVICE_PATH_VARIABLE};
@@ -34,6 +35,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) output: Option<BorrowedFd<'a>>,
     /// Where it says that it is ready, if it is of the kind that does.
     pub(super) notify_socket: Option<&'a Path>,
+    /// Descriptors that it finds from 3 on.
+    pub(super) passed: &'a [Passed<'a>],
     /// Where sharkctl finds us, if that is not the usual place.
     pub(super) runtime_dir: Option<&'a Path>,
 }
@@ -58,9 +61,10 @@ pub(super) fn start(
             stderr: surroundings.output,
         },
     };
+    let extra = passed::places(surroundings.passed);
     let wiring = Wiring {
         stdio,
-        extra: &[],
+        extra: &extra,
         cgroup: surroundings.cgroup,
     };
     spawner
@@ -97,6 +101,7 @@ fn service_plan(
     if let Some(path) = surroundings.notify_socket {
         plan.set_env("NOTIFY_SOCKET", &path.display().to_string())?;
     }
+    passed::tell(&mut plan, surroundings.passed)?;
     plan.set_working_dir(&program.working_dir.display().to_string())?;
     plan.umask = Some(program.umask);
     plan.nice = Some(program.nice);
@@ -318,6 +323,7 @@ mod tests {
             cgroup: None,
             output: None,
             notify_socket: Some(Path::new("/run/n")),
+            passed: &[],
             runtime_dir: None,
         };
         service_plan(program, &program.exec, &surroundings).unwrap()

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use super::Step;
 use super::clone3::syscall;
+use super::own_pid::OwnPid;
 use super::plan::{Directory, Ids, MAX_EXTRA_FDS};
 
 /// Where the child leaves what went wrong; memory of the parent.
@@ -59,6 +60,8 @@ pub(super) struct Orders<'a> {
     /// Null-terminated arrays of C strings.
     pub(super) arguments: &'a [*const core::ffi::c_char],
     pub(super) environment: &'a [*const core::ffi::c_char],
+    /// Those of the environment that this process completes.
+    pub(super) own_pid: &'a [OwnPid],
     pub(super) standard: Standard<'a>,
     /// Descriptor here, number there.
     pub(super) extra: &'a [(i32, i32)],
@@ -117,6 +120,7 @@ fn prepare_and_execute(orders: &Orders<'_>) -> Outcome {
     let dir = address(orders.working_dir.as_ptr());
     call(libc::SYS_chdir, [dir, 0, 0, 0, 0, 0]).map_err(plain(Step::WorkingDir))?;
     signals().map_err(plain(Step::Signals))?;
+    fill_own_pid(orders.own_pid).map_err(plain(Step::Execute))?;
     // Last of all: from here on the user's other processes may stop this one, and with it the parent.
     // Inside of execve a stop waits until the parent is free.
     if let Some(ids) = orders.ids {
@@ -131,6 +135,17 @@ fn prepare_and_execute(orders: &Orders<'_>) -> Outcome {
         0,
     ];
     call(libc::SYS_execve, arguments).map_err(plain(Step::Execute))
+}
+
+/// Completes what the environment says of this process, in the parent's memory that both use.
+fn fill_own_pid(variables: &[OwnPid]) -> Result<(), Errno> {
+    if variables.is_empty() {
+        return Ok(());
+    }
+    let pid = value(libc::SYS_getpid, [0; 6])?;
+    let pid = u32::try_from(pid).unwrap_or(0);
+    variables.iter().for_each(|variable| variable.fill(pid));
+    Ok(())
 }
 
 /// A system call whose pointers go to memory of [`Orders`] or of this stack.

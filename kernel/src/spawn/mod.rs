@@ -30,6 +30,7 @@
 
 mod child;
 mod clone3;
+mod own_pid;
 mod plan;
 
 use std::ffi::CString;
@@ -42,6 +43,7 @@ use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, m
 use crate::error::{At, Errno, Error, Result, write_errno};
 use child::{Orders, Report, Standard};
 use clone3::{CLONE_INTO_CGROUP, CLONE_PIDFD, CLONE_VFORK, CLONE_VM, CloneArgs};
+use own_pid::OwnPid;
 pub use plan::{Directory, Ids, Limit, MAX_EXTRA_FDS, Plan, Resource, Stdio, Wiring};
 
 /// Stack of the child: its frames are shallow, unused pages are never touched.
@@ -208,7 +210,8 @@ impl Spawner {
     ) -> core::result::Result<Child, SpawnError> {
         let report = Report::new();
         let arguments = pointers(&plan.arguments);
-        let environment = pointers(&plan.environment);
+        let own_pid: Vec<OwnPid> = plan.own_pid.iter().map(|it| OwnPid::new(it)).collect();
+        let environment = variables(plan, &own_pid);
         let limits: Vec<_> = plan.limits.iter().map(limit).collect();
         let oom_score_adj = plan.oom_score_adj.map(|value| value.to_string());
         let extra = extra(wiring)?;
@@ -217,6 +220,7 @@ impl Spawner {
             program: &plan.program,
             arguments: &arguments,
             environment: &environment,
+            own_pid: &own_pid,
             standard: match wiring.stdio {
                 Stdio::Terminal(path) => Standard::Terminal(path),
                 Stdio::Each {
@@ -310,7 +314,9 @@ pub fn exec(plan: &Plan) -> Error {
         return Error::new("chdir", plan.working_dir.to_string_lossy(), errno);
     }
     let arguments = pointers(&plan.arguments);
-    let environment = pointers(&plan.environment);
+    let own_pid: Vec<OwnPid> = plan.own_pid.iter().map(|it| OwnPid::new(it)).collect();
+    own_pid.iter().for_each(|it| it.fill(std::process::id()));
+    let environment = variables(plan, &own_pid);
     // Signals blocked by this process would stay so in the next.
     let _ = set_mask(0);
     // SAFETY: a C string and two null-terminated arrays of C strings, all alive.
@@ -328,6 +334,16 @@ pub fn exec(plan: &Plan) -> Error {
 fn pointers(texts: &[CString]) -> Vec<*const core::ffi::c_char> {
     let null = core::iter::once(core::ptr::null());
     texts.iter().map(|text| text.as_ptr()).chain(null).collect()
+}
+
+/// The environment as execve(2) takes it.
+fn variables(plan: &Plan, own_pid: &[OwnPid]) -> Vec<*const core::ffi::c_char> {
+    let null = core::iter::once(core::ptr::null());
+    let known = plan.environment.iter().map(|text| text.as_ptr());
+    known
+        .chain(own_pid.iter().map(OwnPid::pointer))
+        .chain(null)
+        .collect()
 }
 
 fn limit(limit: &Limit) -> (usize, [u64; 2]) {

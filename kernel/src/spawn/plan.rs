@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 use crate::error::{Errno, Error, Result};
 
 /// Descriptors beside 0, 1 and 2 that one child can be given at most.
-pub const MAX_EXTRA_FDS: usize = 32;
+pub const MAX_EXTRA_FDS: usize = 128;
 
 /// A program, its arguments and its surroundings. Holds no descriptor, so it can be kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct Plan {
     pub arguments: Vec<CString>,
     /// All of the environment, `NAME=value` each. Nothing is inherited.
     pub environment: Vec<CString>,
+    /// Names of further variables, whose value is the number of the process itself.
+    pub own_pid: Vec<CString>,
     /// Directory to start in.
     pub working_dir: CString,
     /// File mode creation mask; `None` inherits.
@@ -171,6 +173,7 @@ impl Plan {
             program: text(program)?,
             arguments,
             environment: Vec::new(),
+            own_pid: Vec::new(),
             working_dir: c"/".to_owned(),
             umask: None,
             nice: None,
@@ -190,15 +193,34 @@ impl Plan {
             return Err(Error::new("execve", name, Errno::INVAL));
         }
         let variable = text(&format!("{name}={value}"))?;
-        let prefix = name.len().saturating_add(1);
-        let same = |known: &&mut CString| {
-            known.as_bytes().get(..prefix) == variable.as_bytes().get(..prefix)
-        };
-        match self.environment.iter_mut().find(same) {
+        match self.environment.iter_mut().find(|known| is(known, name)) {
             Some(known) => *known = variable,
             None => self.environment.push(variable),
         }
+        self.own_pid
+            .retain(|known| known.to_bytes() != name.as_bytes());
         Ok(())
+    }
+
+    /// Sets a variable of the environment to the number of the process that is started, in place of
+    /// an earlier one of that name.
+    ///
+    /// # Errors
+    /// EINVAL when the name is empty, or holds `=` or a NUL byte.
+    pub fn set_env_own_pid(&mut self, name: &str) -> Result<()> {
+        self.unset_env(name);
+        if name.is_empty() || name.contains('=') {
+            return Err(Error::new("execve", name, Errno::INVAL));
+        }
+        self.own_pid.push(text(name)?);
+        Ok(())
+    }
+
+    /// Removes a variable of the environment, if it is there.
+    pub fn unset_env(&mut self, name: &str) {
+        self.environment.retain(|known| !is(known, name));
+        self.own_pid
+            .retain(|known| known.to_bytes() != name.as_bytes());
     }
 
     /// Sets the directory to start in.
@@ -225,6 +247,12 @@ impl Plan {
     }
 }
 
+/// Whether `variable` is called `name`.
+fn is(variable: &CString, name: &str) -> bool {
+    let rest = variable.as_bytes().strip_prefix(name.as_bytes());
+    rest.is_some_and(|rest| rest.first() == Some(&b'='))
+}
+
 pub(crate) fn text(value: &str) -> Result<CString> {
     CString::new(value)
         .map_err(|_| Error::new("execve", format_args!("{value:?} (NUL byte)"), Errno::INVAL))
@@ -247,6 +275,15 @@ mod tests {
         plan.set_env("AB", "2").unwrap();
         plan.set_env("A", "3").unwrap();
         assert_eq!(plan.environment, [c"A=3".to_owned(), c"AB=2".to_owned()]);
+        plan.set_env_own_pid("A").unwrap();
+        plan.set_env_own_pid("A").unwrap();
+        assert_eq!(plan.environment, [c"AB=2".to_owned()]);
+        assert_eq!(plan.own_pid, [c"A".to_owned()]);
+        plan.set_env("A", "4").unwrap();
+        assert_eq!(plan.own_pid.len(), 0);
+        plan.unset_env("A");
+        assert_eq!(plan.environment, [c"AB=2".to_owned()]);
+        assert!(plan.set_env_own_pid("A=B").is_err());
     }
 
     #[test]
