@@ -102,6 +102,7 @@ struct Open {
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Written {
     end: Option<EndMark>,
+    uncounted: Option<String>,
     watchdog: Option<Open>,
     /// Nanoseconds of CLOCK_BOOTTIME.
     feed_until: u64,
@@ -111,16 +112,23 @@ struct Written {
 #[derive(Debug)]
 pub struct Bequest {
     end: Option<EndMark>,
+    uncounted: Option<String>,
     watchdog: Option<Feeder>,
     feed_until: Time,
 }
 
 impl Bequest {
-    /// The watchdog is fed for a limited time from now on.
+    /// The watchdog is fed for a limited time from now on. `uncounted` is how this boot of a slot has
+    /// failed where no record has it as an attempt, and so none can tell the next boot.
     #[must_use]
-    pub(crate) fn new(end: Option<EndMark>, watchdog: Option<Feeder>) -> Self {
+    pub(crate) fn new(
+        end: Option<EndMark>,
+        uncounted: Option<String>,
+        watchdog: Option<Feeder>,
+    ) -> Self {
         Self {
             end,
+            uncounted,
             watchdog,
             feed_until: now() + LIMIT,
         }
@@ -139,6 +147,7 @@ impl Bequest {
         });
         let written = Written {
             end: self.end.clone(),
+            uncounted: self.uncounted.clone(),
             watchdog,
             feed_until: self.feed_until.as_nanos(),
         };
@@ -161,6 +170,7 @@ impl Bequest {
         });
         Self {
             end: written.end,
+            uncounted: written.uncounted,
             watchdog,
             feed_until: Time::from_nanos(written.feed_until),
         }
@@ -180,6 +190,16 @@ impl Bequest {
     /// What the boot record is to say.
     pub(super) fn end(&self) -> Option<&EndMark> {
         self.end.as_ref()
+    }
+
+    /// How this boot has failed, where the record does not have it: `noted` says whether it took the
+    /// end that it was told.
+    pub(super) fn untold_failure(&self, noted: bool) -> Option<&str> {
+        match &self.end {
+            Some(end) if !noted => end.failed.as_ref().map(|failure| failure.text.as_str()),
+            Some(_) => None,
+            None => self.uncounted.as_deref(),
+        }
     }
 
     /// Stops the watchdog: a machine that halts stands still on purpose.
@@ -245,7 +265,7 @@ mod tests {
     #[test]
     fn the_last_stage_finds_what_was_left_to_it() {
         for mark in [end(), failed()] {
-            let left = Bequest::new(Some(mark.clone()), None);
+            let left = Bequest::new(Some(mark.clone()), None, None);
             let (_, text) = left.variable();
             let found = Bequest::from_text(&text);
             assert_eq!(found.end(), Some(&mark));
@@ -257,10 +277,25 @@ mod tests {
     }
 
     #[test]
+    fn a_failure_is_untold_where_no_record_took_it() {
+        let told = |end: Option<EndMark>, uncounted: Option<&str>, noted| {
+            let left = Bequest::new(end, uncounted.map(str::to_owned), None);
+            let found = Bequest::from_text(&left.variable().1);
+            found.untold_failure(noted).map(str::to_owned)
+        };
+        let words = "app not ready within 5min".to_owned();
+        assert_eq!(told(Some(failed()), None, false), Some(words.clone()));
+        assert_eq!(told(Some(failed()), None, true), None);
+        assert_eq!(told(Some(end()), None, false), None, "it did not fail");
+        assert_eq!(told(None, Some(&words), false), Some(words));
+        assert_eq!(told(None, None, false), None);
+    }
+
+    #[test]
     fn the_watchdog_is_fed_until_the_limit_and_no_longer() {
         let (mut reader, writer) = std::io::pipe().unwrap();
         let feeder = Feeder::new(Watchdog::from_fd(writer.into(), "a pipe"), 600);
-        let mut bequest = Bequest::new(None, Some(feeder));
+        let mut bequest = Bequest::new(None, None, Some(feeder));
         bequest.feed();
         bequest.feed();
         bequest.feed_until = Time::default();

@@ -34,6 +34,9 @@ const PASSES: usize = 64;
 /// What the last stage itself needs.
 const KEEP: [&str; 3] = ["/proc", "/sys", "/dev"];
 const MOUNTINFO_MAX: usize = 16 << 20;
+const PANIC_MAX: usize = 32;
+/// Exit status of a PID 1 whose end is to be seen.
+const FAILED: i32 = 1;
 
 /// Ends the machine. Returns never: where reboot(2) fails, it is tried again.
 pub fn run(kind: ShutdownKind, mut bequest: Bequest) -> ! {
@@ -43,15 +46,15 @@ pub fn run(kind: ShutdownKind, mut bequest: Bequest) -> ! {
     in_child(&["sync"], None, SYNC_PATIENCE, &mut say, &mut bequest);
     in_child(&["detach"], None, DETACH_PATIENCE, &mut say, &mut bequest);
     // After everything that could still go wrong, and before the power may go.
-    if let Some(end) = bequest.end().cloned() {
+    let noted = bequest.end().cloned().is_some_and(|end| {
         let change = end.in_order(kind, now());
-        in_child(
-            &end.words(),
-            Some(&change),
-            NOTE_PATIENCE,
-            &mut say,
-            &mut bequest,
-        );
+        let words = end.words();
+        in_child(&words, Some(&change), NOTE_PATIENCE, &mut say, &mut bequest)
+    });
+    if kind == ShutdownKind::Reboot
+        && let Some(failure) = bequest.untold_failure(noted)
+    {
+        leave_evidence(failure, &mut say);
     }
     // A machine that is switched off or restarts keeps it running: should that hang, it is the way
     // out.
@@ -67,6 +70,20 @@ pub fn run(kind: ShutdownKind, mut bequest: Bequest) -> ! {
         let failed = kernel::reboot::reboot(kernel_kind(kind));
         say_now(&mut say, Level::Emergency, &failed.to_string());
         std::thread::sleep(AGAIN);
+    }
+}
+
+/// Ends PID 1, over which the kernel panics and restarts, and of which pstore tells the next boot: it
+/// then does not begin with this slot. A restart in order would tell nothing, and without a record
+/// this slot would be booted for ever. Where stage1 could not see to it that a panic restarts the
+/// machine, it is restarted as ever.
+fn leave_evidence(failure: &str, say: &mut Say) {
+    let restarts = kernel::files::read("/proc/sys/kernel/panic", PANIC_MAX)
+        .is_ok_and(|text| text.trim_ascii() != b"0");
+    if restarts {
+        let line = format!("no record has it, so a panic is to tell the next boot: {failure}");
+        say_now(say, Level::Emergency, &line);
+        std::process::exit(FAILED);
     }
 }
 
@@ -107,30 +124,33 @@ pub fn detach() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Runs a part of this program in a child, and goes on without it when it takes too long.
+/// Runs a part of this program in a child, and goes on without it when it takes too long. Whether it
+/// ended well.
 fn in_child(
     words: &[&str],
     input: Option<&[u8]>,
     patience: Duration,
     say: &mut Say,
     bequest: &mut Bequest,
-) {
+) -> bool {
     let part = words.first().copied().unwrap_or_default();
     let (child, answer) = match crate::pid1::start_part(words, input) {
         Ok(started) => started,
-        Err(error) => return say_now(say, Level::Error, &format!("{part}: {error}")),
+        Err(error) => {
+            say_now(say, Level::Error, &format!("{part}: {error}"));
+            return false;
+        }
     };
     let start = Instant::now();
     loop {
         while let Ok(Some(reaped)) = kernel::reap::next() {
             if reaped.pid == child.pid {
                 // Only some have something to say, and only failure is worth a line now.
-                if reaped.end != kernel::reap::End::Exited(0)
-                    && let Err(why) = read_answer(&answer, exit_status(reaped.end))
-                {
+                let well = reaped.end == kernel::reap::End::Exited(0);
+                if !well && let Err(why) = read_answer(&answer, exit_status(reaped.end)) {
                     say_now(say, Level::Error, &format!("{part}: {why}"));
                 }
-                return;
+                return well;
             }
         }
         if start.elapsed() >= patience {
@@ -139,7 +159,8 @@ fn in_child(
                 "{part} takes more than {} s: going on without it",
                 patience.as_secs()
             );
-            return say_now(say, Level::Error, &line);
+            say_now(say, Level::Error, &line);
+            return false;
         }
         bequest.feed();
         std::thread::sleep(PAUSE);

@@ -184,7 +184,11 @@ impl Init {
         Finished {
             kind,
             mode: self.boot.info.mode,
-            bequest: Bequest::new(self.recorder.end_mark(), self.watchdog),
+            bequest: Bequest::new(
+                self.recorder.end_mark(),
+                self.recorder.uncounted_failure(),
+                self.watchdog,
+            ),
             say: self.say,
         }
     }

@@ -117,6 +117,12 @@ impl Recorder {
         })
     }
 
+    /// How this boot has failed, where it is not in the record.
+    pub(super) fn uncounted_failure(&self) -> Option<String> {
+        let failed = self.failed.as_ref().filter(|_| !self.accounted);
+        failed.map(|failure| failure.text.clone())
+    }
+
     /// Whether one more change can be taken.
     fn has_room(&self, then: Then) -> bool {
         let most = if then.is_own() {

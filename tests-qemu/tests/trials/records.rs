@@ -1,10 +1,12 @@
 //! The boot record on the disk: how often a good boot writes it, and what happens when it is lost.
 
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
-use machine::scenario::{ANSWER, ask, ask_json, booted, field, tell};
-use machine::slots::{Device, boots_again, running};
+use machine::machine::Boot;
+use machine::scenario::{ANSWER, ask, ask_json, booted, field, tell, until};
+use machine::slots::{BOOTS, Device, boots_again, running};
 use mounts::slot::Slot;
 use mounts::slot::record::Reason;
 
@@ -64,8 +66,8 @@ fn with_both_regions_lost_the_newest_slot_boots_and_begins_a_record() -> anyhow:
     Ok(())
 }
 
-#[test]
-fn without_its_partition_the_newest_slot_boots_and_says_so() -> anyhow::Result<()> {
+/// A device whose record is not to be found, and whose slot b is the newer.
+fn without_its_partition() -> anyhow::Result<Device> {
     let device = Device::new()?;
     let renamed = Command::new("sfdisk")
         .args(["--quiet", "--part-label"])
@@ -75,6 +77,12 @@ fn without_its_partition_the_newest_slot_boots_and_says_so() -> anyhow::Result<(
         .status()
         .context("cannot run sfdisk")?;
     ensure!(renamed.success(), "sfdisk: {renamed}");
+    Ok(device)
+}
+
+#[test]
+fn without_its_partition_the_newest_slot_boots_and_says_so() -> anyhow::Result<()> {
+    let device = without_its_partition()?;
     let mut machine = booted(&device.spec(""))?;
     ensure!(running(&mut machine)? == "b", "slot a runs");
     // What cannot be written is not called done.
@@ -90,6 +98,32 @@ fn without_its_partition_the_newest_slot_boots_and_says_so() -> anyhow::Result<(
                 .is_some_and(|why| why.contains("shark-state")),
         "{boot}"
     );
+    machine.power_off(ANSWER)?;
+    Ok(())
+}
+
+/// Nothing counts its boots, so nothing would ever end them: the panic that it leaves to the next boot
+/// does. An operator need not wait for the end of the pause.
+#[test]
+fn without_its_partition_a_slot_that_fails_gives_way_to_the_other() -> anyhow::Result<()> {
+    let device = without_its_partition()?;
+    let words = "test.b=unhealthy";
+    let mut machine = booted(&device.spec(words))?;
+    until(&mut machine, "dmesg | grep 'this boot has failed'", |it| {
+        it.status == 0
+    })?;
+    ensure!(running(&mut machine)? == "b", "slot a runs");
+    let position = machine.console.position();
+    machine.send("sharkctl reboot")?;
+    let boot = machine.good_at_last(position, Instant::now() + BOOTS);
+    ensure!(
+        boot == Boot::Good,
+        "{boot:?}; the console's last lines:\n{}",
+        machine.console.tail(60)
+    );
+    ensure!(running(&mut machine)? == "a", "slot b runs again");
+    let why = ask(&mut machine, "sharkctl boot")?;
+    ensure!(why.contains("crashed"), "{why}");
     machine.power_off(ANSWER)?;
     Ok(())
 }
