@@ -20,6 +20,7 @@
 use crate::definition::BootRole;
 pub use crate::definition::GateSettings;
 use crate::status::StateName;
+use crate::supervisor::mutation::{Mutation, mutated};
 use crate::time::Time;
 use crate::units::duration_text;
 
@@ -285,7 +286,8 @@ impl Gate {
             Scrub::Running | Scrub::Bad(_) => false,
         };
         let soaked = self.soaked_at();
-        scrubbed && soaked.is_some_and(|at| at <= now && at <= self.deadline())
+        let over = |at| at <= now || mutated(Mutation::SoakCutShort);
+        scrubbed && soaked.is_some_and(|at| over(at) && at <= self.deadline())
     }
 
     fn report(&self, view: &GateView<'_>) -> GateReport {

@@ -53,6 +53,9 @@ pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
         let mut tests = cargo(&["test", "--workspace", "--exclude", "tests-qemu", "--locked"]);
         tests.args(&args.filter);
         step("unit and namespace tests", tests)?;
+        if args.filter.is_none() {
+            step("rules broken on purpose", broken_rules())?;
+        }
         let mut machine = cargo(&["test", "--package", "tests-qemu", "--lib", "--locked"]);
         machine.args(&args.filter);
         step("tests of the test machine", machine)?;
@@ -65,6 +68,21 @@ pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
         start.elapsed().as_secs()
     ));
     Ok(ExitCode::SUCCESS)
+}
+
+/// The supervisor with one rule after the other broken on purpose: its simulation has to find each.
+fn broken_rules() -> Command {
+    cargo(&[
+        "test",
+        "--package",
+        "services",
+        "--features",
+        "mutations",
+        "--test",
+        "simulation",
+        "--locked",
+        "mutations",
+    ])
 }
 
 /// The boots. Two run side by side: a guest mostly waits for one processor.

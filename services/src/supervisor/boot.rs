@@ -8,6 +8,7 @@ use crate::time::Time;
 
 use super::Supervisor;
 use super::event::{Action, Outcome};
+use super::mutation::{Mutation, mutated};
 use super::service::{BootMark, Service, State};
 use super::table::Table;
 use super::topology::Tie;
@@ -130,7 +131,8 @@ impl Supervisor {
 
     pub(super) fn settle_boot(&mut self) {
         let begun = self.boot.target.is_some();
-        if !begun || self.boot.settled() || !self.boot.pending.is_empty() || self.shutdown.begun() {
+        let pending = !self.boot.pending.is_empty() && !mutated(Mutation::BootSettledEarly);
+        if !begun || self.boot.settled() || pending || self.shutdown.begun() {
             return;
         }
         self.boot.settled_at = Some(self.now);

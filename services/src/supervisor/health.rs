@@ -22,6 +22,7 @@ use crate::units::duration_text;
 
 use super::Supervisor;
 use super::event::Action;
+use super::mutation::{Mutation, mutated};
 use super::service::{End, Service, State};
 use super::timers::{Due, Why};
 
@@ -124,7 +125,9 @@ impl Supervisor {
         let (phase, due) = (probing.phase, probing.due.take());
         probing.phase = Phase::Over;
         self.timers.cancel(Due::Probe(index), due);
-        if let (Phase::Running, Some(run)) = (phase, run) {
+        if let (Phase::Running, Some(run)) = (phase, run)
+            && !mutated(Mutation::ProbeOutlivesRun)
+        {
             self.actions.push_back(Action::KillProbe { run });
         }
     }
@@ -212,7 +215,7 @@ impl Supervisor {
             count,
             words,
         };
-        if count >= rules.failures {
+        if count >= rules.failures && !mutated(Mutation::BadProbeForgiven) {
             self.set_reason(index, &reason);
             self.leave(index, End::Unfit);
         }

@@ -3,6 +3,7 @@
 
 use super::Supervisor;
 use super::event::{Action, Change, Outcome};
+use super::mutation::{Mutation, mutated};
 use super::requests::Goal;
 use super::service::{BootMark, Desired, End, Manner, Reloading, Run, Service, State};
 use super::timers::Due;
@@ -90,8 +91,10 @@ impl Supervisor {
         let Some(service) = self.table.get_mut(index) else {
             return;
         };
-        self.timers
-            .cancel(Due::Service(index), service.deadline.take());
+        if !mutated(Mutation::TimerNotCancelled) {
+            self.timers
+                .cancel(Due::Service(index), service.deadline.take());
+        }
         let before = service.state;
         service.state = state;
         service.since = now;
@@ -133,7 +136,7 @@ impl Supervisor {
                 | State::Stopping { .. }
                 | State::Backoff => false,
             };
-            if waits && !service.queued {
+            if waits && !service.queued && !mutated(Mutation::NeighbourNotWoken) {
                 service.queued = true;
                 self.queue.push_back(other);
             }
@@ -180,7 +183,9 @@ impl Supervisor {
             };
             let blocked = match edge.tie {
                 Tie::Requires if doomed(other) => return Verdict::Doomed { on: edge.other },
+                Tie::Requires if mutated(Mutation::RequiredNotAwaited) => false,
                 Tie::Requires => !matches!(other.state, State::Up { .. }),
+                Tie::Wants | Tie::Order if mutated(Mutation::WantedNotAwaited) => false,
                 Tie::Wants | Tie::Order => !other.settled(),
             };
             if blocked {
@@ -194,6 +199,7 @@ impl Supervisor {
         let rival = self.topology.conflicts(index).iter().find(|other| {
             let rival = self.table.get(**other);
             rival.is_some_and(|service| service.state.active())
+                && !mutated(Mutation::RivalsNotAwaited)
         });
         match rival {
             Some(on) => Verdict::Blocked {

@@ -45,6 +45,7 @@ mod gate;
 mod health;
 mod inform;
 mod machine;
+pub mod mutation;
 mod outcome;
 mod propagate;
 mod replace;
@@ -62,7 +63,7 @@ use std::collections::VecDeque;
 use crate::definition::Definition;
 use crate::graph::Graph;
 use crate::id::{RunId, ServiceId};
-use crate::status::ServiceStatus;
+use crate::status::{ServiceStatus, StateName};
 use crate::time::Time;
 
 pub use boot::BootReport;
@@ -224,6 +225,14 @@ impl Supervisor {
     #[must_use]
     pub fn status(&self, id: ServiceId) -> Option<ServiceStatus> {
         self.describe(id)
+    }
+
+    /// What the service is doing, and whether it is wanted up: of the status, what costs nothing.
+    #[must_use]
+    pub fn standing(&self, id: ServiceId) -> Option<(StateName, bool)> {
+        let (_, service) = self.table.by_id(id)?;
+        let wanted = service.desired == service::Desired::Up;
+        Some((service.state.name(), wanted))
     }
 
     /// How far the boot is.

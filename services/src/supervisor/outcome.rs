@@ -6,6 +6,7 @@ use crate::notify::Message;
 
 use super::Supervisor;
 use super::event::{Action, Change, ExitStatus, Outcome};
+use super::mutation::{Mutation, mutated};
 use super::requests::Goal;
 use super::service::{Desired, End, Manner, Reloading, Run, State};
 use super::timers::Due;
@@ -286,6 +287,7 @@ impl Supervisor {
         };
         service.deadline = None;
         match service.state {
+            State::Starting(_) if mutated(Mutation::StartTimeoutIgnored) => {}
             State::Starting(_) => {
                 let limit = service.kept.rules.start_timeout;
                 self.set_reason(index, &format!("it was not ready within {limit:?}"));
@@ -296,6 +298,7 @@ impl Supervisor {
                 let cause = format!("its reload command did not end within {limit:?}");
                 self.answer(index, Goal::Reload, &Outcome::Failed(cause));
             }
+            State::Stopping { .. } if mutated(Mutation::StopTimeoutIgnored) => {}
             State::Stopping { .. } => self.kill(index),
             State::Backoff => self.retry(index),
             State::Down

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use super::Supervisor;
 use super::event::Outcome;
+use super::mutation::{Mutation, mutated};
 use super::requests::Goal;
 use super::service::{Desired, End, State};
 use super::topology::Tie;
@@ -80,7 +81,7 @@ impl Supervisor {
             let held = self.table.get(rival).is_some_and(|service| {
                 service.desired == Desired::Up && !matches!(service.state, State::Failed)
             });
-            if held {
+            if held && !mutated(Mutation::RivalsNotOusted) {
                 let name = self.name_of(index);
                 self.unwant(
                     rival,
@@ -135,6 +136,7 @@ impl Supervisor {
             work.extend(
                 above
                     .filter(|edge| edge.tie == Tie::Requires)
+                    .filter(|_| !mutated(Mutation::DependentsNotStopped))
                     .map(|edge| edge.other),
             );
         }
@@ -160,7 +162,8 @@ impl Supervisor {
                     break;
                 };
                 let held = self.table.get(edge.other).is_some_and(|s| held(&s.state));
-                if edge.tie == Tie::Requires && held {
+                let spreads = !mutated(Mutation::FailureNotSpread);
+                if edge.tie == Tie::Requires && held && spreads {
                     let cause = format!("{}, which it requires, failed", self.name_of(root));
                     self.set_reason(edge.other, &cause);
                     self.leave(edge.other, End::Dependency);

@@ -7,6 +7,7 @@ use crate::graph::{Graph, MAX_SERVICES};
 
 use super::Supervisor;
 use super::event::{Outcome, RequestId};
+use super::mutation::{Mutation, mutated};
 use super::requests::going_down;
 use super::service::{BootMark, Desired, Kept, Service, State};
 use super::topology::{Tie, Topology};
@@ -99,7 +100,7 @@ impl Supervisor {
             self.table.set_removed(index, true);
             if idle {
                 self.drop_idle(index);
-            } else if wanted {
+            } else if wanted && !mutated(Mutation::RemovedRunsOn) {
                 self.set_reason(index, "its service file was removed");
                 self.wish_down(index);
             }
@@ -131,7 +132,7 @@ impl Supervisor {
         if let Some(service) = self.table.get_mut(index) {
             if kept.packed == service.kept.packed {
                 service.next = None;
-            } else if service.state.active() {
+            } else if service.state.active() && !mutated(Mutation::ReloadAppliedAtOnce) {
                 service.next = Some(Box::new(kept));
             } else {
                 service.kept = kept;

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::id::ServiceName;
 
 use super::event::{Action, Command, Outcome, RequestId};
+use super::mutation::{Mutation, mutated};
 use super::service::{Desired, ReloadBy, Reloading, State};
 use super::{MAX_REQUESTS, Supervisor};
 
@@ -82,7 +83,13 @@ impl Supervisor {
     /// Answers all that wait for `goal` of `index`.
     pub(super) fn answer(&mut self, index: u32, goal: Goal, outcome: &Outcome) {
         for request in self.requests.take(index, goal) {
+            if goal == Goal::Down && mutated(Mutation::AnswerForgotten) {
+                continue;
+            }
             self.complete(request, outcome.clone());
+            if goal == Goal::Up && mutated(Mutation::AnswerGivenTwice) {
+                self.complete(request, outcome.clone());
+            }
         }
     }
 

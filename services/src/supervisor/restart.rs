@@ -3,6 +3,8 @@
 use crate::definition::{Restart, RestartPolicy};
 use crate::time::Duration;
 
+use super::mutation::{Mutation, mutated};
+
 /// What follows an end that nobody asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sequel {
@@ -22,7 +24,9 @@ pub(super) fn sequel(restart: &Restart, clean: bool, failures: u32) -> Sequel {
         // A good end is no failure: the pause does not grow, but it is kept, against a spin.
         (RestartPolicy::Always, true) => Sequel::Again(pause(restart, 1)),
         (RestartPolicy::Always | RestartPolicy::OnFailure, false) => match restart.max_failures {
-            Some(limit) if failures >= limit => Sequel::GiveUp,
+            Some(limit) if failures >= limit && !mutated(Mutation::FailuresNotLimited) => {
+                Sequel::GiveUp
+            }
             Some(_) | None => Sequel::Again(pause(restart, failures)),
         },
     }
@@ -30,7 +34,10 @@ pub(super) fn sequel(restart: &Restart, clean: bool, failures: u32) -> Sequel {
 
 /// `delay`, doubled with each failure after the first, up to `max_delay`.
 fn pause(restart: &Restart, failures: u32) -> Duration {
-    let doublings = failures.saturating_sub(1).min(31);
+    let doublings = match failures.saturating_sub(1).min(31) {
+        _ if mutated(Mutation::PauseNotDoubled) => 0,
+        doublings => doublings,
+    };
     restart
         .delay
         .saturating_mul(1 << doublings)

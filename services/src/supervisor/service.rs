@@ -8,6 +8,7 @@ use crate::time::{Duration, Time};
 
 use super::event::ExitStatus;
 use super::health::{HealthRules, Probing};
+use super::mutation::{Mutation, mutated};
 
 /// Whether the service is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +65,8 @@ impl Run {
     };
 
     /// Main process reaped and cgroup empty: the run is over.
-    pub(super) const fn over(&self) -> bool {
-        self.exited.is_some() && self.emptied
+    pub(super) fn over(&self) -> bool {
+        self.exited.is_some() && (self.emptied || mutated(Mutation::RunOverTooEarly))
     }
 }
 

@@ -6,6 +6,7 @@ use crate::time::Duration;
 
 use super::Supervisor;
 use super::event::{Action, Change};
+use super::mutation::{Mutation, mutated};
 use super::requests::going_down;
 use super::service::{Desired, State};
 use super::timers::Due;
@@ -94,6 +95,7 @@ impl Supervisor {
 
     pub(super) fn on_shutdown_limit(&mut self) {
         match self.shutdown.phase {
+            Phase::Stopping(_) if mutated(Mutation::ShutdownUnbounded) => {}
             Phase::Stopping(kind) => {
                 self.shutdown.phase = Phase::Killing(kind);
                 for index in self.table.indices() {

@@ -3,6 +3,7 @@
 
 use super::Supervisor;
 use super::event::{Action, Change, ExitStatus, Outcome};
+use super::mutation::{Mutation, mutated};
 use super::requests::Goal;
 use super::restart::{Sequel, sequel};
 use super::service::{Desired, End, Run, Service, State};
@@ -83,7 +84,8 @@ impl Supervisor {
         let cursor = cursor.min(count);
         (cursor..count).chain(0..cursor).find_map(|at| {
             let edge = edges.get(at as usize)?;
-            let leaving = going_down(self.table.get(edge.other)?);
+            let leaving =
+                going_down(self.table.get(edge.other)?) && !mutated(Mutation::StopOrderIgnored);
             leaving.then_some((edge.other, at))
         })
     }
@@ -161,7 +163,8 @@ impl Supervisor {
             let until = health.map_or(now, |health| health.good_until(ready, now));
             until.since(ready)
         });
-        if clean || good_for.is_some_and(|good_for| good_for >= reset_after) {
+        let long = good_for.is_some_and(|good_for| good_for >= reset_after);
+        if clean || (long && !mutated(Mutation::FailuresNotReset)) {
             service.failures = 0;
         }
         if !clean {

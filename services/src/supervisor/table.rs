@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::id::{RunId, ServiceId};
 
+use super::mutation::{Mutation, mutated};
 use super::service::Service;
 
 /// A place: who is in it, and how many have been.
@@ -45,7 +46,8 @@ impl Table {
     /// The place of `run`, if it is the service's present run. Whatever else speaks is late.
     pub(super) fn by_run(&self, run: RunId) -> Option<u32> {
         let (index, service) = self.by_id(run.service)?;
-        (service.runs == run.run && service.state.occupied()).then_some(index)
+        let present = service.runs == run.run || mutated(Mutation::LateExitBelieved);
+        (present && service.state.occupied()).then_some(index)
     }
 
     pub(super) fn id(&self, index: u32) -> Option<ServiceId> {

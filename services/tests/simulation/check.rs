@@ -12,6 +12,7 @@ use services::supervisor::event::{Action, Change, Command, Outcome, RequestId};
 use services::supervisor::{SHUTDOWN_GRACE, SHUTDOWN_MARGIN, Supervisor};
 use services::time::Time;
 
+use crate::invariants::{Broken, Invariant, Verdict, ensure};
 use crate::kernel::Kernel;
 
 /// The books of an observer.
@@ -36,16 +37,12 @@ pub(crate) struct Books {
     pub(crate) longest_pause: Duration,
     /// The graph was replaced.
     pub(crate) replaced: bool,
+    /// The clock jumped during a shutdown.
+    suspended: bool,
 }
 
-type Verdict = Result<(), String>;
-
-fn ensure(holds: bool, invariant: &str, who: &dyn core::fmt::Display) -> Verdict {
-    if holds {
-        Ok(())
-    } else {
-        Err(format!("{invariant}: {who}"))
-    }
+fn unknown(what: &dyn core::fmt::Display) -> Broken {
+    Invariant::KnownIds.broken(what)
 }
 
 impl Books {
@@ -54,13 +51,22 @@ impl Books {
         self.backoff.clear();
     }
 
+    /// The clock jumps forward: what is due by then is due at once, and what the kernel had begun
+    /// goes on as before.
+    pub(crate) fn suspend(&mut self, time: Duration) {
+        if let Some(at) = &mut self.shutdown_at {
+            *at = *at + time;
+            self.suspended = true;
+        }
+    }
+
     pub(crate) fn bound(&self) -> Duration {
         self.longest_stop + SHUTDOWN_MARGIN
     }
 
     fn past_bound(&self, now: Time) -> bool {
         self.shutdown_at
-            .is_some_and(|at| now.since(at) >= SHUTDOWN_MARGIN)
+            .is_some_and(|at| self.suspended || now.since(at) >= SHUTDOWN_MARGIN)
     }
 
     /// Checks one action against all that happened before it.
@@ -72,7 +78,7 @@ impl Books {
         kernel: &Kernel,
         now: Time,
     ) -> Verdict {
-        ensure(self.finished.is_none(), "nothing follows Finish", &"")?;
+        ensure(self.finished.is_none(), Invariant::FinishOnce, &"")?;
         match action {
             Action::Spawn { run } => self.spawn(*run, core, graph, kernel, now),
             Action::Signal { run, signal } => {
@@ -87,38 +93,40 @@ impl Books {
                 let name = live(*run, core, kernel)?;
                 no_probe(&name, kernel)?;
                 let emptied = kernel.processes.get(run).is_some_and(|p| p.emptied);
-                ensure(!emptied, "nothing empty is killed", &name)
+                ensure(!emptied, Invariant::Undisturbed, &name)
             }
             Action::Probe { run } => self.probe(*run, core, kernel),
             Action::KillProbe { run } => {
-                let name = core.name(run.service).ok_or("no action for unknown ids")?;
+                let name = core
+                    .name(run.service)
+                    .ok_or_else(|| unknown(&"a service"))?;
                 self.good_since.remove(name);
                 let there = kernel.probes.get(run).is_some_and(|probe| !probe.killed);
-                ensure(there, "only a probe that runs is killed", &name)
+                ensure(there, Invariant::OneProbe, &name)
             }
             Action::SpawnReload { run } | Action::Adopt { run, .. } => {
                 let name = live(*run, core, kernel)?;
                 let dead = kernel.processes.get(run).is_some_and(|p| p.dead);
-                ensure(!dead, "only the living are told", &name)
+                ensure(!dead, Invariant::KnownIds, &name)
             }
             Action::Release { service } => {
-                let name = core.name(*service).ok_or("no action for unknown ids")?;
+                let name = core.name(*service).ok_or_else(|| unknown(&"a service"))?;
                 let name = ServiceName::new(name).unwrap();
                 no_probe(&name, kernel)?;
                 let none = kernel.run_of(&name).is_none();
-                ensure(none, "nothing that runs is released", &name)
+                ensure(none, Invariant::OneRun, &name)
             }
             Action::Announce { service, change } => {
                 let definition = core.definition(*service);
-                let definition = definition.ok_or("no action for unknown ids")?;
+                let definition = definition.ok_or_else(|| unknown(&"a service"))?;
                 self.announce(&definition, change, now)
             }
             Action::Complete { request, outcome } => self.complete(*request, outcome, kernel),
             Action::BootSettled { failed } => {
                 self.settled += 1;
                 let known = failed.iter().all(|id| core.name(*id).is_some());
-                ensure(known, "no action for unknown ids", &"BootSettled")?;
-                ensure(self.settled == 1, "the boot settles once", &"")
+                ensure(known, Invariant::KnownIds, &"BootSettled")?;
+                ensure(self.settled == 1, Invariant::SettlesOnce, &"")
             }
             Action::Finish { .. } => self.finish(kernel, now),
         }
@@ -132,39 +140,41 @@ impl Books {
         kernel: &Kernel,
         now: Time,
     ) -> Verdict {
-        let name = core.name(run.service).ok_or("no action for unknown ids")?;
+        let name = core
+            .name(run.service)
+            .ok_or_else(|| unknown(&"a service"))?;
         let name = ServiceName::new(name).unwrap();
         let none = kernel.run_of(&name).is_none();
-        ensure(none, "never two runs of a service at once", &name)?;
+        ensure(none, Invariant::OneRun, &name)?;
         no_probe(&name, kernel)?;
         let quiet = self.shutdown_at.is_none();
-        ensure(quiet, "nothing starts during a shutdown", &name)?;
+        ensure(quiet, Invariant::StartsWanted, &name)?;
         let index = graph.index_of(name.as_str());
-        let index = index.ok_or("nothing starts that is in no graph")?;
+        let index = index.ok_or_else(|| Invariant::StartsWanted.broken(&name))?;
         for required in graph.requires(index) {
             let required = &graph.service(*required).unwrap().name;
             let up = self.up.contains(required);
             let pair = format!("{name} requires {required}");
-            ensure(up, "all that is required is up at a start", &pair)?;
+            ensure(up, Invariant::RequiredUp, &pair)?;
         }
         for rival in graph.conflicts(index) {
             let rival = &graph.service(*rival).unwrap().name;
             let free = kernel.run_of(rival).is_none() && !self.up.contains(rival);
             let pair = format!("{name} conflicts with {rival}");
-            ensure(free, "rivals never run at once", &pair)?;
+            ensure(free, Invariant::RivalsApart, &pair)?;
         }
         let pause_over = self.backoff.get(&name).is_none_or(|at| now >= *at);
-        ensure(pause_over, "no start before the pause is over", &name)
+        ensure(pause_over, Invariant::Pause, &name)
     }
 
     fn probe(&self, run: RunId, core: &Supervisor, kernel: &Kernel) -> Verdict {
         let name = live(run, core, kernel)?;
         let dead = kernel.processes.get(&run).is_some_and(|p| p.dead);
-        ensure(!dead, "only the living are told", &name)?;
+        ensure(!dead, Invariant::KnownIds, &name)?;
         let up = self.up.contains(&name);
-        ensure(up, "a service is probed only while it is up", &name)?;
+        ensure(up, Invariant::OneProbe, &name)?;
         let alone = !kernel.probes.contains_key(&run) && !kernel.live_probe(&name);
-        ensure(alone, "never two probes of a service at once", &name)
+        ensure(alone, Invariant::OneProbe, &name)
     }
 
     /// What a probe said, as the gate has to understand it.
@@ -187,7 +197,7 @@ impl Books {
                 let since = self.good_since.get(service.name);
                 let soaked = since.is_some_and(|since| now.since(*since) >= soak);
                 let told = format!("{} since {since:?}, now {now:?}", service.name);
-                ensure(soaked, "a boot is good after a whole soak", &told)?;
+                ensure(soaked, Invariant::Soak, &told)?;
             }
         }
         Ok(())
@@ -206,7 +216,7 @@ impl Books {
             let leaves = self.stopping.contains(later) || self.shutdown_at.is_some();
             let gone = kernel.run_of(later).is_none();
             let pair = format!("{name} is stopped, {later} comes after it and still runs");
-            ensure(!leaves || gone, "stopped in reverse order", &pair)?;
+            ensure(!leaves || gone, Invariant::ReverseOrder, &pair)?;
         }
         Ok(())
     }
@@ -247,12 +257,8 @@ impl Books {
                 let least = restart.delay.min(restart.max_delay);
                 // After a reload the definition is the next run's, and the pause was the last one's.
                 let right = self.replaced || *pause >= least && *pause <= restart.max_delay;
-                ensure(
-                    *pause <= self.longest_pause,
-                    "no pause is over max-delay",
-                    name,
-                )?;
-                ensure(right, "the pause lies between delay and max-delay", name)?;
+                ensure(*pause <= self.longest_pause, Invariant::Pause, name)?;
+                ensure(right, Invariant::Pause, name)?;
             }
             Change::Killed => {}
         }
@@ -262,16 +268,16 @@ impl Books {
     fn complete(&mut self, request: RequestId, outcome: &Outcome, kernel: &Kernel) -> Verdict {
         let number = request.0;
         let Some(command) = self.open.remove(&request) else {
-            return Err(format!("every request is answered once: {number}"));
+            return Err(Invariant::AnsweredOnce.broken(&number));
         };
         match (command, outcome) {
             (Some(Command::Start(name) | Command::Restart(name)), Outcome::Done) => {
                 let up = self.up.contains(&name);
-                ensure(up, "a start is done when the service is up", &name)
+                ensure(up, Invariant::AnsweredRightly, &name)
             }
             (Some(Command::Stop(name)), Outcome::Done) => {
                 let gone = kernel.run_of(&name).is_none() && !self.up.contains(&name);
-                ensure(gone, "a stop is done when nothing is left", &name)
+                ensure(gone, Invariant::AnsweredRightly, &name)
             }
             _ => Ok(()),
         }
@@ -280,22 +286,22 @@ impl Books {
     fn finish(&mut self, kernel: &Kernel, now: Time) -> Verdict {
         self.finished = Some(now);
         let Some(begun) = self.shutdown_at else {
-            return Err("Finish only after a shutdown".into());
+            return Err(Invariant::FinishOnce.broken(&"no shutdown"));
         };
         let open = self.open.len();
-        ensure(open == 0, "all requests are answered before Finish", &open)?;
+        ensure(open == 0, Invariant::AnsweredOnce, &open)?;
         let took = now.since(begun);
         let bound = self.bound() + SHUTDOWN_GRACE;
         let told = format!("{took:?} of {bound:?}");
-        ensure(took <= bound, "a shutdown ends within its bound", &told)?;
+        ensure(took <= bound, Invariant::FinishBound, &told)?;
         let probes = kernel.probes.values().filter(|probe| !probe.killed).count();
-        ensure(probes == 0, "no probe outlives its run", &probes)?;
+        ensure(probes == 0, Invariant::OneProbe, &probes)?;
         let empty = kernel.processes.is_empty();
         // Who does not even die of SIGKILL does not hold up the end.
         let left = format!("{:?}", kernel.processes.keys());
         ensure(
-            empty || took >= SHUTDOWN_MARGIN + SHUTDOWN_GRACE,
-            "Finish only with all empty",
+            empty || self.suspended || took >= SHUTDOWN_MARGIN + SHUTDOWN_GRACE,
+            Invariant::FinishEmpty,
             &left,
         )
     }
@@ -303,14 +309,16 @@ impl Books {
 
 /// Whatever is done to a run, its probe has been killed before.
 fn no_probe(name: &ServiceName, kernel: &Kernel) -> Verdict {
-    ensure(!kernel.live_probe(name), "no probe outlives its run", name)
+    ensure(!kernel.live_probe(name), Invariant::OneProbe, name)
 }
 
 /// The name behind a run that has been spawned and is not over.
-fn live(run: RunId, core: &Supervisor, kernel: &Kernel) -> Result<ServiceName, String> {
-    let name = core.name(run.service).ok_or("no action for unknown ids")?;
+fn live(run: RunId, core: &Supervisor, kernel: &Kernel) -> Result<ServiceName, Broken> {
+    let name = core
+        .name(run.service)
+        .ok_or_else(|| unknown(&"a service"))?;
     let name = ServiceName::new(name).unwrap();
     let spawned = kernel.processes.get(&run).is_some_and(|p| p.spawned);
-    ensure(spawned, "only runs that are there are acted on", &name)?;
+    ensure(spawned, Invariant::KnownIds, &name)?;
     Ok(name)
 }

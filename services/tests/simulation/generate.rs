@@ -36,6 +36,12 @@ pub(crate) enum Operation {
     Say(ServiceName, u8),
     /// The OOM killer.
     OutOfMemory(ServiceName),
+    /// The machine sleeps for so long: its clock jumps.
+    Suspend(Duration),
+    /// A reading of the clock that is so much too early.
+    ClockBack(Duration),
+    /// No memory and no descriptors are left for so long.
+    Starve(Duration),
 }
 
 /// A whole run, replayable.
@@ -182,7 +188,7 @@ fn without(services: &[Definition], gone: &ServiceName) -> Vec<Definition> {
 
 fn operation(rng: &mut Rng, services: &[Definition]) -> Operation {
     let who = name(rng.u8(0..11));
-    match rng.u8(0..40) {
+    match rng.u8(0..43) {
         0..6 => Operation::Start(who),
         6..12 => Operation::Stop(who),
         12..17 => Operation::Restart(who),
@@ -211,6 +217,9 @@ fn operation(rng: &mut Rng, services: &[Definition]) -> Operation {
         32..35 => Operation::Stale(who),
         35..38 => Operation::Say(who, rng.u8(0..6)),
         38 => Operation::OutOfMemory(who),
+        39 => Operation::Suspend(Duration::from_secs(rng.u64(1..4000))),
+        40 => Operation::ClockBack(Duration::from_millis(rng.u64(1..9000))),
+        41 => Operation::Starve(Duration::from_millis(rng.u64(1..9000))),
         _ => Operation::Shutdown(ShutdownKind::Reboot),
     }
 }

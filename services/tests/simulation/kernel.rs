@@ -48,6 +48,8 @@ pub(crate) struct Kernel {
     sequence: u64,
     /// No more accidents: everything works from now on.
     pub(crate) calm: bool,
+    /// No memory and no descriptors are left until then.
+    starved: Time,
 }
 
 impl Kernel {
@@ -61,7 +63,25 @@ impl Kernel {
             events: BTreeMap::new(),
             sequence: 0,
             calm: false,
+            starved: Time::default(),
         }
+    }
+
+    /// Nothing can be started or killed for so long.
+    pub(crate) fn starve(&mut self, until: Time) {
+        self.starved = until;
+    }
+
+    fn starves(&self, now: Time) -> bool {
+        !self.calm && now < self.starved
+    }
+
+    /// The machine slept: whatever was going on goes on later.
+    pub(crate) fn sleep(&mut self, time: Duration) {
+        let events = std::mem::take(&mut self.events).into_iter();
+        self.events = events
+            .map(|((at, number), event)| ((at + time, number), event))
+            .collect();
     }
 
     fn at(&mut self, time: Time, event: Event) {
@@ -142,8 +162,13 @@ impl Kernel {
         });
         let mut rng = Rng::with_seed(self.seed ^ tag.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let asked = now + micros(&mut rng, 2_000);
-        if !self.calm && rng.u8(0..16) == 0 {
-            let cause = "exec /bin/true: No such file or directory (ENOENT)".into();
+        let starves = self.starves(now);
+        if starves || (!self.calm && rng.u8(0..16) == 0) {
+            let cause = if starves {
+                "clone3: Cannot allocate memory (ENOMEM)".into()
+            } else {
+                "exec /bin/true: No such file or directory (ENOENT)".into()
+            };
             self.processes
                 .insert(run, Process::new(name.clone(), Rng::with_seed(0)));
             self.at(asked, Event::SpawnFailed { run, cause });
@@ -230,7 +255,13 @@ impl Kernel {
         // Once in a while a process hangs in the kernel.
         let hangs = !self.calm && process.rng.u8(0..60) == 0;
         let wait = if hangs { 150_000_000 } else { 2_000 };
-        let killed = now + micros(&mut process.rng, wait);
+        // Without memory the shell cannot kill: it says so, and tries again until it can.
+        let begun = if self.calm {
+            now
+        } else {
+            now.max(self.starved)
+        };
+        let killed = begun + micros(&mut process.rng, wait);
         let emptied = killed + micros(&mut process.rng, 2_000);
         let first = process.rng.bool();
         let dead = process.dead;
@@ -254,7 +285,9 @@ impl Kernel {
         let Some(process) = self.processes.get_mut(&run) else {
             return;
         };
-        let outcome = if process.rng.u8(0..4) == 0 {
+        let outcome = if now < self.starved {
+            Err("open the log: Too many open files (EMFILE)".into())
+        } else if process.rng.u8(0..4) == 0 {
             Err("the reload command exited with status 1".into())
         } else {
             Ok(())
@@ -277,6 +310,11 @@ impl Kernel {
             killed: false,
         };
         self.probes.insert(run, probe);
+        if !calm && now < self.starved {
+            let outcome = Err("clone3: Cannot allocate memory (ENOMEM)".into());
+            self.at(now, Event::ProbeEnded { run, outcome });
+            return;
+        }
         let mood = if calm { 0 } else { process.rng.u8(0..8) };
         let outcome = match mood {
             0..5 => Ok(()),

@@ -1,6 +1,8 @@
 //! The supervisor against a simulated kernel, in virtual time: thousands of seeds, each a graph, a
 //! script of requests and accidents, and a kernel with moods. Named invariants are checked at every
-//! action. A failing seed is shrunk and told with its log.
+//! action, and a reference model says what must follow. A failing seed is shrunk and told with its log.
+//!
+//! With the feature `mutations`, rules of the supervisor are broken on purpose: each must be found out.
 //!
 //! `SHARK_SEED=N` runs one seed and prints its log; `SHARK_SEEDS=N` runs so many.
 #![allow(
@@ -11,11 +13,16 @@
 )]
 
 mod check;
+mod entry;
 mod generate;
+mod invariants;
+mod judgement;
 mod kernel;
+mod model;
 mod world;
 
 use generate::Script;
+use invariants::Invariant;
 use world::Failure;
 
 const SEEDS: u64 = 2000;
@@ -24,16 +31,15 @@ fn run(script: &Script, verbose: bool) -> Result<Vec<String>, Failure> {
     let outcome = std::panic::catch_unwind(|| world::World::new(script, verbose).run());
     outcome.unwrap_or_else(|_| {
         Err(Failure {
-            invariant: "the core cannot panic".into(),
+            broken: Invariant::NoPanic.broken(&"it did"),
             log: Vec::new(),
         })
     })
 }
 
 /// Leaves out operations, then services, as long as the same invariant still breaks.
-fn shrink(script: Script, invariant: &str) -> Script {
-    let fails =
-        |script: &Script| matches!(run(script, false), Err(failure) if failure.kind() == invariant);
+fn shrink(script: Script, invariant: Invariant) -> Script {
+    let fails = |script: &Script| matches!(run(script, false), Err(failure) if failure.broken.invariant == invariant);
     let mut best = script;
     for size in [16, 4, 1, 1] {
         let mut at = 0;
@@ -63,8 +69,12 @@ fn number(variable: &str) -> Option<u64> {
     text.parse().ok()
 }
 
+/// A rule that is broken is so for all supervisors of the process: one test at a time.
+static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
 #[test]
 fn invariants_hold_for_every_seed() {
+    let _alone = ALONE.lock();
     if let Some(seed) = number("SHARK_SEED") {
         let outcome = run(&Script::generate(seed), true);
         match outcome {
@@ -81,14 +91,42 @@ fn invariants_hold_for_every_seed() {
     }
 }
 
+/// Each rule of the supervisor, broken on purpose, is found out within so many seeds.
+#[cfg(feature = "mutations")]
+#[test]
+fn mutations_are_caught() {
+    use services::supervisor::mutation::{Mutation, mutate};
+
+    const WITHIN: u64 = 400;
+
+    let _alone = ALONE.lock();
+    let mut missed = Vec::new();
+    for mutation in Mutation::ALL {
+        mutate(Some(mutation));
+        let caught = (0..WITHIN).find_map(|seed| {
+            let failure = run(&Script::generate(seed), false).err()?;
+            Some((seed, failure.broken.invariant.name()))
+        });
+        mutate(None);
+        match caught {
+            Some((seed, name)) => println!("{mutation:?}: caught by seed {seed}, {name}"),
+            None => missed.push(mutation),
+        }
+    }
+    assert!(
+        missed.is_empty(),
+        "not caught in {WITHIN} seeds: {missed:?}"
+    );
+}
+
 fn tell(seed: u64, script: &Script, failure: Failure) {
     // At once, in case shrinking takes long.
-    eprintln!("seed {seed}: {}", failure.invariant);
-    let small = shrink(script.clone(), &failure.kind());
+    eprintln!("seed {seed}: {}", failure.broken);
+    let small = shrink(script.clone(), failure.broken.invariant);
     let failure = run(&small, true).err().unwrap_or(failure);
     panic!(
         "seed {seed}: {}\nservices:\n{}\nscript:\n{}\nlog:\n{}",
-        failure.invariant,
+        failure.broken,
         small.describe_services(),
         small.describe_operations(),
         failure.log.join("\n"),

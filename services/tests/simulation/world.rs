@@ -13,24 +13,15 @@ use services::time::Time;
 
 use crate::check::Books;
 use crate::generate::{Operation, Script};
+use crate::invariants::{Broken, Invariant, Verdict as Held};
 use crate::kernel::{Kernel, said};
+use crate::model::Model;
 
 /// An invariant that did not hold.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    pub(crate) invariant: String,
+    pub(crate) broken: Broken,
     pub(crate) log: Vec<String>,
-}
-
-impl Failure {
-    /// Which invariant, without the particulars.
-    pub(crate) fn kind(&self) -> String {
-        let (kind, _) = self
-            .invariant
-            .split_once(':')
-            .unwrap_or((&self.invariant, ""));
-        kind.into()
-    }
 }
 
 /// When init takes over.
@@ -42,9 +33,12 @@ pub(crate) struct World<'a> {
     graph: Graph,
     kernel: Kernel,
     books: Books,
+    model: Model,
     gate: Gate,
     now: Time,
     requests: u64,
+    /// How long the machine has slept.
+    slept: Duration,
     /// Events told so far.
     events: u32,
     /// Whether to write a log: most seeds hold, and need none.
@@ -61,9 +55,11 @@ impl<'a> World<'a> {
             graph: graph.clone(),
             kernel: Kernel::new(script.kernel_seed),
             books: Books::default(),
+            model: Model::new(&graph),
             gate: Gate::new(script.gate, false, START),
             now: START,
             requests: 0,
+            slept: Duration::ZERO,
             events: 0,
             verbose,
             log: Vec::new(),
@@ -85,19 +81,19 @@ impl<'a> World<'a> {
     pub(crate) fn run(mut self) -> Result<Vec<String>, Failure> {
         match self.play() {
             Ok(()) => Ok(self.log),
-            Err(invariant) => Err(Failure {
-                invariant,
+            Err(broken) => Err(Failure {
+                broken,
                 log: self.log,
             }),
         }
     }
 
-    fn play(&mut self) -> Result<(), String> {
+    fn play(&mut self) -> Held {
         let target = ServiceName::new("default").unwrap();
         self.tell(Event::Boot { target })?;
         let start = self.now;
         for (at, operation) in self.script.operations.clone() {
-            self.until(start + at)?;
+            self.until(start + at + self.slept)?;
             self.operate(operation)?;
         }
         // Calm: all accidents end, so everything must come to rest.
@@ -111,13 +107,13 @@ impl<'a> World<'a> {
         let bound = self.now + self.books.bound() + Duration::from_secs(60);
         self.until(bound)?;
         if self.books.finished.is_none() {
-            return Err("a shutdown ends: there was no Finish".into());
+            return Err(Invariant::FinishBound.broken(&"there was no Finish"));
         }
         Ok(())
     }
 
     /// Lets time pass, with all that happens in it.
-    fn until(&mut self, end: Time) -> Result<(), String> {
+    fn until(&mut self, end: Time) -> Held {
         loop {
             let timer = self.core.poll_timeout().map(|(at, _)| at);
             let due = [self.kernel.next(), timer, self.gate.poll_timeout()];
@@ -142,14 +138,14 @@ impl<'a> World<'a> {
                     .poll_timeout()
                     .is_some_and(|(at, _)| at <= self.now);
                 if stuck {
-                    return Err("a tick runs all that is due".into());
+                    return Err(Invariant::Ticks.broken(&"something is due still"));
                 }
             }
         }
     }
 
     /// The gate is asked whenever anything may have changed, and never to no end.
-    fn look_through_the_gate(&mut self) -> Result<(), String> {
+    fn look_through_the_gate(&mut self) -> Held {
         let view = self.core.gate_view();
         let verdict = self.gate.update(&view, self.now);
         if self.verbose
@@ -164,18 +160,18 @@ impl<'a> World<'a> {
                 self.books.committed(&view, soak, self.now)?;
             }
             Some(Verdict::Fail { reason }) if reason.is_empty() => {
-                return Err("a failed boot has a reason: it has none".into());
+                return Err(Invariant::Soak.broken(&"a failed boot without a reason"));
             }
             Some(Verdict::Fail { .. }) | None => {}
         }
         let timeout = self.gate.poll_timeout();
         if timeout.is_some_and(|at| at <= self.now) {
-            return Err("the gate waits for something to come: it does not".into());
+            return Err(Invariant::Ticks.broken(&"the gate waits for what was"));
         }
         Ok(())
     }
 
-    fn tell(&mut self, event: Event) -> Result<(), String> {
+    fn tell(&mut self, event: Event) -> Held {
         if let Event::ProbeEnded { run, outcome } = &event
             && self.core.current_run(run.service) == Some(*run)
         {
@@ -185,7 +181,7 @@ impl<'a> World<'a> {
         }
         self.events += 1;
         if self.events > 50_000 {
-            return Err("a run comes to an end".into());
+            return Err(Invariant::Ends.broken(&self.events));
         }
         if self.verbose {
             let told = match &event {
@@ -194,7 +190,17 @@ impl<'a> World<'a> {
             };
             self.log.push(format!("{:>10.3} > {told}", self.seconds()));
         }
+        self.hand_over(event)
+    }
+
+    /// Core and model are told; what the core wants done is checked, and done.
+    fn hand_over(&mut self, event: Event) -> Held {
+        let over = self.books.finished.is_some();
+        if !over {
+            self.model.event(&event, self.now);
+        }
         self.core.handle_event(event, self.now);
+        self.model.agree(&self.core)?;
         let mut count = 0;
         while let Some(action) = self.core.poll_action() {
             count += 1;
@@ -203,14 +209,30 @@ impl<'a> World<'a> {
                 self.log
                     .push(format!("{:>10.3}     {told}", self.seconds()));
             }
+            self.check_answer(&action)?;
             self.books
                 .action(&action, &self.core, &self.graph, &self.kernel, self.now)?;
+            self.model.action(&action, &self.core)?;
             self.perform(&action);
         }
         if count > 12 * (self.core.services().count() + 12) + MAX_REQUESTS {
-            return Err(format!("queues are bounded: {count} actions of one event"));
+            let told = format!("{count} actions of one event");
+            return Err(Invariant::Bounded.broken(&told));
+        }
+        if self.books.finished.is_none() {
+            self.model.compare(&self.core)?;
         }
         self.look_through_the_gate()
+    }
+
+    fn check_answer(&self, action: &Action) -> Held {
+        let Action::Complete { request, outcome } = action else {
+            return Ok(());
+        };
+        match self.books.open.get(request) {
+            Some(Some(command)) => self.model.answer(command, outcome),
+            Some(None) | None => Ok(()),
+        }
     }
 
     fn seconds(&self) -> f64 {
@@ -258,7 +280,7 @@ impl<'a> World<'a> {
         }
     }
 
-    fn operate(&mut self, operation: Operation) -> Result<(), String> {
+    fn operate(&mut self, operation: Operation) -> Held {
         match operation {
             Operation::Start(name) => self.ask(Command::Start(name)),
             Operation::Stop(name) => self.ask(Command::Stop(name)),
@@ -287,6 +309,27 @@ impl<'a> World<'a> {
                 }
                 Ok(())
             }
+            Operation::Suspend(time) => {
+                self.now = self.now + time;
+                self.slept += time;
+                self.books.suspend(time);
+                self.kernel.sleep(time);
+                Ok(())
+            }
+            Operation::ClockBack(time) => {
+                let now = self.now;
+                self.now = Time::from_nanos(
+                    now.as_nanos()
+                        .saturating_sub(u64::try_from(time.as_nanos()).unwrap()),
+                );
+                let told = self.tell(Event::Tick);
+                self.now = now;
+                told
+            }
+            Operation::Starve(time) => {
+                self.kernel.starve(self.now + time);
+                Ok(())
+            }
             Operation::Stale(name) => self.stale(&name),
             Operation::Say(name, what) => self.say(&name, what),
             Operation::OutOfMemory(name) => match self.kernel.run_of(&name) {
@@ -296,7 +339,7 @@ impl<'a> World<'a> {
         }
     }
 
-    fn ask(&mut self, command: Command) -> Result<(), String> {
+    fn ask(&mut self, command: Command) -> Held {
         if self.books.finished.is_some() {
             return Ok(());
         }
@@ -307,7 +350,7 @@ impl<'a> World<'a> {
         self.tell(Event::Request { request, command })
     }
 
-    fn replace(&mut self, services: Vec<services::definition::Definition>) -> Result<(), String> {
+    fn replace(&mut self, services: Vec<services::definition::Definition>) -> Held {
         let Ok(graph) = Graph::from_definitions(services) else {
             return Ok(());
         };
@@ -327,7 +370,7 @@ impl<'a> World<'a> {
     }
 
     /// News of runs that are over, or never were.
-    fn stale(&mut self, name: &ServiceName) -> Result<(), String> {
+    fn stale(&mut self, name: &ServiceName) -> Held {
         let mut runs: Vec<RunId> = self.kernel.old.iter().rev().take(3).copied().collect();
         if let Some(id) = self.core.lookup(name.as_str()) {
             runs.push(RunId {
@@ -366,7 +409,7 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    fn say(&mut self, name: &ServiceName, what: u8) -> Result<(), String> {
+    fn say(&mut self, name: &ServiceName, what: u8) -> Held {
         let Some(run) = self.kernel.run_of(name) else {
             return Ok(());
         };
@@ -382,33 +425,27 @@ impl<'a> World<'a> {
     }
 
     /// After a long calm nothing is on its way any more.
-    fn rested(&self) -> Result<(), String> {
+    fn rested(&self) -> Held {
         if self.books.finished.is_some() {
             return Ok(());
         }
         let open = self.books.open.len();
         if open > 0 {
-            return Err(format!("every request is answered: {open} are not"));
+            return Err(Invariant::AnsweredOnce.broken(&format!("{open} are not")));
         }
         if self.books.settled == 0 && self.books.shutdown_at.is_none() {
-            return Err("the boot settles: it did not".into());
+            return Err(Invariant::SettlesOnce.broken(&"it did not"));
         }
         for id in self.core.services() {
             let Some(status) = self.core.status(id) else {
-                return Err("every service has a status: one has none".into());
+                return Err(Invariant::Announced.broken(&"a service without a status"));
             };
             let told = format!("{} is {:?}, {:?}", status.name, status.state, status.reason);
-            match (status.state, status.wanted) {
-                (StateName::Up | StateName::Failed, true) | (StateName::Down, false) => {}
-                // A oneshot may be restarted for ever, when its policy is `always`.
-                (StateName::Backoff, true) => {}
-                _ => return Err(format!("everything comes to rest: {told}")),
-            }
             let up = self.books.up.contains(status.name.as_str());
             if up != (status.state == StateName::Up) {
-                return Err(format!("what was announced is so: {told}"));
+                return Err(Invariant::Announced.broken(&told));
             }
         }
-        Ok(())
+        self.model.at_rest()
     }
 }

@@ -1,0 +1,99 @@
+//! Rules of the supervisor that a test build can break on purpose, one at a time, to see that the
+//! simulation catches it. Not here: the rules; each asks at its place whether it is broken.
+//!
+//! Without the feature `mutations`, which nothing but that test asks for, no rule can be broken:
+//! [`mutated`] is a constant, and nothing of it is left in a program.
+
+/// A rule that can be broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each name says what goes wrong")]
+pub enum Mutation {
+    RequiredNotAwaited,
+    WantedNotAwaited,
+    RivalsNotAwaited,
+    RivalsNotOusted,
+    StopOrderIgnored,
+    RunOverTooEarly,
+    LateExitBelieved,
+    DependentsNotStopped,
+    FailureNotSpread,
+    StartTimeoutIgnored,
+    StopTimeoutIgnored,
+    TimerNotCancelled,
+    PauseNotDoubled,
+    FailuresNotReset,
+    FailuresNotLimited,
+    AnswerForgotten,
+    AnswerGivenTwice,
+    NeighbourNotWoken,
+    ProbeOutlivesRun,
+    BadProbeForgiven,
+    ReloadAppliedAtOnce,
+    RemovedRunsOn,
+    BootSettledEarly,
+    ShutdownUnbounded,
+    SoakCutShort,
+}
+
+impl Mutation {
+    /// All of them.
+    pub const ALL: [Self; 25] = [
+        Self::RequiredNotAwaited,
+        Self::WantedNotAwaited,
+        Self::RivalsNotAwaited,
+        Self::RivalsNotOusted,
+        Self::StopOrderIgnored,
+        Self::RunOverTooEarly,
+        Self::LateExitBelieved,
+        Self::DependentsNotStopped,
+        Self::FailureNotSpread,
+        Self::StartTimeoutIgnored,
+        Self::StopTimeoutIgnored,
+        Self::TimerNotCancelled,
+        Self::PauseNotDoubled,
+        Self::FailuresNotReset,
+        Self::FailuresNotLimited,
+        Self::AnswerForgotten,
+        Self::AnswerGivenTwice,
+        Self::NeighbourNotWoken,
+        Self::ProbeOutlivesRun,
+        Self::BadProbeForgiven,
+        Self::ReloadAppliedAtOnce,
+        Self::RemovedRunsOn,
+        Self::BootSettledEarly,
+        Self::ShutdownUnbounded,
+        Self::SoakCutShort,
+    ];
+}
+
+/// Whether the rule is broken.
+#[cfg(not(feature = "mutations"))]
+pub(crate) const fn mutated(_: Mutation) -> bool {
+    false
+}
+
+#[cfg(feature = "mutations")]
+mod chosen {
+    use core::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::Mutation;
+
+    /// 0: none; else its place in `Mutation::ALL`, from 1.
+    static BROKEN: AtomicUsize = AtomicUsize::new(0);
+
+    /// Breaks this rule, for every supervisor of the process, and mends all others.
+    pub fn mutate(which: Option<Mutation>) {
+        let number = which.map_or(0, |mutation| mutation as usize + 1);
+        BROKEN.store(number, Ordering::Relaxed);
+    }
+
+    /// Whether the rule is broken.
+    pub(crate) fn mutated(which: Mutation) -> bool {
+        BROKEN.load(Ordering::Relaxed) == which as usize + 1
+    }
+}
+
+#[cfg(feature = "mutations")]
+pub use chosen::mutate;
+#[cfg(feature = "mutations")]
+pub(crate) use chosen::mutated;

@@ -1,0 +1,255 @@
+//! One service in the reference model: its run, what is wanted of it, and what follows the end of a
+//! run by its restart policy. Not here: what happens to it (`model`).
+
+use std::time::Duration;
+
+use services::definition::{Definition, RestartPolicy};
+use services::id::{RunId, ServiceName};
+use services::supervisor::event::ExitStatus;
+use services::time::Time;
+
+/// Why a run comes to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// Somebody wants it down, or down and up again.
+    Asked,
+    /// What it requires is left failed.
+    Dependency,
+    /// By itself.
+    Itself,
+    /// Not ready in time.
+    Late,
+    /// Too many bad probes in a row.
+    Unhealthy,
+}
+
+/// The probe of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    No,
+    /// Until when it may take.
+    Running(Time),
+    /// Killed, and not gone; when that is one more bad answer.
+    Killed(Time),
+}
+
+/// A service that runs, or is up without a process.
+#[derive(Clone, Debug)]
+pub(crate) struct Live {
+    pub(crate) run: Option<RunId>,
+    pub(crate) spawned: Option<Time>,
+    pub(crate) said_ready: bool,
+    pub(crate) ready: Option<Time>,
+    pub(crate) cause: Option<Cause>,
+    pub(crate) exited: Option<ExitStatus>,
+    pub(crate) emptied: bool,
+    /// There was no process at all.
+    pub(crate) unborn: bool,
+    /// It ended by itself before it was ready.
+    pub(crate) early: bool,
+    /// When it was told to stop, or said that it does.
+    pub(crate) told: Option<Time>,
+    pub(crate) killed: bool,
+    pub(crate) probe: Asked,
+    pub(crate) bad: u32,
+    pub(crate) bad_since: Option<Time>,
+    pub(crate) ever_good: bool,
+}
+
+impl Live {
+    pub(crate) fn new(run: Option<RunId>) -> Self {
+        Self {
+            run,
+            spawned: None,
+            said_ready: false,
+            ready: None,
+            cause: None,
+            exited: None,
+            emptied: false,
+            unborn: false,
+            early: false,
+            told: None,
+            killed: false,
+            probe: Asked::No,
+            bad: 0,
+            bad_since: None,
+            ever_good: false,
+        }
+    }
+
+    /// Nothing is left of it.
+    pub(crate) fn over(&self) -> bool {
+        self.run.is_none() || self.unborn || (self.exited.is_some() && self.emptied)
+    }
+
+    fn clean(&self) -> bool {
+        let well = self.exited == Some(ExitStatus::Code(0));
+        self.cause == Some(Cause::Itself) && well && !self.early
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Life {
+    /// Nothing of it is there.
+    Idle,
+    /// Started again at this time.
+    Pausing(Time),
+    Live(Live),
+}
+
+/// What follows the end of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sequel {
+    Down,
+    StartsAgain,
+    Failed,
+    After(Duration),
+}
+
+/// One service.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    /// Of the present run, or the next one.
+    pub(crate) definition: Definition,
+    /// A reload has brought it while a run goes on.
+    pub(crate) next: Option<Definition>,
+    pub(crate) requires: Vec<ServiceName>,
+    pub(crate) wants: Vec<ServiceName>,
+    /// Whatever comes before it in the order.
+    pub(crate) earlier: Vec<ServiceName>,
+    pub(crate) rivals: Vec<ServiceName>,
+    pub(crate) wanted: bool,
+    pub(crate) failed: bool,
+    pub(crate) removed: bool,
+    pub(crate) failures: u32,
+    pub(crate) life: Life,
+    /// It has been up, down or failed, or an attempt has failed, at least once.
+    pub(crate) settled: bool,
+    /// A run of it has ended, or could not begin, at least once.
+    pub(crate) troubled: bool,
+    /// A reload has made it require something that is failed already.
+    pub(crate) excused: bool,
+}
+
+impl Entry {
+    pub(crate) fn live(&self) -> Option<&Live> {
+        match &self.life {
+            Life::Live(live) => Some(live),
+            Life::Idle | Life::Pausing(_) => None,
+        }
+    }
+
+    /// Runs or is up, and nothing speaks against it.
+    pub(crate) fn held(&self) -> bool {
+        self.live().is_some_and(|live| live.cause.is_none())
+    }
+
+    pub(crate) fn up(&self) -> bool {
+        let ready = self.live().is_some_and(|live| live.ready.is_some());
+        self.held() && ready
+    }
+
+    /// The next run is of the newest definition.
+    pub(crate) fn renew(&mut self) {
+        if let Some(next) = self.next.take() {
+            self.definition = next;
+        }
+    }
+
+    /// The run is over: what follows, by its cause and by the restart policy.
+    pub(crate) fn judge(&mut self, now: Time) -> Sequel {
+        let Life::Live(live) = &self.life else {
+            return Sequel::Down;
+        };
+        match live.cause {
+            _ if !self.wanted => return Sequel::Down,
+            None | Some(Cause::Asked) => return Sequel::StartsAgain,
+            Some(Cause::Dependency) => return Sequel::Failed,
+            Some(Cause::Itself | Cause::Late | Cause::Unhealthy) => {}
+        }
+        let rule = &self.definition.restart;
+        let clean = live.clean();
+        let good_for = live
+            .ready
+            .map(|ready| match (live.bad_since, live.ever_good) {
+                (None, _) => now.since(ready),
+                (Some(since), true) => since.since(ready),
+                (Some(_), false) => Duration::ZERO,
+            });
+        if clean || good_for.is_some_and(|time| time >= rule.reset_after) {
+            self.failures = 0;
+        }
+        if !clean {
+            self.failures += 1;
+        }
+        let limit = rule.max_failures.unwrap_or(u32::MAX);
+        let mut pause = rule.delay;
+        for _ in 1..self.failures {
+            pause = (pause * 2).min(rule.max_delay);
+        }
+        match (rule.policy, clean) {
+            (RestartPolicy::Never | RestartPolicy::OnFailure, true) => Sequel::Down,
+            (RestartPolicy::Never, false) => Sequel::Failed,
+            (RestartPolicy::Always | RestartPolicy::OnFailure, false) if self.failures >= limit => {
+                Sequel::Failed
+            }
+            (RestartPolicy::Always, true | false) | (RestartPolicy::OnFailure, false) => {
+                Sequel::After(pause.min(rule.max_delay))
+            }
+        }
+    }
+}
+
+impl Live {
+    pub(crate) fn bad_answer(&mut self, limit: u32, now: Time) {
+        self.bad += 1;
+        self.bad_since.get_or_insert(now);
+        if self.bad >= limit {
+            self.cause = Some(Cause::Unhealthy);
+        }
+    }
+}
+
+impl Entry {
+    pub(crate) fn new(definition: Definition) -> Self {
+        Self {
+            definition,
+            next: None,
+            requires: Vec::new(),
+            wants: Vec::new(),
+            earlier: Vec::new(),
+            rivals: Vec::new(),
+            wanted: false,
+            failed: false,
+            removed: false,
+            failures: 0,
+            life: Life::Idle,
+            settled: false,
+            troubled: false,
+            excused: false,
+        }
+    }
+
+    pub(crate) fn health_failures(&self) -> u32 {
+        let health = self.definition.kind.program();
+        let health = health.and_then(|it| it.health.as_ref());
+        health.map_or(u32::MAX, |it| it.failures)
+    }
+
+    pub(crate) fn probe_is_late(&mut self, now: Time) {
+        let limit = self.health_failures();
+        let health = self.definition.kind.program();
+        let Some(health) = health.and_then(|it| it.health.as_ref()) else {
+            return;
+        };
+        let again = now + (health.interval + health.timeout);
+        if let Life::Live(live) = &mut self.life
+            && live.cause.is_none()
+            && let Asked::Running(until) | Asked::Killed(until) = live.probe
+            && until <= now
+        {
+            live.probe = Asked::Killed(again);
+            live.bad_answer(limit, now);
+        }
+    }
+}

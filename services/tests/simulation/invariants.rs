@@ -1,0 +1,117 @@
+//! What must always hold: a name and a sentence each. ARCHITECTURE.md has the same list.
+
+use std::fmt;
+
+macro_rules! invariants {
+    ($($variant:ident, $name:literal, $sentence:literal;)*) => {
+        /// Something that must always hold.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Invariant {
+            $($variant,)*
+        }
+
+        impl Invariant {
+            pub(crate) const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            pub(crate) const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+
+            pub(crate) const fn sentence(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $sentence,)*
+                }
+            }
+        }
+    };
+}
+
+invariants! {
+    OneRun, "one-run", "there are never two runs of a service at once";
+    RequiredUp, "required-up", "a service is started only when all it requires are up";
+    OrderKept, "order-kept", "a service is started only after all that it wants or comes after are up, have failed, have been tried, or are not wanted";
+    RivalsApart, "rivals-apart", "services that conflict never run at once";
+    ReverseOrder, "reverse-order", "a service is stopped only after all that come after it and stop as well";
+    StartsWanted, "starts-wanted", "nothing is started that is not wanted, has failed, or is in no graph, and nothing during a shutdown";
+    Undisturbed, "undisturbed", "a run is signalled to stop, or killed, only when it has ended, is not wanted, is restarted, was late or unhealthy, or lost what it requires";
+    StopTimeout, "stop-timeout", "what is stopping is killed when its `stop.timeout` is over, and not before";
+    StartTimeout, "start-timeout", "what is not ready within its `start-timeout` is stopped then";
+    Wanted, "wanted", "what is wanted is what follows from the requests, the boot and the ends of services";
+    Sequel, "sequel", "what follows the end of a run is what its restart policy and the failures in a row say";
+    Pause, "pause", "the pause before a restart is `delay`, doubled with each failure in a row up to `max-delay`, and nothing is started before it is over";
+    FailedRightly, "failed-rightly", "a service is left failed only by its own restart policy or by what it requires";
+    FailureSpreads, "failure-spreads", "nothing runs on whose required service is left failed";
+    UpRightly, "up-rightly", "a service is up only after its process was ready: at once, by its word, or by its good end";
+    NoIdleWait, "no-idle-wait", "no service waits that could start";
+    OneProbe, "one-probe", "a service has one probe at a time, only while it is up, and none outlives its run";
+    Unhealthy, "unhealthy", "a run with `health.failures` bad probes in a row is stopped, and none with fewer";
+    Soak, "soak", "a boot is found good only after everything essential was up and healthy for a whole soak";
+    SettlesOnce, "settles-once", "the boot settles once, when each service of its target is up, has failed or has been tried";
+    AnsweredOnce, "answered-once", "every request is answered exactly once, unless its client has gone";
+    AnsweredRightly, "answered-rightly", "a request is answered with what became of what it asked for";
+    FinishOnce, "finish-once", "`Finish` comes exactly once, after a shutdown, and nothing follows it";
+    FinishEmpty, "finish-empty", "`Finish` comes after everything is empty, but for what does not even die of being killed";
+    FinishBound, "finish-bound", "a shutdown ends within its bound";
+    KnownIds, "known-ids", "no action names a service or a run that is not there";
+    Bounded, "bounded", "no queue exceeds its bound";
+    Ticks, "ticks", "a tick does all that is due, and time that goes back changes nothing";
+    Rest, "rest", "everything comes to rest once accidents end: wanted services up, others down";
+    Announced, "announced", "what was announced of a service is so";
+    Ends, "ends", "a run of the simulation comes to an end";
+    Replays, "replays", "the recorded events of a run give the same actions again";
+    NoPanic, "no-panic", "the core cannot panic";
+}
+
+/// An invariant that does not hold, and of what.
+#[derive(Clone, Debug)]
+pub(crate) struct Broken {
+    pub(crate) invariant: Invariant,
+    pub(crate) of: String,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { invariant, of } = self;
+        write!(
+            f,
+            "{}: {of} (it must hold: {})",
+            invariant.name(),
+            invariant.sentence()
+        )
+    }
+}
+
+pub(crate) type Verdict = Result<(), Broken>;
+
+pub(crate) fn ensure(holds: bool, invariant: Invariant, of: &dyn fmt::Display) -> Verdict {
+    if holds {
+        Ok(())
+    } else {
+        Err(invariant.broken(of))
+    }
+}
+
+impl Invariant {
+    pub(crate) fn broken(self, of: &dyn fmt::Display) -> Broken {
+        Broken {
+            invariant: self,
+            of: of.to_string(),
+        }
+    }
+}
+
+#[test]
+fn the_architecture_lists_the_invariants() {
+    let page = include_str!("../../../ARCHITECTURE.md");
+    let listed: Vec<&str> = page
+        .lines()
+        .filter(|line| line.starts_with("* *"))
+        .collect();
+    let named: Vec<String> = Invariant::ALL
+        .iter()
+        .map(|it| format!("* *{}*: {}", it.name(), it.sentence()))
+        .collect();
+    assert_eq!(listed, named);
+}

@@ -1,0 +1,454 @@
+//! The core held against the reference model: each action, and after each event what every service
+//! is and is wanted to be. Not here: what the model makes of an event (`model`).
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use services::definition::Kind;
+use services::id::{RunId, ServiceName};
+use services::status::StateName;
+use services::supervisor::Supervisor;
+use services::supervisor::event::{Action, Change, Command, ExitStatus, Outcome};
+use services::time::Time;
+
+use crate::entry::{Asked, Cause, Entry, Life, Live, Sequel};
+use crate::invariants::{Broken, Invariant, Verdict, ensure};
+use crate::model::Model;
+
+/// What the core says of a service: put into words only where it is wrong.
+struct Told<'a>(&'a ServiceName, StateName, bool);
+
+impl fmt::Display for Told<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(name, state, wanted) = self;
+        write!(f, "{name} is {state:?}, wanted: {wanted}")
+    }
+}
+
+impl Model {
+    /// The core has been told, and its actions are not looked at yet: what the page leaves open is
+    /// taken over from it, as far as it may be so.
+    pub(crate) fn agree(&mut self, core: &Supervisor) -> Verdict {
+        let wants = |name: &ServiceName| {
+            let standing = core.lookup(name.as_str()).and_then(|id| core.standing(id));
+            standing.is_some_and(|(_, wanted)| wanted)
+        };
+        if let Some(target) = self.target.clone()
+            && !self.fresh.is_empty()
+        {
+            let reached = self.closure(&target, |_| true);
+            let certain = self.closure(&target, |it| it.wanted);
+            for name in std::mem::take(&mut self.fresh) {
+                let wanted = wants(&name);
+                let must = certain.contains(&name) && self.is_known(&target);
+                ensure(wanted || !must, Invariant::Wanted, &name)?;
+                if wanted && reached.contains(&name) {
+                    self.want(&name);
+                    self.awaited.insert(name);
+                }
+            }
+        }
+        // Rivals by a reload: one of the two goes, with all that require it.
+        let mut open = BTreeSet::new();
+        for name in &self.contested {
+            open.extend(self.above(name, |_| true));
+        }
+        for name in open {
+            if self.entries.get(&name).is_some_and(|it| it.wanted) && !wants(&name) {
+                self.unwish(&name);
+            }
+        }
+        let held = self.names(|it| it.wanted && !it.failed);
+        let entries = &self.entries;
+        self.contested.retain(|name| {
+            let rivals = entries.get(name).map(|it| &it.rivals);
+            held.contains(name) && rivals.is_some_and(|it| it.iter().any(|it| held.contains(it)))
+        });
+        Ok(())
+    }
+
+    pub(crate) fn action(&mut self, action: &Action, core: &Supervisor) -> Verdict {
+        let now = self.now;
+        match action {
+            Action::Spawn { run } => {
+                let name = self.name(run, core)?;
+                let Some(entry) = self.entries.get_mut(&name) else {
+                    return Err(Invariant::StartsWanted.broken(&name));
+                };
+                let right = entry.wanted && !entry.failed && entry.is_free();
+                ensure(right, Invariant::StartsWanted, &name)?;
+                self.its_turn(&name)?;
+                let Some(entry) = self.entries.get_mut(&name) else {
+                    return Ok(());
+                };
+                entry.renew();
+                entry.life = Life::Live(Live::new(Some(*run)));
+                Ok(())
+            }
+            Action::Signal { run, signal } => {
+                let name = self.name(run, core)?;
+                let stop = self
+                    .entries
+                    .get(&name)
+                    .is_some_and(|it| it.definition.stop.signal == *signal);
+                if !stop {
+                    return Ok(());
+                }
+                let live = self.ending_run(&name)?;
+                live.told.get_or_insert(now);
+                Ok(())
+            }
+            Action::KillAll { run } => {
+                let name = self.name(run, core)?;
+                self.ending_run(&name)?.killed = true;
+                Ok(())
+            }
+            Action::Probe { run } => {
+                let name = self.name(run, core)?;
+                if let Some(entry) = self.entries.get_mut(&name) {
+                    let program = entry.definition.kind.program();
+                    let health = program.and_then(|it| it.health.as_ref());
+                    let limit = health.map(|it| it.timeout).unwrap_or_default();
+                    if let Life::Live(live) = &mut entry.life {
+                        live.probe = Asked::Running(now + limit);
+                    }
+                }
+                Ok(())
+            }
+            Action::Announce { service, change } => match core.name(*service) {
+                Some(name) => self.announced(&ServiceName::new(name).unwrap(), change),
+                None => Err(Invariant::KnownIds.broken(&"an announcement")),
+            },
+            Action::BootSettled { .. } => self.boot_settled(),
+            Action::KillProbe { .. }
+            | Action::SpawnReload { .. }
+            | Action::Adopt { .. }
+            | Action::Release { .. }
+            | Action::Complete { .. }
+            | Action::Finish { .. } => Ok(()),
+        }
+    }
+
+    /// Whoever comes before it has had its turn.
+    fn its_turn(&self, name: &ServiceName) -> Verdict {
+        for earlier in &self.entries[name].earlier {
+            let Some(entry) = self.entries.get(earlier) else {
+                continue;
+            };
+            let pausing = matches!(entry.life, Life::Pausing(_));
+            let settled = !entry.wanted || entry.up() || entry.failed || pausing;
+            let told = format!("{name} comes after {earlier}");
+            ensure(
+                settled || self.is_tried(earlier),
+                Invariant::OrderKept,
+                &told,
+            )?;
+        }
+        Ok(())
+    }
+
+    fn name(&self, run: &RunId, core: &Supervisor) -> Result<ServiceName, Broken> {
+        let name = core.name(run.service);
+        let name = name.ok_or_else(|| Invariant::KnownIds.broken(&format!("{run:?}")))?;
+        Ok(ServiceName::new(name).unwrap())
+    }
+
+    /// The run of a service that has a cause to end.
+    fn ending_run(&mut self, name: &ServiceName) -> Result<&mut Live, Broken> {
+        match self.entries.get_mut(name).map(|it| &mut it.life) {
+            Some(Life::Live(live)) if live.cause.is_some() => Ok(live),
+            Some(Life::Live(_) | Life::Idle | Life::Pausing(_)) | None => {
+                Err(Invariant::Undisturbed.broken(name))
+            }
+        }
+    }
+
+    fn announced(&mut self, name: &ServiceName, change: &Change) -> Verdict {
+        let (now, ending) = (self.now, self.ending);
+        let doomed = self.is_doomed(name);
+        let Some(entry) = self.entries.get_mut(name) else {
+            return Err(Invariant::KnownIds.broken(name));
+        };
+        match change {
+            Change::Starting | Change::Stopping => return Ok(()),
+            Change::Killed => return entry.killed(now, ending),
+            Change::Up => {
+                entry.settled = true;
+                entry.comes_up(now)?;
+                let starts = matches!(entry.definition.kind, Kind::Target);
+                return if starts { self.its_turn(name) } else { Ok(()) };
+            }
+            Change::Down | Change::Backoff { .. } | Change::Failed { .. } => {}
+        }
+        entry.settled = true;
+        entry.troubled = true;
+        let free = entry.is_free();
+        let over = entry.live().is_none_or(Live::over);
+        let stuck = ending && matches!(change, Change::Failed { .. });
+        ensure(over || stuck, Invariant::Sequel, name)?;
+        // Of those that only waited, no run has ended.
+        let sequel = if free { None } else { Some(entry.judge(now)) };
+        let told = format!("{name}: {change:?}, it should be {sequel:?}");
+        let right = match (change, sequel) {
+            (Change::Down, None) => !entry.wanted,
+            (Change::Down, Some(sequel)) => sequel == Sequel::Down,
+            (Change::Failed { .. }, None) => doomed,
+            (Change::Failed { .. }, Some(sequel)) => sequel == Sequel::Failed || stuck,
+            (Change::Backoff { pause, .. }, Some(Sequel::After(right))) => {
+                ensure(*pause == right, Invariant::Pause, &told)?;
+                true
+            }
+            (_, _) => false,
+        };
+        let rule = if matches!(change, Change::Failed { .. }) {
+            Invariant::FailedRightly
+        } else {
+            Invariant::Sequel
+        };
+        ensure(right, rule, &told)?;
+        entry.renew();
+        entry.life = match change {
+            Change::Backoff { pause, .. } => Life::Pausing(now + *pause),
+            _ => Life::Idle,
+        };
+        entry.failed = matches!(change, Change::Failed { .. });
+        if *change == Change::Down {
+            entry.wanted = false;
+            if entry.removed {
+                self.entries.remove(name);
+                self.awaited.remove(name);
+            }
+        }
+        if matches!(change, Change::Failed { .. }) {
+            for above in self.above(name, Entry::held) {
+                self.part(&above, Cause::Dependency);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether something that it requires has failed, or is not wanted.
+    fn is_doomed(&self, name: &ServiceName) -> bool {
+        self.entries.get(name).is_some_and(|entry| {
+            let mut required = entry.requires.iter().filter_map(|it| self.entries.get(it));
+            entry.wanted && required.any(|it| it.failed || !it.wanted)
+        })
+    }
+
+    /// Whether an attempt of it, or of something that it requires, has failed.
+    fn is_tried(&self, name: &ServiceName) -> bool {
+        let tried = |name| self.entries.get(name).is_some_and(|it: &Entry| it.troubled);
+        self.closure(name, |_| true).iter().any(tried)
+    }
+
+    /// Once tried is tried, whatever a reload makes of what it requires.
+    fn note_tried(&mut self) {
+        let waiting = |it: &Entry| !it.troubled && it.wanted && matches!(it.life, Life::Idle);
+        for name in self.names(waiting) {
+            if self.is_tried(&name) {
+                self.entries.entry(name).and_modify(|it| it.troubled = true);
+            }
+        }
+    }
+
+    fn boot_settled(&mut self) -> Verdict {
+        for name in &self.awaited {
+            let Some(entry) = self.entries.get(name) else {
+                continue;
+            };
+            let settled = entry.settled || entry.removed || self.is_tried(name);
+            ensure(settled, Invariant::SettlesOnce, name)?;
+        }
+        self.awaited.clear();
+        Ok(())
+    }
+
+    /// Whether the answer to what was asked is right.
+    pub(crate) fn answer(&self, command: &Command, outcome: &Outcome) -> Verdict {
+        let told = format!("{command:?}: {outcome:?}");
+        let (Command::Start(name)
+        | Command::Stop(name)
+        | Command::Restart(name)
+        | Command::Reload(name)) = command
+        else {
+            return Ok(());
+        };
+        let entry = self.entries.get(name).filter(|it| !it.removed);
+        let (up, wanted) = (
+            entry.is_some_and(Entry::up),
+            entry.is_some_and(|it| it.wanted),
+        );
+        let right = match (command, outcome) {
+            (_, Outcome::NoSuchService(_)) => entry.is_none(),
+            (Command::Start(_) | Command::Restart(_), Outcome::Done) => up,
+            (Command::Stop(_), Outcome::Done) => !up && !wanted,
+            (Command::Start(_) | Command::Restart(_), Outcome::Failed(_)) => {
+                !up && self.is_tried(name)
+            }
+            (Command::Start(_) | Command::Restart(_), Outcome::Superseded) => !wanted,
+            (Command::Stop(_), Outcome::Superseded) => wanted,
+            (Command::Start(_) | Command::Restart(_), Outcome::Refused(_)) => self.ending,
+            (Command::Stop(_), Outcome::Refused(_)) => self.ending,
+            (Command::Stop(_), Outcome::Failed(_)) => false,
+            (Command::Reload(_), Outcome::Superseded) => false,
+            (Command::Reload(_), Outcome::Refused(_)) => true,
+            (Command::Reload(_), Outcome::Done | Outcome::Failed(_)) => true,
+            (Command::WaitBoot, _) => true,
+        };
+        ensure(right, Invariant::AnsweredRightly, &told)
+    }
+
+    /// All actions of an event have been looked at: every service is what it should be.
+    pub(crate) fn compare(&mut self, core: &Supervisor) -> Verdict {
+        for (name, entry) in &mut self.entries {
+            if entry.removed {
+                continue;
+            }
+            let standing = core.lookup(name.as_str()).and_then(|id| core.standing(id));
+            let Some((state, wanted)) = standing else {
+                return Err(Invariant::KnownIds.broken(name));
+            };
+            let told = Told(name, state, wanted);
+            ensure(wanted == entry.wanted, Invariant::Wanted, &told)?;
+            // Down and to start again: nobody is told.
+            if state == StateName::Waiting && entry.is_free() {
+                entry.renew();
+                entry.life = Life::Idle;
+            }
+            entry.stands(state, &told)?;
+            ensure(
+                !(self.ticked && entry.overdue(self.now)),
+                Invariant::StopTimeout,
+                &told,
+            )?;
+        }
+        self.note_tried();
+        self.nothing_waits_idly()?;
+        for (name, entry) in &self.entries {
+            let mut required = entry.requires.iter().filter_map(|it| self.entries.get(it));
+            let lost = entry.held() && !entry.excused && required.any(|it| it.failed);
+            ensure(!lost, Invariant::FailureSpreads, name)?;
+        }
+        Ok(())
+    }
+
+    fn nothing_waits_idly(&self) -> Verdict {
+        for (name, entry) in &self.entries {
+            let idle = matches!(entry.life, Life::Idle) && !entry.removed;
+            if !idle || !entry.wanted || entry.failed {
+                continue;
+            }
+            let pending = |it: &Entry| it.wanted && !it.up() && !it.failed;
+            let mut required = entry.requires.iter().filter_map(|it| self.entries.get(it));
+            let mut rivals = entry.rivals.iter().filter_map(|it| self.entries.get(it));
+            let mut earlier = entry.earlier.iter().filter_map(|it| self.entries.get(it));
+            let ordered = earlier.any(|it| pending(it) && !matches!(it.life, Life::Pausing(_)));
+            let held_up = required.any(|it| !it.up()) || ordered;
+            let cause = held_up || rivals.any(|it| it.live().is_some());
+            ensure(cause, Invariant::NoIdleWait, name)?;
+        }
+        Ok(())
+    }
+
+    /// After a long calm: who must be up is up, who must be down is down.
+    pub(crate) fn at_rest(&self) -> Verdict {
+        for (name, entry) in &self.entries {
+            let told = format!("{name}: {entry:?}");
+            let right = match &entry.life {
+                Life::Live(live) => entry.wanted && entry.up() && live.cause.is_none(),
+                Life::Idle => !entry.wanted || entry.failed,
+                // A oneshot may be started again for ever, when its policy is `always`.
+                Life::Pausing(_) => entry.wanted,
+            };
+            ensure(right && !entry.removed, Invariant::Rest, &told)?;
+        }
+        Ok(())
+    }
+}
+
+impl Entry {
+    /// Nothing of it runs, and a new run may begin.
+    fn is_free(&self) -> bool {
+        match &self.life {
+            Life::Idle => true,
+            Life::Pausing(_) => false,
+            Life::Live(live) => live.over() && live.cause == Some(Cause::Asked) && self.wanted,
+        }
+    }
+
+    fn killed(&mut self, now: Time, ending: bool) -> Verdict {
+        let limit = self.definition.stop.timeout;
+        let told = self.live().and_then(|live| live.told);
+        let late = told.is_some_and(|told| told + limit <= now);
+        ensure(
+            late || ending,
+            Invariant::StopTimeout,
+            &self.definition.name,
+        )
+    }
+
+    fn comes_up(&mut self, now: Time) -> Verdict {
+        let free = self.is_free();
+        if free {
+            self.renew();
+        }
+        let name = &self.definition.name;
+        if free && matches!(self.definition.kind, Kind::Target) {
+            ensure(self.wanted, Invariant::UpRightly, name)?;
+            self.life = Life::Live(Live::new(None));
+        }
+        let ready = self.is_ready();
+        let Life::Live(live) = &mut self.life else {
+            return Err(Invariant::UpRightly.broken(name));
+        };
+        let right = ready && live.cause.is_none() && live.ready.is_none();
+        ensure(right, Invariant::UpRightly, name)?;
+        live.ready = Some(now);
+        Ok(())
+    }
+
+    /// Whether its process has done what being up asks for.
+    fn is_ready(&self) -> bool {
+        self.live().is_some_and(|live| match self.definition.kind {
+            Kind::Target => true,
+            Kind::Simple(_) => live.spawned.is_some(),
+            Kind::Notify(_) => live.said_ready,
+            Kind::Oneshot(_) => live.exited == Some(ExitStatus::Code(0)),
+        })
+    }
+
+    /// The state that the core tells is the one that it must be in.
+    fn stands(&self, state: StateName, told: &Told<'_>) -> Verdict {
+        let (right, rule) = match &self.life {
+            Life::Pausing(_) => (state == StateName::Backoff, Invariant::Sequel),
+            Life::Idle if self.failed => (state == StateName::Failed, Invariant::Announced),
+            Life::Idle if self.wanted => (state == StateName::Waiting, Invariant::Announced),
+            Life::Idle => (state == StateName::Down, Invariant::Announced),
+            Life::Live(live) => match live.cause {
+                None if live.ready.is_some() => (state == StateName::Up, Invariant::Undisturbed),
+                None => {
+                    let right = state == StateName::Starting && !self.is_ready();
+                    (right, Invariant::Announced)
+                }
+                Some(Cause::Late) => (state == StateName::Stopping, Invariant::StartTimeout),
+                Some(Cause::Unhealthy) => (state == StateName::Stopping, Invariant::Unhealthy),
+                Some(Cause::Dependency) => {
+                    (state == StateName::Stopping, Invariant::FailureSpreads)
+                }
+                Some(Cause::Asked | Cause::Itself) => {
+                    (state == StateName::Stopping, Invariant::Announced)
+                }
+            },
+        };
+        ensure(right, rule, told)
+    }
+
+    /// It should have been killed by now.
+    fn overdue(&self, now: Time) -> bool {
+        let limit = self.definition.stop.timeout;
+        self.live().is_some_and(|live| {
+            let late = live.told.is_some_and(|told| told + limit <= now);
+            late && !live.killed && live.exited.is_none()
+        })
+    }
+}

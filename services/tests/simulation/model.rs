@@ -1,0 +1,415 @@
+//! The reference model: what `man/shark-service.5` says must be, service by service, found by looking
+//! at all of them each time. It has no queue, no timers and no order of work of its own; it is told
+//! the same events as the core, and the core's actions must be such as follow from them.
+//!
+//! What the page leaves open is left open: who is looked at first, and how long a thing takes within
+//! its limits. Here is what an event means for wishes and runs; one service is in `entry`, and how
+//! all that is held against the core in `judgement`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use services::definition::{Definition, Kind};
+use services::graph::Graph;
+use services::id::{RunId, ServiceName};
+use services::notify::Message;
+use services::supervisor::event::{Command, Event, ExitStatus};
+use services::time::Time;
+
+use crate::entry::{Asked, Cause, Entry, Life, Live};
+
+/// All services.
+#[derive(Default)]
+pub(crate) struct Model {
+    pub(crate) entries: BTreeMap<ServiceName, Entry>,
+    pub(crate) target: Option<ServiceName>,
+    /// Services that the boot waits for.
+    pub(crate) awaited: BTreeSet<ServiceName>,
+    pub(crate) now: Time,
+    pub(crate) ending: bool,
+    /// Whether the latest event was a tick.
+    pub(crate) ticked: bool,
+    /// New with the latest reload.
+    pub(crate) fresh: BTreeSet<ServiceName>,
+    /// Wanted when a reload made them rivals: one of each pair has to go, when it is looked at.
+    pub(crate) contested: BTreeSet<ServiceName>,
+}
+
+impl Model {
+    pub(crate) fn new(graph: &Graph) -> Self {
+        let mut model = Self::default();
+        model.lay(graph);
+        model.fresh.clear();
+        model
+    }
+
+    /// Takes in what the core is about to be told.
+    pub(crate) fn event(&mut self, event: &Event, now: Time) {
+        self.now = self.now.max(now);
+        self.ticked = matches!(event, Event::Tick);
+        match event {
+            Event::Boot { target } => {
+                self.target = Some(target.clone());
+                self.want(target);
+                self.awaited = self.closure(target, |_| true);
+            }
+            Event::Request { command, .. } => self.request(command),
+            Event::Replace { graph, .. } if !self.ending => self.replace(graph),
+            Event::Shutdown { .. } => {
+                self.ending = true;
+                for name in self.names(|it| it.wanted && !it.failed) {
+                    self.unwish(&name);
+                }
+            }
+            Event::Tick => self.time_passes(),
+            Event::Spawned { run } => {
+                let now = self.now;
+                if let Some((_, live)) = self.live(*run) {
+                    live.spawned.get_or_insert(now);
+                }
+            }
+            Event::SpawnFailed { run, .. } => {
+                if let Some((_, live)) = self.live(*run)
+                    && live.spawned.is_none()
+                {
+                    live.unborn = true;
+                    live.cause.get_or_insert(Cause::Itself);
+                }
+            }
+            Event::Exited { run, status } => self.exited(*run, *status),
+            Event::Emptied { run } => {
+                if let Some((_, live)) = self.live(*run) {
+                    live.emptied |= live.spawned.is_some();
+                }
+            }
+            Event::Notified { run, message, .. } => self.said(*run, message),
+            Event::ProbeEnded { run, outcome } => self.answered(*run, outcome.is_ok()),
+            Event::OutOfMemory { .. }
+            | Event::ReloadEnded { .. }
+            | Event::Forget { .. }
+            | Event::Replace { .. } => {}
+        }
+    }
+
+    fn request(&mut self, command: &Command) {
+        match command {
+            Command::Stop(name) if self.is_known(name) => self.unwant(name),
+            Command::Start(name) if self.is_known(name) && !self.ending => {
+                let entry = &self.entries[name];
+                if !(entry.up() && entry.wanted) {
+                    self.want(name);
+                }
+            }
+            Command::Restart(name) if self.is_known(name) && !self.ending => {
+                self.want(name);
+                for name in self.above(name, |it| it.held() && it.wanted) {
+                    self.part(&name, Cause::Asked);
+                }
+            }
+            Command::Start(_)
+            | Command::Stop(_)
+            | Command::Restart(_)
+            | Command::Reload(_)
+            | Command::WaitBoot => {}
+        }
+    }
+
+    pub(crate) fn is_known(&self, name: &ServiceName) -> bool {
+        self.entries.get(name).is_some_and(|it| !it.removed)
+    }
+
+    pub(crate) fn names(&self, which: impl Fn(&Entry) -> bool) -> Vec<ServiceName> {
+        let found = self.entries.iter().filter(|(_, entry)| which(entry));
+        found.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// `root` and all that it requires and wants.
+    pub(crate) fn closure(
+        &self,
+        root: &ServiceName,
+        through: impl Fn(&Entry) -> bool,
+    ) -> BTreeSet<ServiceName> {
+        let mut seen = BTreeSet::from([root.clone()]);
+        let mut work = vec![root.clone()];
+        while let Some(entry) = work.pop().and_then(|name| self.entries.get(&name)) {
+            if through(entry) {
+                for other in entry.requires.iter().chain(&entry.wants) {
+                    if seen.insert(other.clone()) {
+                        work.push(other.clone());
+                    }
+                }
+            }
+        }
+        seen
+    }
+
+    /// `root`, and all that require it, each by one that is `which`.
+    pub(crate) fn above(
+        &self,
+        root: &ServiceName,
+        which: impl Fn(&Entry) -> bool,
+    ) -> BTreeSet<ServiceName> {
+        let mut seen = BTreeSet::from([root.clone()]);
+        let mut work = vec![root.clone()];
+        while let Some(below) = work.pop() {
+            for (name, entry) in &self.entries {
+                if entry.requires.contains(&below) && which(entry) && seen.insert(name.clone()) {
+                    work.push(name.clone());
+                }
+            }
+        }
+        seen
+    }
+
+    /// A run begins to end; a cause that is there stays.
+    pub(crate) fn part(&mut self, name: &ServiceName, cause: Cause) {
+        if let Some(Life::Live(live)) = self.entries.get_mut(name).map(|it| &mut it.life) {
+            live.cause.get_or_insert(cause);
+        }
+    }
+
+    /// It is wanted, with all it requires and wants; what is up is left as it is.
+    pub(crate) fn want(&mut self, root: &ServiceName) {
+        let at_rest = |it: &Entry| it.up() && it.wanted;
+        let all = self.closure(root, |it| it.definition.name == *root || !at_rest(it));
+        for name in all {
+            let keep = name != *root && self.entries.get(&name).is_some_and(at_rest);
+            if !keep {
+                self.wish(&name);
+            }
+        }
+    }
+
+    fn wish(&mut self, name: &ServiceName) {
+        let Some(entry) = self.entries.get_mut(name) else {
+            return;
+        };
+        let waits = entry.wanted && !entry.failed;
+        entry.wanted = true;
+        match &mut entry.life {
+            Life::Idle if waits => {}
+            Life::Idle | Life::Pausing(_) => {
+                entry.life = Life::Idle;
+                entry.failed = false;
+                entry.failures = 0;
+            }
+            Life::Live(live) => {
+                if live.cause.is_some() {
+                    live.cause = Some(Cause::Asked);
+                    let asked_for = live.run.is_some() && live.spawned.is_none();
+                    if !asked_for {
+                        entry.failures = 0;
+                    }
+                }
+            }
+        }
+        for rival in entry.rivals.clone() {
+            let other = self.entries.get(&rival);
+            if other.is_some_and(|it| it.wanted && !it.failed) {
+                self.unwant(&rival);
+            }
+        }
+    }
+
+    /// It is not wanted, and so is nothing that requires it.
+    pub(crate) fn unwant(&mut self, root: &ServiceName) {
+        for name in self.above(root, |it| it.wanted && !it.failed) {
+            if self.entries[&name].wanted {
+                self.unwish(&name);
+            }
+        }
+    }
+
+    pub(crate) fn unwish(&mut self, name: &ServiceName) {
+        self.part(name, Cause::Asked);
+        if let Some(entry) = self.entries.get_mut(name) {
+            entry.wanted = false;
+        }
+    }
+
+    /// The present run of that id, unless there is none.
+    fn live(&mut self, run: RunId) -> Option<(&Definition, &mut Live)> {
+        self.entries.values_mut().find_map(|entry| {
+            let Life::Live(live) = &mut entry.life else {
+                return None;
+            };
+            (live.run == Some(run)).then_some((&entry.definition, live))
+        })
+    }
+
+    fn exited(&mut self, run: RunId, status: ExitStatus) {
+        let Some((definition, live)) = self.live(run) else {
+            return;
+        };
+        if live.spawned.is_none() || live.exited.is_some() {
+            return;
+        }
+        live.exited = Some(status);
+        let oneshot = matches!(definition.kind, Kind::Oneshot(_));
+        if live.cause.is_none() && !(oneshot && status == ExitStatus::Code(0)) {
+            live.cause = Some(Cause::Itself);
+            live.early = live.ready.is_none();
+        }
+    }
+
+    fn said(&mut self, run: RunId, message: &Message) {
+        let now = self.now;
+        let Some((definition, live)) = self.live(run) else {
+            return;
+        };
+        let free = live.spawned.is_some() && live.cause.is_none();
+        if free && *message == Message::Ready && matches!(definition.kind, Kind::Notify(_)) {
+            live.said_ready = true;
+        }
+        if free && *message == Message::Stopping && live.exited.is_none() {
+            live.cause = Some(Cause::Itself);
+            live.early = live.ready.is_none();
+            live.told = Some(now);
+        }
+    }
+
+    /// What is due: attempts that took too long, probes that did, and pauses that are over.
+    fn time_passes(&mut self) {
+        let now = self.now;
+        for entry in self.entries.values_mut() {
+            let limit = entry.definition.start_timeout;
+            let awaited = match entry.definition.kind {
+                Kind::Notify(_) | Kind::Oneshot(_) => true,
+                Kind::Simple(_) | Kind::Target => false,
+            };
+            if let Life::Live(live) = &mut entry.life
+                && awaited
+                && live.cause.is_none()
+                && live.ready.is_none()
+                && live.spawned.is_some_and(|at| at + limit <= now)
+            {
+                live.cause = Some(Cause::Late);
+            }
+            entry.probe_is_late(now);
+        }
+        let mut due: Vec<(Time, ServiceName)> = Vec::new();
+        for (name, entry) in &self.entries {
+            if let Life::Pausing(until) = entry.life
+                && until <= now
+            {
+                due.push((until, name.clone()));
+            }
+        }
+        due.sort();
+        for (_, name) in due {
+            if self.entries[&name].wanted {
+                self.set_life(&name, Life::Idle);
+                self.want_what_ended(&name);
+            }
+        }
+    }
+
+    pub(crate) fn set_life(&mut self, name: &ServiceName, life: Life) {
+        if let Some(entry) = self.entries.get_mut(name) {
+            entry.life = life;
+        }
+    }
+
+    /// It starts again by itself, and so does what it requires and what ended well meanwhile.
+    fn want_what_ended(&mut self, root: &ServiceName) {
+        let mut work = vec![root.clone()];
+        while let Some(name) = work.pop() {
+            for other in self.entries[&name].requires.clone() {
+                let ended = self
+                    .entries
+                    .get(&other)
+                    .is_some_and(|it| !it.wanted && matches!(it.life, Life::Idle));
+                if ended {
+                    self.wish(&other);
+                    work.push(other);
+                }
+            }
+        }
+    }
+
+    fn answered(&mut self, run: RunId, good: bool) {
+        let now = self.now;
+        let found = self.entries.values_mut();
+        for entry in found {
+            let limit = entry.health_failures();
+            let Life::Live(live) = &mut entry.life else {
+                continue;
+            };
+            if live.run != Some(run) || live.cause.is_some() {
+                continue;
+            }
+            match std::mem::replace(&mut live.probe, Asked::No) {
+                Asked::Running(_) if good => {
+                    live.bad = 0;
+                    live.bad_since = None;
+                    live.ever_good = true;
+                }
+                Asked::Running(_) => live.bad_answer(limit, now),
+                Asked::No | Asked::Killed(_) => {}
+            }
+        }
+    }
+
+    fn replace(&mut self, graph: &Graph) {
+        for (name, entry) in std::mem::take(&mut self.entries) {
+            let kept = graph.index_of(name.as_str()).is_some();
+            let idle = matches!(entry.life, Life::Idle) && (!entry.wanted || entry.failed);
+            if kept || !idle {
+                self.entries.insert(name, entry);
+            } else {
+                self.awaited.remove(&name);
+            }
+        }
+        for name in self.names(|it| graph.index_of(it.definition.name.as_str()).is_none()) {
+            self.unwish(&name);
+            self.entries.entry(name).and_modify(|it| it.removed = true);
+        }
+        self.lay(graph);
+        let failed: BTreeSet<ServiceName> = self.names(|it| it.failed).into_iter().collect();
+        let held = self.names(|it| it.wanted && !it.failed);
+        for entry in self.entries.values_mut() {
+            entry.excused = entry.requires.iter().any(|it| failed.contains(it));
+            if held.contains(&entry.definition.name) {
+                let rivals = entry.rivals.iter().filter(|it| held.contains(it));
+                self.contested.extend(rivals.cloned());
+            }
+        }
+    }
+
+    /// Definitions and relations as `graph` has them; those that are removed keep their own.
+    fn lay(&mut self, graph: &Graph) {
+        self.fresh.clear();
+        for (index, definition) in (0u32..).zip(graph.services()) {
+            let names = |of: &[u32]| -> Vec<ServiceName> {
+                let found = of.iter().filter_map(|other| graph.service(*other));
+                found.map(|other| other.name.clone()).collect()
+            };
+            let (requires, wants) = (names(graph.requires(index)), names(graph.wants(index)));
+            let rivals = names(graph.conflicts(index));
+            let earlier = names(graph.predecessors(index));
+            let name = definition.name.clone();
+            let known = self.entries.get(&name);
+            if known.is_none_or(|it| it.removed) {
+                self.fresh.insert(name.clone());
+            }
+            let entry = self.entries.entry(name);
+            let entry = entry.or_insert_with(|| Entry::new(definition.clone()));
+            (entry.requires, entry.wants, entry.rivals) = (requires, wants, rivals);
+            entry.earlier = earlier;
+            entry.removed = false;
+            entry.next = None;
+            if entry.definition != *definition {
+                entry.next = Some(definition.clone());
+                if entry.live().is_none() {
+                    entry.renew();
+                }
+            }
+        }
+        let gone: BTreeSet<ServiceName> = self.names(|it| it.removed).into_iter().collect();
+        for entry in self.entries.values_mut().filter(|it| it.removed) {
+            entry.requires.retain(|it| gone.contains(it));
+            entry.wants.retain(|it| gone.contains(it));
+            entry.earlier.retain(|it| gone.contains(it));
+            entry.rivals.clear();
+        }
+    }
+}
