@@ -3,7 +3,7 @@
 
 use std::os::fd::OwnedFd;
 
-use services::control::{BootMode, Changed, ControlError};
+use services::control::{BootMode, Changed, ChangedKeys, ControlError, Reply};
 use services::diagnostic::Diagnostic;
 use services::file::Source;
 use services::graph::Graph;
@@ -38,6 +38,8 @@ enum Purpose {
     BootVendor,
     /// Somebody asked for the files to be read again.
     Reload(RequestId),
+    /// Somebody asked what that would change.
+    Rehearse(RequestId),
 }
 
 /// A loader at work.
@@ -85,13 +87,16 @@ impl Init {
         }
     }
 
-    /// Reads the service files again for `request`.
-    pub(super) fn reload_all(&mut self, request: RequestId) {
+    /// Reads the service files again for `request`; as a dry run, only to tell what would change.
+    pub(super) fn reload_all(&mut self, request: RequestId, dry_run: bool) {
         if self.loader.working.is_some() {
             let reason = "a reload is at work already".to_owned();
             self.fail(request, ControlError::Refused { reason });
         } else {
-            self.load(Purpose::Reload(request));
+            self.load(match dry_run {
+                true => Purpose::Rehearse(request),
+                false => Purpose::Reload(request),
+            });
         }
     }
 
@@ -99,16 +104,19 @@ impl Init {
     pub(super) fn reload_by_signal(&mut self) {
         if self.supervisor.is_some() {
             self.say(Level::Notice, "SIGHUP: reading the service files again");
-            let id = self
-                .clients
-                .owe(None, services::control::Request::ReloadAll);
-            self.reload_all(id);
+            let id = self.clients.owe(
+                None,
+                services::control::Request::ReloadAll { dry_run: false },
+            );
+            self.reload_all(id, false);
         }
     }
 
     fn load(&mut self, purpose: Purpose) {
         let path = match purpose {
-            Purpose::BootWhole | Purpose::Reload(_) => self.paths.service_path_text(),
+            Purpose::BootWhole | Purpose::Reload(_) | Purpose::Rehearse(_) => {
+                self.paths.service_path_text()
+            }
             Purpose::BootVendor => self.paths.vendor_only(),
         };
         let output = self.say.own_descriptor();
@@ -164,7 +172,12 @@ impl Init {
         }
         match read_result(&working.result) {
             Ok(Loaded::Graph(graph, control_group)) => {
-                self.control_group = control_group;
+                match purpose {
+                    Purpose::BootWhole | Purpose::BootVendor | Purpose::Reload(_) => {
+                        self.control_group = control_group;
+                    }
+                    Purpose::Rehearse(_) => {}
+                }
                 self.loaded(purpose, graph);
             }
             Ok(Loaded::Refused(diagnostics)) => {
@@ -185,6 +198,11 @@ impl Init {
             }
             Purpose::BootWhole | Purpose::BootVendor => self.boot(*graph),
             Purpose::Reload(request) => self.swap(request, graph),
+            Purpose::Rehearse(request) => {
+                if let Some(changed) = self.changes_of(&graph) {
+                    self.pay(request, &Ok(Reply::Changed(changed)));
+                }
+            }
         }
     }
 
@@ -202,14 +220,8 @@ impl Init {
 
     /// Takes a new graph over, and remembers what it changes for the answer.
     fn swap(&mut self, request: RequestId, graph: Box<Graph>) {
-        let Some(supervisor) = &self.supervisor else {
+        let Some(changed) = self.changes_of(&graph) else {
             return;
-        };
-        let differences = supervisor.differences(&graph);
-        let changed = Changed {
-            added: differences.added,
-            changed: differences.changed,
-            removed: differences.removed,
         };
         let line = format!(
             "service files read again: {} added, {} changed, {} removed",
@@ -221,6 +233,21 @@ impl Init {
         self.tell(Event::Replace { request, graph });
         self.say(Level::Notice, &line);
         self.configure_gate();
+    }
+
+    /// What taking `graph` over changes. Nothing is changed yet.
+    fn changes_of(&self, graph: &Graph) -> Option<Changed> {
+        let differences = self.supervisor.as_ref()?.differences(graph);
+        let keys = differences.keys.into_iter();
+        Some(Changed {
+            added: differences.added,
+            changed: differences.changed,
+            removed: differences.removed,
+            keys: keys
+                .map(|(name, keys)| ChangedKeys { name, keys })
+                .collect(),
+            keeping: differences.keeping,
+        })
     }
 
     /// What the reload `request` has changed, for its answer.
@@ -255,7 +282,7 @@ impl Init {
                 ));
                 self.boot_rescue();
             }
-            Purpose::Reload(request) if diagnostics.is_empty() => {
+            Purpose::Reload(request) | Purpose::Rehearse(request) if diagnostics.is_empty() => {
                 self.fail(
                     request,
                     ControlError::Failed {
@@ -264,7 +291,7 @@ impl Init {
                     },
                 );
             }
-            Purpose::Reload(request) => {
+            Purpose::Reload(request) | Purpose::Rehearse(request) => {
                 self.fail(request, ControlError::InvalidServices { diagnostics });
             }
         }

@@ -100,9 +100,9 @@ impl Init {
             Request::Stop { name } => self.command(client, request, name, Command::Stop),
             Request::Restart { name } => self.command(client, request, name, Command::Restart),
             Request::ReloadService { name } => self.command(client, request, name, Command::Reload),
-            Request::ReloadAll => {
+            Request::ReloadAll { dry_run } => {
                 let id = self.clients.owe(client, request.clone());
-                self.reload_all(id);
+                self.reload_all(id, *dry_run);
                 None
             }
             Request::Boot => Some(Ok(Reply::Boot {
@@ -207,7 +207,7 @@ impl Init {
 
     fn reply_to(&mut self, id: RequestId, request: &Request) -> Reply {
         match request {
-            Request::ReloadAll => Reply::Changed(self.take_changes(id)),
+            Request::ReloadAll { .. } => Reply::Changed(self.take_changes(id)),
             Request::WaitBoot => Reply::BootFailed {
                 failed: self.boot.info.failed.clone(),
             },
@@ -288,7 +288,8 @@ fn description(request: &Request) -> String {
         Request::Stop { name } => format!("stop {name}"),
         Request::Restart { name } => format!("restart {name}"),
         Request::ReloadService { name } => format!("reload {name}"),
-        Request::ReloadAll => "reload all service files".to_owned(),
+        Request::ReloadAll { dry_run: false } => "reload all service files".to_owned(),
+        Request::ReloadAll { dry_run: true } => "what a reload would change".to_owned(),
         Request::BootGood { reason: None } => "call this boot good".to_owned(),
         Request::BootGood {
             reason: Some(reason),
@@ -314,7 +315,7 @@ fn subject(request: &Request) -> &str {
         | Request::Stop { name }
         | Request::Restart { name }
         | Request::ReloadService { name } => name,
-        Request::ReloadAll => "reload",
+        Request::ReloadAll { .. } => "reload",
         Request::List
         | Request::Boot
         | Request::WaitBoot

@@ -48,7 +48,13 @@ fn a_good_reload_says_what_changed_and_disturbs_nobody() {
     let changes = machine.call("ReloadAll", json!({})).unwrap();
     assert_eq!(
         changes,
-        json!({ "added": ["new"], "changed": ["a"], "removed": ["old"] })
+        json!({
+            "added": ["new"],
+            "changed": ["a"],
+            "removed": ["old"],
+            "keys": [{ "name": "a", "keys": ["nice"] }],
+            "keeping": ["a"],
+        })
     );
     assert_eq!(
         machine.pid("a"),
@@ -57,6 +63,58 @@ fn a_good_reload_says_what_changed_and_disturbs_nobody() {
     );
     machine.on("Start", "new").unwrap();
     machine.wait("old is gone", || machine.on("Status", "old").err());
+}
+
+#[test]
+fn a_dry_run_tells_the_same_and_changes_nothing() {
+    if !possible() {
+        return;
+    }
+    let machine = Machine::boot(&[("a.toml", SLEEP), ("b.toml", SLEEP), ("old.toml", SLEEP)]);
+    machine.call("WaitBoot", json!({})).unwrap();
+    let pids = || ["a", "b", "old"].map(|name| machine.pid(name).unwrap());
+    let before = pids();
+    machine.write_service(
+        "a.toml",
+        "exec = \"/bin/sleep 1001\"\nstop.timeout = \"1s\"\n",
+    );
+    machine.write_service("new.toml", SLEEP);
+    std::fs::remove_file(machine.path("services/old.toml")).unwrap();
+    let dry = machine
+        .call("ReloadAll", json!({ "dryRun": true }))
+        .unwrap();
+    assert_eq!(dry["keys"][0]["keys"], json!(["exec", "stop.timeout"]));
+    assert_eq!(machine.on("Status", "new").unwrap_err().0, "NoSuchService");
+    assert_eq!(pids(), before);
+
+    let changes = machine
+        .call("ReloadAll", json!({ "dryRun": false }))
+        .unwrap();
+    assert_eq!(changes, dry, "a dry run tells what then happens");
+    machine.wait("old is gone", || machine.on("Status", "old").err());
+    assert_eq!(
+        ["a", "b"].map(|name| machine.pid(name).unwrap()),
+        before[..2]
+    );
+
+    // Nothing differs any more, and the old definition of the one that runs is still told.
+    let again = machine
+        .call("ReloadAll", json!({ "dryRun": true }))
+        .unwrap();
+    assert_eq!(again["changed"], json!([]));
+    assert_eq!(again["keeping"], json!(["a"]));
+    machine.on("Restart", "a").unwrap();
+    let again = machine
+        .call("ReloadAll", json!({ "dryRun": true }))
+        .unwrap();
+    assert_eq!(again["keeping"], json!([]));
+
+    machine.write_service("b.toml", "exce = \"/bin/sleep 1\"\n");
+    let (error, parameters) = machine
+        .call("ReloadAll", json!({ "dryRun": true }))
+        .unwrap_err();
+    assert_eq!(error, "InvalidServices");
+    assert!(parameters.to_string().contains("exce"), "{parameters}");
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn look(message: &[u8]) {
     }
     let asked = [
         Request::List,
-        Request::ReloadAll,
+        Request::ReloadAll { dry_run: false },
         Request::Boot,
         Request::WaitBoot,
         Request::WaitGate,

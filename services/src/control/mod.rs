@@ -20,7 +20,7 @@ pub use frame::{Frames, MESSAGE_MAX, TooLong};
 pub use introspect::Info;
 pub use record::{AttemptInfo, BootRecord, PastBoot, SlotInfo, SlotName};
 pub use reply::{
-    Changed, ControlError, Reply, ReplyError, decode_reply, encode_error, encode_reply,
+    Changed, ChangedKeys, ControlError, Reply, ReplyError, decode_reply, encode_error, encode_reply,
 };
 pub use request::{Call, Rejected, Request, encode_call};
 

@@ -11,7 +11,7 @@ use super::request::Request;
 use crate::diagnostic::Diagnostic;
 use crate::status::ServiceStatus;
 
-/// What a reload of all service files changed, by name.
+/// What a reload of all service files changed or, as a dry run, would change, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Changed {
     /// Services that were not there before.
@@ -20,6 +20,21 @@ pub struct Changed {
     pub changed: Vec<String>,
     /// Services that are there no more.
     pub removed: Vec<String>,
+    /// Which keys of changed services differ; of a great many services, only of the first.
+    #[serde(default)]
+    pub keys: Vec<ChangedKeys>,
+    /// Services that run and keep an older definition until their next start.
+    #[serde(default)]
+    pub keeping: Vec<String>,
+}
+
+/// Which keys of a changed service differ.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangedKeys {
+    /// The service.
+    pub name: String,
+    /// Keys as they are written in service files.
+    pub keys: Vec<String>,
 }
 
 /// The parameters of a successful reply.
@@ -283,7 +298,7 @@ fn decode_parameters(request: &Request, value: Value) -> Result<Reply, serde_jso
             let OneService { service } = serde_json::from_value(value)?;
             Reply::Service { service }
         }
-        Request::ReloadAll => Reply::Changed(serde_json::from_value(value)?),
+        Request::ReloadAll { .. } => Reply::Changed(serde_json::from_value(value)?),
         Request::Boot => {
             let Boot { boot } = serde_json::from_value(value)?;
             Reply::Boot { boot }

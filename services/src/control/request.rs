@@ -40,7 +40,10 @@ pub enum Request {
         name: String,
     },
     /// `io.shark.Init.ReloadAll`
-    ReloadAll,
+    ReloadAll {
+        /// Only tell what would change.
+        dry_run: bool,
+    },
     /// `io.shark.Init.Boot`
     Boot,
     /// `io.shark.Init.WaitBoot`
@@ -145,6 +148,12 @@ struct Named {
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Rehearsed {
+    dry_run: Option<bool>,
+}
+
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Kinded {
     kind: ShutdownKind,
@@ -222,7 +231,7 @@ impl Request {
             Self::Stop { .. } => (INTERFACE, "Stop"),
             Self::Restart { .. } => (INTERFACE, "Restart"),
             Self::ReloadService { .. } => (INTERFACE, "ReloadService"),
-            Self::ReloadAll => (INTERFACE, "ReloadAll"),
+            Self::ReloadAll { .. } => (INTERFACE, "ReloadAll"),
             Self::Boot => (INTERFACE, "Boot"),
             Self::WaitBoot => (INTERFACE, "WaitBoot"),
             Self::WaitGate => (INTERFACE, "WaitGate"),
@@ -245,7 +254,7 @@ impl Request {
             | Self::Stop { .. }
             | Self::Restart { .. }
             | Self::ReloadService { .. }
-            | Self::ReloadAll
+            | Self::ReloadAll { .. }
             | Self::BootGood { .. }
             | Self::BootBad { .. }
             | Self::SetSlot { .. }
@@ -278,7 +287,11 @@ fn method(envelope: Envelope) -> Result<Request, ControlError> {
         (INTERFACE, "Stop") => named(parameters, |name| Request::Stop { name }),
         (INTERFACE, "Restart") => named(parameters, |name| Request::Restart { name }),
         (INTERFACE, "ReloadService") => named(parameters, |name| Request::ReloadService { name }),
-        (INTERFACE, "ReloadAll") => none(parameters, Request::ReloadAll),
+        (INTERFACE, "ReloadAll") => {
+            typed(parameters, &["dryRun"]).map(|Rehearsed { dry_run }| Request::ReloadAll {
+                dry_run: dry_run.unwrap_or(false),
+            })
+        }
         (INTERFACE, "Boot") => none(parameters, Request::Boot),
         (INTERFACE, "WaitBoot") => none(parameters, Request::WaitBoot),
         (INTERFACE, "WaitGate") => none(parameters, Request::WaitGate),
@@ -362,7 +375,7 @@ fn typed<T: DeserializeOwned>(
 pub fn encode_call(request: &Request) -> Vec<u8> {
     let parameters = match request {
         Request::List
-        | Request::ReloadAll
+        | Request::ReloadAll { dry_run: false }
         | Request::Boot
         | Request::WaitBoot
         | Request::WaitGate
@@ -382,6 +395,7 @@ pub fn encode_call(request: &Request) -> Vec<u8> {
             parameters.insert("reboot".into(), Value::from(*reboot));
             parameters
         }
+        Request::ReloadAll { dry_run: true } => one("dryRun", Value::from(true)),
         Request::SetSlot { slot } => one("slot", Value::from(slot.as_str())),
         Request::Shutdown { kind } => one("kind", serde_json::to_value(kind).unwrap_or_default()),
         Request::GetInterfaceDescription { interface } => {
@@ -435,7 +449,8 @@ mod tests {
             Request::Stop { name: name() },
             Request::Restart { name: name() },
             Request::ReloadService { name: name() },
-            Request::ReloadAll,
+            Request::ReloadAll { dry_run: false },
+            Request::ReloadAll { dry_run: true },
             Request::Boot,
             Request::WaitBoot,
             Request::WaitGate,

@@ -180,7 +180,7 @@ fn the_text_has_every_type_as_it_is_written() {
     check_members("type Attempt", &record().attempt);
     check_members("type PastBoot", &record().history[0]);
     check_members("type Diagnostic", &diagnostic());
-    check_members("method ReloadAll() ->", &Changed::default());
+    check_members("method ReloadAll(dryRun: ?bool) ->", &Changed::default());
     use StateName::{Backoff, Down, Failed, Starting, Stopping, Up, Waiting};
     let states = [Down, Waiting, Starting, Up, Stopping, Backoff, Failed];
     check_words("type State", &states.map(word));
@@ -292,7 +292,7 @@ fn every_reply_survives_the_wire() {
         (Request::Restart { name: name() }, done.clone()),
         (Request::ReloadService { name: name() }, done.clone()),
         (
-            Request::ReloadAll,
+            Request::ReloadAll { dry_run: false },
             Reply::Changed(Changed {
                 added: vec![name()],
                 ..Changed::default()

@@ -10,6 +10,7 @@
 mod build;
 mod command;
 mod decode;
+mod differ;
 mod document;
 mod draft;
 mod keys;
@@ -24,6 +25,7 @@ use crate::graph::{Graph, Placed};
 use crate::id::ServiceName;
 use crate::users::Accounts;
 
+pub use differ::differing_keys;
 pub use document::MAX_FILE;
 
 /// Most problems that are told in one go.

@@ -12,6 +12,9 @@ use super::requests::going_down;
 use super::service::{BootMark, Desired, Kept, Service, State};
 use super::topology::{Tie, Topology};
 
+/// So many changed services are compared key by key: unpacking a thousand would hold up the loop.
+const DETAILED_MAX: usize = 256;
+
 /// What differs between the present graph and another, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Differences {
@@ -19,6 +22,11 @@ pub struct Differences {
     pub added: Vec<String>,
     /// In both, and not the same.
     pub changed: Vec<String>,
+    /// Which keys differ, for the first [`DETAILED_MAX`] of those.
+    pub keys: Vec<(String, Vec<String>)>,
+    /// Those that run, and go on as another definition than the newest has them, until their next
+    /// start.
+    pub keeping: Vec<String>,
     /// Only in the present one.
     pub removed: Vec<String>,
 }
@@ -32,9 +40,19 @@ impl Supervisor {
                 differences.added.push(name.into());
                 continue;
             };
+            let packed = Kept::new(definition).packed;
             let newest = service.next.as_deref().unwrap_or(&service.kept);
-            if newest.packed != Kept::new(definition).packed {
+            if newest.packed != packed {
                 differences.changed.push(name.into());
+                if differences.keys.len() < DETAILED_MAX
+                    && let Some(before) = service.newest()
+                {
+                    let keys = crate::file::differing_keys(&before, definition);
+                    differences.keys.push((name.into(), keys));
+                }
+            }
+            if service.state.active() && service.kept.packed != packed {
+                differences.keeping.push(name.into());
             }
         }
         let names = self.services().filter_map(|id| self.name(id));

@@ -161,13 +161,19 @@ fn tell_success(change: Change, outcome: &Outcome) -> String {
     format!("{}: {state}{pid} ({took})\n", printable(&outcome.name))
 }
 
-/// Makes init read all service files again.
-pub(crate) fn reload_all(patience: Patience<'_>, screen: &mut Screen<'_>) -> Result<(), Failure> {
-    let mut client = Client::call(patience.socket, Request::ReloadAll)?;
+/// Makes init read all service files again; as a dry run, only to tell what would change.
+pub(crate) fn reload_all(
+    patience: Patience<'_>,
+    screen: &mut Screen<'_>,
+    dry_run: bool,
+) -> Result<(), Failure> {
+    let mut client = Client::call(patience.socket, Request::ReloadAll { dry_run })?;
     let mut what = || "init to read the service files".to_owned();
     match await_reply(&mut client, patience.limit, screen, &mut what) {
         Ok(Reply::Changed(changed)) if screen.json => screen.print_json(&changed),
-        Ok(Reply::Changed(changed)) => screen.say_done(&tell_changed(&changed)),
+        // What a dry run finds is what was asked for: not even --quiet keeps it back.
+        Ok(Reply::Changed(changed)) if dry_run => screen.print(tell_changed(&changed, dry_run)),
+        Ok(Reply::Changed(changed)) => screen.say_done(&tell_changed(&changed, dry_run)),
         Ok(_) => Err(unexpected_reply()),
         Err(Failure::InvalidServices(diagnostics)) => {
             if screen.json {
@@ -183,21 +189,37 @@ pub(crate) fn reload_all(patience: Patience<'_>, screen: &mut Screen<'_>) -> Res
     }
 }
 
-/// One line for each service that is not what it was.
-fn tell_changed(changed: &Changed) -> String {
-    let kinds = [
-        ("added", &changed.added),
-        ("changed", &changed.changed),
-        ("removed", &changed.removed),
-    ];
-    let lines: String = kinds
-        .iter()
-        .flat_map(|(kind, names)| names.iter().map(move |name| (kind, name)))
-        .map(|(kind, name)| format!("{}: {kind}\n", printable(name)))
-        .collect();
-    if lines.is_empty() {
-        "service files read: nothing changed\n".to_owned()
-    } else {
+/// One line for each service that is not what it was, or would not be.
+fn tell_changed(changed: &Changed, dry_run: bool) -> String {
+    let would = if dry_run { "would be " } else { "" };
+    let simple = |kind: &'static str, names: &[String]| -> String {
+        let lines = names.iter();
         lines
+            .map(|name| format!("{}: {would}{kind}\n", printable(name)))
+            .collect()
+    };
+    let mut lines = simple("added", &changed.added);
+    for name in &changed.changed {
+        let keys = changed.keys.iter().find(|it| it.name == *name);
+        let keys = keys.map_or_else(String::new, |it| format!(": {}", it.keys.join(", ")));
+        let keeps = match changed.keeping.contains(name) {
+            true => " (runs on as it was until its next start)",
+            false => "",
+        };
+        let line = format!("{}: {would}changed{keys}", printable(name));
+        lines.push_str(&format!("{line}{keeps}\n"));
+    }
+    lines.push_str(&simple("removed", &changed.removed));
+    let earlier = changed.keeping.iter();
+    for name in earlier.filter(|name| !changed.changed.contains(name)) {
+        let name = printable(name);
+        lines.push_str(&format!(
+            "{name}: runs on as it was before an earlier reload, until its next start\n"
+        ));
+    }
+    match (lines.is_empty(), dry_run) {
+        (true, true) => "service files read: nothing would change\n".to_owned(),
+        (true, false) => "service files read: nothing changed\n".to_owned(),
+        (false, _) => lines,
     }
 }

@@ -104,7 +104,15 @@ Exit status:
     Restart(Services),
     /// Make services read their configuration again; without SERVICE: make init read all service
     /// files again, and change nothing if one of them has a problem
+    #[command(after_help = "\
+Exit status:
+  0  done; with --dry-run: the files are right, whether or not anything would change
+  6  the files have problems (told on standard error, with --json on standard output), or init
+     refused; nothing was changed")]
     Reload {
+        /// Only tell which services would be added, changed (and in which keys) or removed
+        #[arg(long, conflicts_with = "services")]
+        dry_run: bool,
         /// Services that read their own configuration again
         services: Vec<String>,
     },

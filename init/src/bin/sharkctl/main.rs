@@ -159,10 +159,10 @@ fn perform_service(
         ServiceVerb::Start(some) => change(Change::Start, &some.services),
         ServiceVerb::Stop(some) => change(Change::Stop, &some.services),
         ServiceVerb::Restart(some) => change(Change::Restart, &some.services),
-        ServiceVerb::Reload { services } if services.is_empty() => {
-            change::reload_all(patience, screen)
+        ServiceVerb::Reload { services, dry_run } if services.is_empty() => {
+            change::reload_all(patience, screen, *dry_run)
         }
-        ServiceVerb::Reload { services } => change(Change::Reload, services),
+        ServiceVerb::Reload { services, .. } => change(Change::Reload, services),
         ServiceVerb::List => show::list(context, screen),
         ServiceVerb::Status { service: None } => show::status_of_all(context, screen),
         ServiceVerb::Status {

@@ -167,13 +167,26 @@ fn a_long_wait_says_what_for() {
 #[test]
 fn reload_of_all_files() {
     let server = Server::new(machine);
-    server
-        .run("reload")
-        .expect(0, "new: added\nup: changed\n", "");
+    server.run("reload").expect(
+        0,
+        "new: added\nup: changed: exec, restart.delay (runs on as it was until its next start)\n",
+        "",
+    );
+    let would = server.run("reload --dry-run");
+    would.expect(
+        0,
+        "new: would be added\nup: would be changed: exec, restart.delay",
+        "",
+    );
+    let json = server.run("reload --dry-run --json").json();
+    assert_eq!(json["keys"][0]["keys"][1], "restart.delay");
+    assert_eq!(json["keeping"][0], "up");
+    let wrong = server.run("reload --dry-run up");
+    assert_eq!(wrong.status, 2, "{}", wrong.err);
     let json = server.run("reload --json").json();
     assert_eq!(json["added"][0], "new");
     let server = Server::new(|request| match request {
-        Request::ReloadAll => {
+        Request::ReloadAll { .. } => {
             let place = Place {
                 file: "/etc/shark/services/a.toml".into(),
                 line: 3,

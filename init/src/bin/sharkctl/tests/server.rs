@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use services::control::reply::Changed;
+use services::control::reply::{Changed, ChangedKeys};
 use services::control::{
     BootInfo, BootMode, BootState, ControlError, Reply, Request, encode_error, encode_reply,
 };
@@ -137,10 +137,15 @@ pub(super) fn machine(request: &Request) -> Answer {
         | Request::Stop { name }
         | Request::Restart { name }
         | Request::ReloadService { name } => change(name),
-        Request::ReloadAll => Ok(Reply::Changed(Changed {
+        Request::ReloadAll { .. } => Ok(Reply::Changed(Changed {
             added: vec!["new".into()],
             changed: vec!["up".into()],
             removed: vec![],
+            keys: vec![ChangedKeys {
+                name: "up".into(),
+                keys: vec!["exec".into(), "restart.delay".into()],
+            }],
+            keeping: vec!["up".into()],
         })),
         Request::Boot => Ok(Reply::Boot {
             boot: Box::new(boot(BootState::Ready)),
