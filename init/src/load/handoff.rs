@@ -28,6 +28,8 @@ pub struct Meta {
     pub diagnostics: Vec<Diagnostic>,
     /// Number of the group that may change things through the control socket, if there is one.
     pub control_group: Option<u32>,
+    /// The instance that was to be there is of no template.
+    pub no_template: bool,
 }
 
 /// The result as bytes.
@@ -73,6 +75,7 @@ mod tests {
             meta: Meta {
                 diagnostics: vec![crate::load::read::whole_file("/a.toml", "is bad".into())],
                 control_group: Some(991),
+                no_template: false,
             },
             graph: graph.map(<[u8]>::to_vec),
         }

@@ -6,6 +6,7 @@
 //! system) or grow (a thousand files), and PID 1 does neither.
 
 pub mod handoff;
+mod instance;
 pub mod read;
 
 use std::fs;
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 
 use services::definition::Definition;
 use services::diagnostic::Diagnostic;
+use services::file::Source;
 use services::graph::Graph;
 use services::users::Accounts;
 
@@ -24,6 +26,8 @@ use handoff::{Handoff, Meta};
 const RESULT: &str = "/proc/self/fd/3";
 /// Names of services that are not to run, with commas between them.
 pub const MASK_VARIABLE: &str = "SHARK_MASK";
+/// Name of an instance of a template that is to be there as well, and to stay.
+pub const INSTANCE_VARIABLE: &str = "SHARK_INSTANCE";
 /// Largest /etc/passwd and /etc/group that is read.
 const ACCOUNTS_MAX: u64 = 4 << 20;
 /// The group whose members may change things through the control socket.
@@ -34,8 +38,13 @@ const CONTROL_GROUP: &str = "shark";
 pub fn run() -> ExitCode {
     let masks = std::env::var(MASK_VARIABLE).unwrap_or_default();
     let masks: Vec<&str> = masks.split(',').collect();
-    let bytes = handoff::encode(&load(&Paths::from_environment().service_path, &masks));
-    match write(&bytes) {
+    let instance = std::env::var(INSTANCE_VARIABLE).ok();
+    let paths = Paths::from_environment();
+    let bytes = match instance.filter(|name| !name.is_empty()) {
+        Some(name) => instance::load_with(&paths, &masks, &name),
+        None => load(&paths.service_path, &masks),
+    };
+    match write(&handoff::encode(&bytes)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("init load: {error}");
@@ -60,9 +69,19 @@ fn write(bytes: &[u8]) -> Result<(), String> {
 #[must_use]
 pub fn load(path: &[String], masks: &[&str]) -> Handoff {
     let (sources, unreadable) = read::sources(path);
+    check(path, &sources, unreadable, masks)
+}
+
+/// The same, once the files have been read.
+fn check(
+    path: &[String],
+    sources: &[Source],
+    unreadable: Vec<Diagnostic>,
+    masks: &[&str],
+) -> Handoff {
     let (accounts, mut diagnostics) = accounts();
     diagnostics.extend(unreadable);
-    let loaded = services::file::load(&sources, Some(&accounts));
+    let loaded = services::file::load(sources, Some(&accounts));
     let broken = !diagnostics.is_empty();
     diagnostics.extend(loaded.diagnostics);
     // A file that could not be read may be the one that matters: half a set is no set.
@@ -81,6 +100,7 @@ pub fn load(path: &[String], masks: &[&str]) -> Handoff {
         meta: Meta {
             diagnostics,
             control_group: accounts.group(CONTROL_GROUP),
+            no_template: false,
         },
         graph,
     }

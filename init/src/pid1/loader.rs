@@ -1,6 +1,7 @@
 //! The loader child as PID 1 sees it: started, waited for with a deadline, its result checked and
 //! taken over, at boot with ever more modest attempts. Not here: what the child does (`load`).
 
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
 use services::control::{BootMode, Changed, ChangedKeys, ControlError, Reply};
@@ -9,7 +10,7 @@ use services::file::Source;
 use services::graph::Graph;
 use services::id::ServiceName;
 use services::supervisor::Supervisor;
-use services::supervisor::event::{Event, ExitStatus, RequestId};
+use services::supervisor::event::{Command, Event, ExitStatus, RequestId};
 use services::time::{Duration, Time};
 
 use super::Init;
@@ -22,6 +23,8 @@ use crate::load::handoff;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Longest result that is read.
 const RESULT_MAX: usize = 64 << 20;
+/// So many instances may wait for the loader.
+const WAITING_MAX: usize = 64;
 /// So many diagnostics go to the kernel's log; all of them go to whoever asked.
 const DIAGNOSTICS_SAID: usize = 20;
 
@@ -29,7 +32,7 @@ const DIAGNOSTICS_SAID: usize = 20;
 const LAST_GOOD: &str = "the last good slot is tried with the vendor's service files only";
 
 /// For whom the loader runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Purpose {
     /// The boot, with all layers.
     BootWhole,
@@ -40,6 +43,8 @@ enum Purpose {
     Reload(RequestId),
     /// Somebody asked what that would change.
     Rehearse(RequestId),
+    /// Somebody wants an instance of a template started that no file names.
+    Instance(RequestId, ServiceName),
 }
 
 /// A loader at work.
@@ -56,6 +61,8 @@ struct Working {
 #[derive(Debug, Default)]
 pub(super) struct Loader {
     working: Option<Working>,
+    /// Instances that are loaded when the loader is free.
+    waiting: VecDeque<(RequestId, ServiceName)>,
     /// What the reload in hand changes, until it is answered.
     changes: Option<(RequestId, Changed)>,
 }
@@ -100,6 +107,25 @@ impl Init {
         }
     }
 
+    /// Starts an instance of a template that is not there yet, for `request`: it is loaded first.
+    pub(super) fn start_instance(&mut self, request: RequestId, name: ServiceName) {
+        if self.loader.waiting.len() >= WAITING_MAX {
+            let reason = format!("{WAITING_MAX} instances of templates wait to be loaded already");
+            return self.fail(request, ControlError::Refused { reason });
+        }
+        self.loader.waiting.push_back((request, name));
+        self.load_waiting();
+    }
+
+    /// Loads the next instance, if the loader is free.
+    fn load_waiting(&mut self) {
+        while self.loader.working.is_none()
+            && let Some((request, name)) = self.loader.waiting.pop_front()
+        {
+            self.load(Purpose::Instance(request, name));
+        }
+    }
+
     /// SIGHUP: the same, and nobody waits for the answer.
     pub(super) fn reload_by_signal(&mut self) {
         if self.supervisor.is_some() {
@@ -114,14 +140,23 @@ impl Init {
 
     fn load(&mut self, purpose: Purpose) {
         let path = match purpose {
-            Purpose::BootWhole | Purpose::Reload(_) | Purpose::Rehearse(_) => {
-                self.paths.service_path_text()
-            }
+            Purpose::BootWhole
+            | Purpose::Reload(_)
+            | Purpose::Rehearse(_)
+            | Purpose::Instance(..) => self.paths.service_path_text(),
             Purpose::BootVendor => self.paths.vendor_only(),
         };
         let output = self.say.own_descriptor();
         let masks = self.masks.join(",");
-        let started = plan::start_loader(&mut self.spawner, &path, &masks, &self.paths, output);
+        let more = match &purpose {
+            Purpose::Instance(_, name) => name.as_str(),
+            Purpose::BootWhole
+            | Purpose::BootVendor
+            | Purpose::Reload(_)
+            | Purpose::Rehearse(_) => "",
+        };
+        let changes = (masks.as_str(), more);
+        let started = plan::start_loader(&mut self.spawner, &path, changes, &self.paths, output);
         match started {
             Ok((child, result)) => {
                 self.table.own(child.pid, Owner::Loader);
@@ -133,7 +168,7 @@ impl Init {
                     deadline: self.now + PATIENCE,
                 });
             }
-            Err(cause) => self.not_loaded(purpose, cause, Vec::new()),
+            Err(cause) => self.not_loaded(&purpose, cause, Vec::new()),
         }
     }
 
@@ -150,41 +185,62 @@ impl Init {
         }
         self.table.disown(working.pid);
         let cause = format!("the loader took more than {} s", PATIENCE.as_secs());
-        self.not_loaded(working.purpose, cause, Vec::new());
+        self.not_loaded(&working.purpose, cause, Vec::new());
+        self.load_waiting();
     }
 
     /// The loader has ended: takes its result.
     pub(super) fn loader_ended(&mut self, status: ExitStatus) {
-        let Some(working) = self.loader.working.take() else {
-            return;
-        };
+        if let Some(working) = self.loader.working.take() {
+            self.take_result(working, status);
+        }
+        self.load_waiting();
+    }
+
+    fn take_result(&mut self, working: Working, status: ExitStatus) {
         let purpose = working.purpose;
         match status {
             ExitStatus::Code(0) => {}
             ExitStatus::Code(code) => {
                 let cause = format!("the loader ended with status {code}");
-                return self.not_loaded(purpose, cause, Vec::new());
+                return self.not_loaded(&purpose, cause, Vec::new());
             }
             ExitStatus::Signal { number, .. } => {
                 let cause = format!("the loader was killed by signal {number}");
-                return self.not_loaded(purpose, cause, Vec::new());
+                return self.not_loaded(&purpose, cause, Vec::new());
             }
         }
         match read_result(&working.result) {
             Ok(Loaded::Graph(graph, control_group)) => {
                 match purpose {
-                    Purpose::BootWhole | Purpose::BootVendor | Purpose::Reload(_) => {
+                    Purpose::BootWhole
+                    | Purpose::BootVendor
+                    | Purpose::Reload(_)
+                    | Purpose::Instance(..) => {
                         self.control_group = control_group;
                     }
                     Purpose::Rehearse(_) => {}
                 }
                 self.loaded(purpose, graph);
             }
+            Ok(Loaded::NoTemplate) => match purpose {
+                Purpose::Instance(request, name) => {
+                    let name = name.as_str().to_owned();
+                    self.fail(request, ControlError::NoSuchService { name });
+                }
+                Purpose::BootWhole
+                | Purpose::BootVendor
+                | Purpose::Reload(_)
+                | Purpose::Rehearse(_) => {
+                    let cause = "the loader speaks of a template that nobody named".to_owned();
+                    self.not_loaded(&purpose, cause, Vec::new());
+                }
+            },
             Ok(Loaded::Refused(diagnostics)) => {
                 let cause = "the service files have mistakes".to_owned();
-                self.not_loaded(purpose, cause, diagnostics);
+                self.not_loaded(&purpose, cause, diagnostics);
             }
-            Err(cause) => self.not_loaded(purpose, cause, Vec::new()),
+            Err(cause) => self.not_loaded(&purpose, cause, Vec::new()),
         }
     }
 
@@ -198,6 +254,15 @@ impl Init {
             }
             Purpose::BootWhole | Purpose::BootVendor => self.boot(*graph),
             Purpose::Reload(request) => self.swap(request, graph),
+            Purpose::Instance(request, name) => {
+                let reload = services::control::Request::ReloadAll { dry_run: false };
+                let swap = self.clients.owe(None, reload);
+                self.swap(swap, graph);
+                self.tell(Event::Request {
+                    request,
+                    command: Command::Start(name),
+                });
+            }
             Purpose::Rehearse(request) => {
                 if let Some(changed) = self.changes_of(&graph) {
                     self.pay(request, &Ok(Reply::Changed(changed)));
@@ -258,7 +323,7 @@ impl Init {
         }
     }
 
-    fn not_loaded(&mut self, purpose: Purpose, cause: String, diagnostics: Vec<Diagnostic>) {
+    fn not_loaded(&mut self, purpose: &Purpose, cause: String, diagnostics: Vec<Diagnostic>) {
         self.say(Level::Error, &format!("service files: {cause}"));
         for diagnostic in diagnostics.iter().take(DIAGNOSTICS_SAID) {
             self.say(Level::Error, &diagnostic.to_string());
@@ -282,17 +347,23 @@ impl Init {
                 ));
                 self.boot_rescue();
             }
-            Purpose::Reload(request) | Purpose::Rehearse(request) if diagnostics.is_empty() => {
+            Purpose::Reload(request)
+            | Purpose::Rehearse(request)
+            | Purpose::Instance(request, _)
+                if diagnostics.is_empty() =>
+            {
                 self.fail(
-                    request,
+                    *request,
                     ControlError::Failed {
                         name: "reload".to_owned(),
                         reason: cause,
                     },
                 );
             }
-            Purpose::Reload(request) | Purpose::Rehearse(request) => {
-                self.fail(request, ControlError::InvalidServices { diagnostics });
+            Purpose::Reload(request)
+            | Purpose::Rehearse(request)
+            | Purpose::Instance(request, _) => {
+                self.fail(*request, ControlError::InvalidServices { diagnostics });
             }
         }
     }
@@ -331,6 +402,7 @@ impl Init {
 enum Loaded {
     Graph(Box<Graph>, Option<u32>),
     Refused(Vec<Diagnostic>),
+    NoTemplate,
 }
 
 fn read_result(result: &OwnedFd) -> Result<Loaded, String> {
@@ -341,6 +413,7 @@ fn read_result(result: &OwnedFd) -> Result<Loaded, String> {
         Some(graph) => Graph::from_bytes(graph)
             .map(|graph| Loaded::Graph(Box::new(graph), meta.control_group))
             .map_err(|error| error.to_string()),
+        None if meta.no_template => Ok(Loaded::NoTemplate),
         None => Ok(Loaded::Refused(meta.diagnostics)),
     }
 }

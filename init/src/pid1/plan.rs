@@ -182,11 +182,12 @@ pub(super) const fn signal_number(signal: Signal) -> Number {
     }
 }
 
-/// Starts the loader for the directories `path`; its result comes in the file.
+/// Starts the loader for the directories `path`, with a further instance of a template if one is
+/// named; its result comes in the file.
 pub(super) fn start_loader(
     spawner: &mut Spawner,
     path: &str,
-    masks: &str,
+    (masks, instance): (&str, &str),
     paths: &Paths,
     output: Option<BorrowedFd<'_>>,
 ) -> Result<(Child, OwnedFd), String> {
@@ -194,6 +195,7 @@ pub(super) fn start_loader(
     let prepared = own_plan(&["load"], paths).and_then(|mut plan| {
         plan.set_env(SERVICE_PATH_VARIABLE, path)?;
         plan.set_env(crate::load::MASK_VARIABLE, masks)?;
+        plan.set_env(crate::load::INSTANCE_VARIABLE, instance)?;
         // It may grow with the files it reads; the machine can do without it.
         plan.oom_score_adj = Some(0);
         Ok(plan)

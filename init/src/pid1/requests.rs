@@ -96,7 +96,7 @@ impl Init {
                 services: self.list(),
             })),
             Request::Status { name } => Some(self.status_of(name)),
-            Request::Start { name } => self.command(client, request, name, Command::Start),
+            Request::Start { name } => self.start(client, request, name),
             Request::Stop { name } => self.command(client, request, name, Command::Stop),
             Request::Restart { name } => self.command(client, request, name, Command::Restart),
             Request::ReloadService { name } => self.command(client, request, name, Command::Reload),
@@ -137,6 +137,30 @@ impl Init {
             Request::GetInterfaceDescription { interface } => {
                 Some(introspect::description(interface))
             }
+        }
+    }
+
+    /// Starts a service. One that may be an instance of a template, and is not there, is looked for
+    /// first.
+    fn start(
+        &mut self,
+        client: Option<u32>,
+        request: &Request,
+        name: &str,
+    ) -> Option<Result<Reply, ControlError>> {
+        let core = self.supervisor.as_ref();
+        let is_there = core.is_some_and(|core| core.lookup(name).is_some());
+        let instance = name.contains('@').then(|| ServiceName::new(name).ok());
+        match instance
+            .flatten()
+            .filter(|_| !is_there && !self.shutting_down)
+        {
+            Some(service) => {
+                let id = self.clients.owe(client, request.clone());
+                self.start_instance(id, service);
+                None
+            }
+            None => self.command(client, request, name, Command::Start),
         }
     }
 

@@ -74,7 +74,8 @@ impl Machine {
             fs::create_dir(dir.path().join(sub)).unwrap();
         }
         prepare(dir.path());
-        let layers = ["services", "admin"].map(|it| dir.path().join(it).display().to_string());
+        let layers = ["services", "run/services", "admin"]
+            .map(|it| dir.path().join(it).display().to_string());
         let cgroup = match surroundings {
             Surroundings::Whole => own_cgroup(),
             Surroundings::WithoutCgroups => None,

@@ -25,3 +25,4 @@ mod record;
 mod reload;
 mod restart;
 mod surroundings;
+mod templates;

@@ -10,22 +10,28 @@ use super::document::Document;
 use super::draft::Draft;
 use super::keys::{KEYS, Key};
 use super::value::{Value, not_a_table};
+use super::{Source, template};
 use crate::diagnostic::{Diagnostic, nearest};
 
-/// Reads `text` into `draft`; what is wrong goes to `diagnostics`. False when the file is not TOML
-/// throughout, so that something that is missing may only be unreadable.
+/// Reads `source` into `draft`, as a file of the template of `instance` where there is one; what is
+/// wrong goes to `diagnostics`. False when the file is not TOML throughout, so that something that is
+/// missing may only be unreadable.
 pub(super) fn decode(
-    file: &str,
-    text: &str,
+    source: &Source,
+    instance: Option<&str>,
     draft: &mut Draft,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> bool {
-    let document = Document::new(file, text);
-    let (table, syntax) = document.parse();
+    let document = Document::new(&source.path, &source.text);
+    let (mut table, syntax) = document.parse();
+    let mut unknown = Vec::new();
+    if let Some(name) = instance {
+        template::expand(&document, &mut table, name, &mut unknown);
+    }
     let mut reading = Reading {
         document: &document,
         draft,
-        diagnostics: Vec::new(),
+        diagnostics: unknown,
     };
     reading.table("", &table);
     let mut told = reading.diagnostics;

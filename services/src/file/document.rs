@@ -45,6 +45,14 @@ impl<'a> Document<'a> {
         }
     }
 
+    /// The offset of the `nth` occurrence (from 0) of `wanted` in `span`; where it is written in some
+    /// other way, the start.
+    pub(super) fn nth(&self, span: std::ops::Range<usize>, wanted: char, nth: usize) -> usize {
+        let text = self.text.get(span.clone()).unwrap_or("");
+        let found = text.match_indices(wanted).nth(nth);
+        span.start + found.map_or(0, |(at, _)| at)
+    }
+
     /// The tables of the file, as far as they can be read, and what is wrong with its syntax.
     pub(super) fn parse(&self) -> (DeTable<'a>, Vec<Diagnostic>) {
         if self.text.len() > MAX_FILE {

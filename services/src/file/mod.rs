@@ -6,25 +6,33 @@
 //! counts. Its drop-ins, `NAME.toml.d/*.toml` of all layers, are read after it, by layer and then by
 //! file name: a single value, a list and a variable of `env` replace the earlier one; a list of
 //! services adds to the earlier one, and empties it when it is empty itself.
+//!
+//! `NAME@.toml` is a template. It makes no service by itself; a service `NAME@INSTANCE` is there when
+//! some service names it in a relation, or when there is a file `NAME@INSTANCE.toml`, which is read
+//! after the template and its drop-ins (and may be empty). A template without an instance is checked
+//! with a made-up one.
 
 mod build;
+mod collect;
 mod command;
 mod decode;
 mod differ;
 mod document;
 mod draft;
 mod keys;
+mod template;
 #[cfg(test)]
 mod tests;
 mod value;
 
-use std::collections::BTreeMap;
-
-use crate::diagnostic::{Diagnostic, Place, nearest};
+use crate::diagnostic::Diagnostic;
 use crate::graph::{Graph, Placed};
 use crate::id::ServiceName;
 use crate::users::Accounts;
 
+use collect::{Collection, Files, Read};
+
+pub use collect::{files_of, has_template};
 pub use differ::differing_keys;
 pub use document::MAX_FILE;
 
@@ -80,7 +88,7 @@ pub fn known_keys() -> Vec<KnownKey> {
 /// What a path says about its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role<'p> {
-    /// `NAME.toml`
+    /// `NAME.toml`; of a template, the name ends in `@`.
     Service(&'p str),
     /// `NAME.toml.d/*.toml`
     DropIn(&'p str),
@@ -109,12 +117,17 @@ pub fn role(path: &str) -> Role<'_> {
 #[must_use]
 pub fn load(sources: &[Source], accounts: Option<&Accounts>) -> Loaded {
     let mut diagnostics = Vec::new();
-    let services = group(sources, &mut diagnostics);
-    let placed: Vec<Placed> = services
-        .into_iter()
-        .map(|(name, files)| read(name, &files, accounts, &mut diagnostics))
-        .collect();
-    let graph = match Graph::check(placed) {
+    let collection = Collection::new(sources, &mut diagnostics);
+    let Read { services, made_up } = collect::read_all(&collection, &mut |name, files| {
+        read(name, files, accounts, &mut diagnostics)
+    });
+    if !made_up.is_empty() {
+        let all = services.iter().cloned().chain(made_up).collect();
+        if let Err(mut more) = Graph::check(all) {
+            diagnostics.append(&mut more);
+        }
+    }
+    let graph = match Graph::check(services) {
         Ok(graph) => Some(graph),
         Err(mut more) => {
             diagnostics.append(&mut more);
@@ -129,65 +142,6 @@ pub fn load(sources: &[Source], accounts: Option<&Accounts>) -> Loaded {
     }
 }
 
-/// Files of one service: the one that defines it, then the drop-ins in their order.
-struct Files<'s> {
-    service: &'s Source,
-    drop_ins: Vec<&'s Source>,
-}
-
-/// Which files make which service.
-fn group<'s>(
-    sources: &'s [Source],
-    diagnostics: &mut Vec<Diagnostic>,
-) -> BTreeMap<ServiceName, Files<'s>> {
-    let mut services: BTreeMap<ServiceName, Files<'s>> = BTreeMap::new();
-    let mut drop_ins = Vec::new();
-    for source in sources {
-        match role(&source.path) {
-            Role::Other => {}
-            Role::DropIn(name) => drop_ins.push((name, source)),
-            Role::Service(name) => match service_name(name) {
-                Err(message) => {
-                    diagnostics.push(Diagnostic::new(&Place::start(&source.path), message));
-                }
-                Ok(name) => {
-                    let files = services.entry(name).or_insert(Files {
-                        service: source,
-                        drop_ins: Vec::new(),
-                    });
-                    if source.layer >= files.service.layer {
-                        files.service = source;
-                    }
-                }
-            },
-        }
-    }
-    drop_ins.sort_by_key(|(_, source)| (source.layer, file_name(&source.path)));
-    for (name, source) in drop_ins {
-        if let Some(files) = services.get_mut(name) {
-            files.drop_ins.push(source);
-            continue;
-        }
-        let near = nearest(name, services.keys().map(ServiceName::as_str));
-        let message = format!("this adds to a service `{name}` that does not exist");
-        let told = Diagnostic::new(&Place::start(&source.path), message);
-        diagnostics.push(told.did_you_mean(near));
-    }
-    services
-}
-
-fn file_name(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
-}
-
-/// The name of the service that a file defines.
-fn service_name(name: &str) -> Result<ServiceName, String> {
-    if name.ends_with('@') {
-        return Err("a name that ends in `@` is kept for templates, which are not read".to_owned());
-    }
-    ServiceName::new(name).map_err(|error| error.to_string())
-}
-
 /// One service from its files.
 fn read(
     name: ServiceName,
@@ -197,8 +151,9 @@ fn read(
 ) -> Placed {
     let mut draft = draft::Draft::default();
     let mut well_formed = true;
-    for source in std::iter::once(&files.service).chain(&files.drop_ins) {
-        well_formed &= decode::decode(&source.path, &source.text, &mut draft, diagnostics);
+    let instance = files.is_instance.then_some(name.as_str());
+    for source in std::iter::once(&files.service).chain(&files.later) {
+        well_formed &= decode::decode(source, instance, &mut draft, diagnostics);
     }
     let build = build::Build {
         name,

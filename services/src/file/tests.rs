@@ -10,6 +10,7 @@ use crate::time::Duration;
 
 mod boot;
 mod page;
+mod templates;
 
 /// Layer 0 is /v, 1 is /r, 2 is /e; the layer is taken from the path.
 fn sources(files: &[(&str, &str)]) -> Vec<Source> {
@@ -247,7 +248,6 @@ fn files_that_define_nothing_are_told() {
     ]);
     let expect = [
         "/e/a b.toml:1:1: a service name cannot hold ' ': use A-Z a-z 0-9 . _ - @",
-        "/e/getty@.toml:1:1: a name that ends in `@` is kept for templates, which are not read",
         "/e/shd.toml.d/10-x.toml:1:1: this adds to a service `shd` that does not exist; did you mean `sshd`?",
     ];
     assert_eq!(found, expect);

@@ -6,6 +6,7 @@ use std::time::Instant;
 use serde::Serialize;
 use serde_json::json;
 use services::control::{Changed, Reply, Request};
+use services::diagnostic::Diagnostic;
 use services::status::{ServiceStatus, StateName};
 
 use crate::client::{Client, unexpected_reply};
@@ -78,6 +79,9 @@ pub(crate) fn change_services(
             }
             let duration_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
             if let Err(failure) = &done {
+                if let Failure::InvalidServices(diagnostics) = failure {
+                    tell_diagnostics(screen, diagnostics);
+                }
                 screen.complain(&tell_failure(name, failure));
                 status.get_or_insert(failure.exit_status());
             }
@@ -179,13 +183,18 @@ pub(crate) fn reload_all(
             if screen.json {
                 screen.print_json(&json!({ "diagnostics": diagnostics }))?;
             } else {
-                for diagnostic in &diagnostics {
-                    screen.complain_bare(&printable(&diagnostic.to_string()));
-                }
+                tell_diagnostics(screen, &diagnostics);
             }
             Err(Failure::InvalidServices(diagnostics))
         }
         Err(other) => Err(other),
+    }
+}
+
+/// An instance of a template makes init read all files.
+fn tell_diagnostics(screen: &mut Screen<'_>, diagnostics: &[Diagnostic]) {
+    for diagnostic in diagnostics {
+        screen.complain_bare(&printable(&diagnostic.to_string()));
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use serde_json::json;
 use services::definition::{Definition, Program, Reload};
 use services::diagnostic::{Diagnostic, Place};
-use services::file::{Role, Source, role};
+use services::file::{Source, files_of};
 use services::graph::Graph;
 use services::users::Accounts;
 
@@ -186,14 +186,8 @@ fn programs(program: &Program) -> Vec<(&'static str, &str)> {
 /// Where `key` is set: in the last drop-in that sets it, or else in the file of the service. The graph
 /// does not carry places; but these keys begin their lines.
 fn place_of_key(key: &str, definition: &Definition, sources: &[Source]) -> Place {
-    let drop_in = Role::DropIn(definition.name.as_str());
-    let drop_ins = sources
-        .iter()
-        .filter(|source| role(&source.path) == drop_in);
-    let own = sources
-        .iter()
-        .filter(|source| source.path == definition.source);
-    own.chain(drop_ins)
+    files_of(sources, definition.name.as_str())
+        .into_iter()
         .rev()
         .find_map(|source| place_in(source, key))
         .unwrap_or_else(|| Place::whole(&definition.source))
