@@ -1,5 +1,6 @@
 //! Which of its parts this run of `init` is, told by the first argument. Not here: what the parts do.
 
+use services::definition::Probe;
 use services::status::ShutdownKind;
 
 /// The parts of the one binary.
@@ -31,6 +32,8 @@ pub enum Mode {
     },
     /// The budget child: learn from the start times of this boot.
     Budget,
+    /// A probe of a service: one attempt to reach it.
+    Probe(Probe),
     /// Print how it is called.
     Help,
     /// Print the version.
@@ -82,6 +85,12 @@ pub fn mode(pid: u32, arguments: &[String]) -> Mode {
             bytes: (*bytes).to_owned(),
         },
         (_, ["budget"]) => Mode::Budget,
+        (_, [crate::probe::PART, words @ ..]) => match crate::probe::parse(words) {
+            Some(probe) => Mode::Probe(probe),
+            None => Mode::Misused(
+                "expected probe tcp ADDRESS:PORT, unix PATH, http ADDRESS:PORT PATH or path PATH",
+            ),
+        },
         (_, ["--help" | "-h"]) => Mode::Help,
         (_, ["--version" | "-V"]) => Mode::Version,
         (_, ["final", ..]) => Mode::Misused("`init final` is run by PID 1 itself, at the end"),
@@ -151,6 +160,12 @@ mod tests {
         check(7, "record -", Mode::Record { device });
         let (device, bytes) = ("/dev/dm-0".to_owned(), "4096".to_owned());
         check(7, "scrub /dev/dm-0 4096", Mode::Scrub { device, bytes });
+        let address = "127.0.0.1:80".parse().unwrap();
+        check(
+            7,
+            "probe tcp 127.0.0.1:80",
+            Mode::Probe(Probe::Tcp(address)),
+        );
         check(7, "--help", Mode::Help);
         check(7, "--version", Mode::Version);
         for line in [
@@ -160,6 +175,8 @@ mod tests {
             "load log",
             "record",
             "scrub /dev/vda",
+            "probe",
+            "probe tcp localhost:80",
         ] {
             let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
             assert!(

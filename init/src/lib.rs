@@ -11,5 +11,6 @@ pub mod log;
 mod mounting;
 pub mod paths;
 pub mod pid1;
+pub mod probe;
 pub mod record;
 pub mod scrub;

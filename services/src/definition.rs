@@ -1,6 +1,7 @@
 //! What a service is, once its file has been read and checked. Not here: how it is written (`file`)
 //! and what it is doing (`supervisor`).
 
+use core::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -90,7 +91,7 @@ impl Definition {
 pub enum Kind {
     /// Runs nothing: a name for a set of services.
     Target,
-    /// Ready as soon as the program has been executed.
+    /// Ready as soon as the program has been executed, or when [`Program::ready`] says so.
     Simple(Box<Program>),
     /// Ready when it says so with `READY=1` (sd_notify(3)).
     Notify(Box<Program>),
@@ -133,6 +134,8 @@ pub struct Program {
     pub exec: Vec<String>,
     /// How the service is told to read its configuration again; `None`: it cannot.
     pub reload: Option<Reload>,
+    /// What tells that it is ready; `None`: what its type says.
+    pub ready: Option<Ready>,
     /// How its health is asked for while it is up; `None`: it is taken to be healthy.
     pub health: Option<Health>,
     /// Account to run as; `None` is root.
@@ -190,11 +193,71 @@ pub enum Reload {
     Command(Vec<String>),
 }
 
-/// How a service that is up is asked for its health: a command that is run again and again.
+/// How it is found out that a service is ready, where that is neither at once nor told by
+/// sd_notify(3).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ready {
+    /// The program writes a line to this descriptor, 3 or more, which it finds open.
+    Line(i32),
+    /// A probe is good; it is made again and again until then.
+    Probe {
+        /// What is done each time.
+        probe: Probe,
+        /// Longest pause between the end of one probe and the next.
+        interval: Duration,
+        /// A probe that takes longer is killed, and was a bad one.
+        timeout: Duration,
+    },
+}
+
+/// One attempt to find out from outside how a service is, made in its surroundings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Probe {
+    /// Run a command: path and arguments, never empty. Status 0 is good.
+    Exec(Vec<String>),
+    /// Connect to this address. Numbers only: nobody is asked for a name.
+    Tcp(SocketAddr),
+    /// Connect to a local stream or seqpacket socket at this absolute path.
+    Unix(PathBuf),
+    /// Ask a server for a page. A status of 200 to 399 is good.
+    Http {
+        /// Where it listens.
+        address: SocketAddr,
+        /// What is asked for: path and query, printable ASCII that starts with `/`.
+        path: String,
+    },
+    /// See whether there is something at this absolute path.
+    Path(PathBuf),
+}
+
+impl Probe {
+    /// What it does in a word: its key in a service file.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Exec(_) => "exec",
+            Self::Tcp(_) => "tcp",
+            Self::Unix(_) => "unix",
+            Self::Http { .. } => "http",
+            Self::Path(_) => "path",
+        }
+    }
+
+    /// The command, for the only kind that has one.
+    #[must_use]
+    pub fn command(&self) -> Option<&[String]> {
+        match self {
+            Self::Exec(command) => Some(command),
+            Self::Tcp(_) | Self::Unix(_) | Self::Http { .. } | Self::Path(_) => None,
+        }
+    }
+}
+
+/// How a service that is up is asked for its health, again and again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
-    /// Path and arguments, run in the surroundings of the service; never empty. Status 0 is good.
-    pub exec: Vec<String>,
+    /// What is done each time.
+    pub probe: Probe,
     /// Pause between the end of one probe and the next.
     pub interval: Duration,
     /// A probe that takes longer is killed, and was a bad one.

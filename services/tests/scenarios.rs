@@ -20,7 +20,7 @@ use services::graph::Graph;
 use services::id::{RunId, ServiceId, ServiceName};
 use services::notify;
 use services::status::ShutdownKind;
-use services::supervisor::event::{Action, Command, Event, ExitStatus, RequestId};
+use services::supervisor::event::{Action, Command, Event, ExitStatus, Purpose, RequestId};
 use services::supervisor::{Supervisor, Why};
 use services::time::Time;
 use services::units::parse_duration;
@@ -148,6 +148,10 @@ impl Player {
                 run: self.run(who),
                 outcome: outcome(what),
             }],
+            "ready-line" => vec![Event::ReadyLine {
+                run: self.run(who),
+                outcome: outcome(what),
+            }],
             "probe-ended" => vec![Event::ProbeEnded {
                 run: self.run(who),
                 outcome: outcome(what),
@@ -220,7 +224,10 @@ impl Player {
             Action::Adopt { run, pid } => format!("Adopt {} {pid}", told(run)),
             Action::KillAll { run } => format!("KillAll {}", told(run)),
             Action::SpawnReload { run } => format!("SpawnReload {}", told(run)),
-            Action::Probe { run } => format!("Probe {}", told(run)),
+            Action::Probe { run, purpose } => match purpose {
+                Purpose::Ready => format!("Probe {} (ready)", told(run)),
+                Purpose::Health => format!("Probe {}", told(run)),
+            },
             Action::KillProbe { run } => format!("KillProbe {}", told(run)),
             Action::Release { service } => format!("Release {}", self.name(*service)),
             Action::Announce { service, change } => {

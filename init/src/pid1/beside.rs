@@ -1,17 +1,32 @@
-//! Commands beside the main process of a service: reload commands and probes of its health. They run
-//! in its surroundings and its cgroup, whose limits they leave alone. Not here: when they run and
-//! what their end means (the core).
+//! Commands beside the main process of a service: reload commands and probes. They run in its
+//! surroundings and its cgroup, whose limits they leave alone. Not here: when they run and what their
+//! end means (the core).
+//!
+//! # Why a probe is a process
+//!
+//! PID 1 could connect by itself, without waiting. But a probe in a process of the service sees what
+//! its clients see: its user's rights, its network, its files. A path on a dead filesystem, a server
+//! that sends its answer byte by byte, and whatever else never ends is then no state of PID 1's loop
+//! and no memory of PID 1, and is killed. And all kinds are one mechanism: a command is another word in
+//! the same place. What it costs is a clone and an execve, about a millisecond, each time.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use kernel::signals::Signal;
 use kernel::spawn::Child;
-use services::definition::{Definition, Program, Reload};
+use services::definition::{Definition, Probe, Program, Ready, Reload};
 use services::id::RunId;
-use services::supervisor::event::Event;
+use services::supervisor::event::{Event, Purpose};
 
 use super::Init;
 use super::later::Later;
+use super::perform::Execution;
+use super::plan::OWN_PROGRAM;
 use super::say::Level;
 use super::table::{Beside, Owner};
+
+/// Most bytes of a probe's words that are read: longer ones are not ours.
+const WORDS_MAX: usize = 4096;
 
 impl Init {
     /// Runs the reload command of a service.
@@ -30,19 +45,19 @@ impl Init {
         let Some(Reload::Command(command)) = &program.reload else {
             return Err("the service has no reload command".to_owned());
         };
-        let child = self.start_beside(run, &definition, program, command)?;
+        let child = self.start_beside(run, &definition, program, command, None)?;
         self.table.own(child.pid, Owner::Reload(run));
         // The core answers the request at the same time; what is left of the command goes with it.
         self.do_later(definition.start_timeout, Later::KillReload(run));
         if let Some(live) = self.table.live(run) {
-            live.reload = Some(beside(child));
+            live.reload = Some(beside(child, None));
         }
         Ok(())
     }
 
-    /// Runs the probe of a service's health.
-    pub(super) fn probe(&mut self, run: RunId) {
-        if let Err(cause) = self.try_probe(run) {
+    /// Makes a probe of a service.
+    pub(super) fn probe(&mut self, run: RunId, purpose: Purpose) {
+        if let Err(cause) = self.try_probe(run, purpose) {
             self.tell(Event::ProbeEnded {
                 run,
                 outcome: Err(cause),
@@ -50,18 +65,38 @@ impl Init {
         }
     }
 
-    fn try_probe(&mut self, run: RunId) -> Result<(), String> {
+    fn try_probe(&mut self, run: RunId, purpose: Purpose) -> Result<(), String> {
         let definition = self.definition(run.service)?;
         let program = program_of(&definition)?;
-        let Some(health) = &program.health else {
-            return Err("the service has no probe".to_owned());
-        };
-        let child = self.start_beside(run, &definition, program, &health.exec)?;
+        let probe = probe_for(purpose, program).ok_or("the service has no such probe")?;
+        let (child, words) = self.start_probe(run, &definition, program, probe)?;
         self.table.own(child.pid, Owner::Probe(run));
         if let Some(live) = self.table.live(run) {
-            live.probe = Some(beside(child));
+            live.probe = Some(beside(child, words));
         }
         Ok(())
+    }
+
+    /// Starts the command of a probe, or the part of init that makes it. That one says in a memory
+    /// file why it is bad: many probes of a service that is slow to start would fill its log.
+    fn start_probe(
+        &mut self,
+        run: RunId,
+        definition: &Definition,
+        program: &Program,
+        probe: &Probe,
+    ) -> Result<(Child, Option<OwnedFd>), String> {
+        let Some(arguments) = crate::probe::arguments(probe) else {
+            let command = probe.command().unwrap_or_default();
+            let child = self.start_beside(run, definition, program, command, None)?;
+            return Ok((child, None));
+        };
+        let words = kernel::memfd::create("words").map_err(|error| error.to_string())?;
+        let program_itself = std::iter::once(OWN_PROGRAM.to_owned());
+        let command: Vec<String> = program_itself.chain(arguments).collect();
+        let output = Some(words.as_fd());
+        let child = self.start_beside(run, definition, program, &command, output)?;
+        Ok((child, Some(words)))
     }
 
     fn start_beside(
@@ -70,6 +105,7 @@ impl Init {
         definition: &Definition,
         program: &Program,
         command: &[String],
+        output: Option<BorrowedFd<'_>>,
     ) -> Result<Child, String> {
         if self.table.live(run).is_none() {
             return Err("the service has ended".to_owned());
@@ -86,7 +122,14 @@ impl Init {
             state_dirs: Vec::new(),
             ..program.clone()
         };
-        self.execute(run.service, definition, &program, command, cgroup.as_ref())
+        let order = Execution {
+            program: &program,
+            command,
+            cgroup: cgroup.as_ref(),
+            output,
+            ready_line: None,
+        };
+        self.execute(run.service, definition, &order)
     }
 
     /// Kills a probe, with all it has started.
@@ -113,11 +156,28 @@ fn program_of(definition: &Definition) -> Result<&Program, String> {
     program.ok_or_else(|| "a target has no program".to_owned())
 }
 
-fn beside(child: Child) -> Beside {
+fn probe_for(purpose: Purpose, program: &Program) -> Option<&Probe> {
+    match (purpose, &program.ready) {
+        (Purpose::Ready, Some(Ready::Probe { probe, .. })) => Some(probe),
+        (Purpose::Ready, Some(Ready::Line(_)) | None) => None,
+        (Purpose::Health, _) => program.health.as_ref().map(|health| &health.probe),
+    }
+}
+
+fn beside(child: Child, words: Option<OwnedFd>) -> Beside {
     Beside {
         pid: child.pid,
         pidfd: child.pidfd,
+        words,
     }
+}
+
+/// What a probe that was bad has left in words, on one line.
+pub(super) fn words(probe: &Beside) -> Option<String> {
+    let bytes = kernel::memfd::read_sealed(probe.words.as_ref()?, WORDS_MAX).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    let text = text.trim().replace(char::is_control, " ");
+    (!text.is_empty()).then_some(text)
 }
 
 /// Kills a command and its process group. Its number cannot be another's: it has not been reaped.

@@ -7,6 +7,7 @@ use services::supervisor::Supervisor;
 use services::supervisor::event::{Event, ExitStatus};
 
 use super::Init;
+use super::beside;
 use super::say::Level;
 use super::sender;
 use super::table::Owner;
@@ -63,6 +64,8 @@ impl Init {
     }
 
     fn main_ended(&mut self, run: RunId, status: ExitStatus) {
+        // What it wrote before it ended is in the pipe by now.
+        self.take_ready_line(run.service.index);
         self.tell_out_of_memory(run, status);
         if let Some(live) = self.table.live(run) {
             live.ended = true;
@@ -94,10 +97,11 @@ impl Init {
     }
 
     fn probe_ended(&mut self, run: RunId, status: ExitStatus) {
-        if let Some(live) = self.table.live(run) {
-            live.probe = None;
-        }
-        let outcome = ended_well(status).map_err(|how| format!("it {how}"));
+        let probe = self.table.live(run).and_then(|live| live.probe.take());
+        let outcome = ended_well(status).map_err(|how| {
+            let words = probe.as_ref().and_then(beside::words);
+            words.unwrap_or_else(|| format!("it {how}"))
+        });
         self.tell(Event::ProbeEnded { run, outcome });
     }
 

@@ -21,6 +21,7 @@ mod passed;
 mod perform;
 mod plan;
 mod rate;
+mod ready_line;
 mod recorder;
 mod requests;
 pub mod say;

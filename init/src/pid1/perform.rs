@@ -1,7 +1,7 @@
 //! Performs what the core asks for and tells it the outcome. Not here: any decision, and how a
 //! program's surroundings are put together (`plan`).
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use kernel::cgroup::Cgroup;
 use mounts::slot::judge::SAID_ENDING;
@@ -16,12 +16,27 @@ use services::time::Duration;
 use super::Init;
 use super::later::Later;
 use super::plan::{self, Surroundings};
+use super::ready_line;
 use super::say::Level;
 
 /// Pause before a kill that failed, for want of descriptors or memory, is tried again.
 const KILL_AGAIN: Duration = Duration::from_secs(1);
 /// Most actions of one turn: starting a thousand services must not keep signals waiting.
 const ACTIONS_MAX: usize = 64;
+
+/// What is executed for a service, and what is its own of the surroundings.
+pub(super) struct Execution<'a> {
+    /// The surroundings as the service's file has them.
+    pub(super) program: &'a Program,
+    /// Path and arguments.
+    pub(super) command: &'a [String],
+    /// The cgroup to be born in, where there are any.
+    pub(super) cgroup: Option<&'a Cgroup>,
+    /// Where its output goes; `None`: to the log of the service.
+    pub(super) output: Option<BorrowedFd<'a>>,
+    /// Where it writes the line that it is ready, and at which number.
+    pub(super) ready_line: Option<(BorrowedFd<'a>, i32)>,
+}
 
 impl Init {
     /// Tells the core something. Before there is a core, nothing can have happened to a service.
@@ -51,7 +66,7 @@ impl Init {
             Action::Adopt { run, pid } => self.adopt(run, pid),
             Action::KillAll { run } => self.kill_all(run),
             Action::SpawnReload { run } => self.spawn_reload(run),
-            Action::Probe { run } => self.probe(run),
+            Action::Probe { run, purpose } => self.probe(run, purpose),
             Action::KillProbe { run } => self.kill_probe(run),
             Action::Release { service } => self.release(service),
             Action::Announce { service, change } => self.announce(service, &change),
@@ -93,14 +108,19 @@ impl Init {
         let place = self.table.place(run.service, definition.name.as_str());
         place.runtime_dirs.clone_from(&program.runtime_dirs);
         let cgroup = self.prepare_cgroup(run.service, definition.name.as_str(), program)?;
-        let child = self.execute(
-            run.service,
-            &definition,
+        let pipe = ready_line::open(program)?;
+        let order = Execution {
             program,
-            &program.exec,
-            cgroup.as_ref(),
-        )?;
+            command: &program.exec,
+            cgroup: cgroup.as_ref(),
+            output: None,
+            ready_line: pipe.as_ref().map(ready_line::Pipe::for_service),
+        };
+        let child = self.execute(run.service, &definition, &order)?;
         self.table.started(run, child.pid, child.pidfd);
+        if let Some(pipe) = pipe {
+            self.watch_ready_line(run, pipe);
+        }
         Ok(())
     }
 
@@ -120,27 +140,31 @@ impl Init {
             .ok_or_else(|| "the service is no more".to_owned())
     }
 
-    /// Starts `command` in the surroundings of the service, and in `cgroup` where there are any.
+    /// Starts a command in the surroundings of the service.
     pub(super) fn execute(
         &mut self,
         service: ServiceId,
         definition: &Definition,
-        program: &Program,
-        command: &[String],
-        cgroup: Option<&Cgroup>,
+        order: &Execution<'_>,
     ) -> Result<kernel::spawn::Child, String> {
         self.table.place(service, definition.name.as_str());
         self.open_log(service)?;
         let notify_socket = self.paths.notify_socket();
         let log = self.table.get(service).and_then(|place| place.log.as_ref());
         let surroundings = Surroundings {
-            cgroup: cgroup.map(AsFd::as_fd),
-            output: log.map(|log| log.write.as_fd()),
+            cgroup: order.cgroup.map(AsFd::as_fd),
+            output: order.output.or(log.map(|log| log.write.as_fd())),
             notify_socket: plan::hears_notify(&definition.kind).then_some(notify_socket.as_path()),
             passed: &[],
+            ready_line: order.ready_line,
             runtime_dir: self.paths.moved_runtime_dir(),
         };
-        plan::start(&mut self.spawner, program, command, &surroundings)
+        plan::start(
+            &mut self.spawner,
+            order.program,
+            order.command,
+            &surroundings,
+        )
     }
 
     fn prepare_cgroup(

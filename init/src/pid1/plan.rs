@@ -15,7 +15,7 @@ use crate::log::protocol::CONTROL_FD;
 use crate::paths::{Paths, RUNTIME_DIR_VARIABLE, SERVICE_PATH_VARIABLE};
 
 /// The program itself, whatever has become of its file.
-const OWN_PROGRAM: &str = "/proc/self/exe";
+pub(super) const OWN_PROGRAM: &str = "/proc/self/exe";
 /// Where a service's programs are looked for by itself; its own first word is a path anyway.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Parents of the directories a service asks for.
@@ -37,6 +37,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) notify_socket: Option<&'a Path>,
     /// Descriptors that it finds from 3 on.
     pub(super) passed: &'a [Passed<'a>],
+    /// Where it writes the line that it is ready, and at which number.
+    pub(super) ready_line: Option<(BorrowedFd<'a>, i32)>,
     /// Where sharkctl finds us, if that is not the usual place.
     pub(super) runtime_dir: Option<&'a Path>,
 }
@@ -61,7 +63,17 @@ pub(super) fn start(
             stderr: surroundings.output,
         },
     };
-    let extra = passed::places(surroundings.passed);
+    let mut extra = passed::places(surroundings.passed);
+    if let Some((line, number)) = surroundings.ready_line {
+        if extra.iter().any(|(_, taken)| *taken == number) {
+            return Err(format!(
+                "ready.fd: descriptor {number} is one that is passed to the service; choose one \
+                 from {} on",
+                passed::FIRST.saturating_add(i32::try_from(extra.len()).unwrap_or(i32::MAX))
+            ));
+        }
+        extra.push((line, number));
+    }
     let wiring = Wiring {
         stdio,
         extra: &extra,
@@ -305,6 +317,7 @@ mod tests {
         Program {
             exec: vec!["/bin/x".to_owned()],
             reload: None,
+            ready: None,
             health: None,
             account: None,
             environment: vec![("A".to_owned(), "1".to_owned())],
@@ -326,6 +339,7 @@ mod tests {
             output: None,
             notify_socket: Some(Path::new("/run/n")),
             passed: &[],
+            ready_line: None,
             runtime_dir: None,
         };
         service_plan(program, &program.exec, &surroundings).unwrap()

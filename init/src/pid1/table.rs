@@ -8,6 +8,8 @@ use std::os::fd::OwnedFd;
 
 use services::id::{RunId, ServiceId};
 
+use super::ready_line::ReadyLine;
+
 /// On whose behalf a process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Owner {
@@ -36,6 +38,8 @@ pub(super) struct Beside {
     pub(super) pid: u32,
     /// Names it without ever meaning another one.
     pub(super) pidfd: OwnedFd,
+    /// Where it leaves words: a probe that is a part of init does.
+    pub(super) words: Option<OwnedFd>,
 }
 
 /// The run of a service that has not emptied yet.
@@ -57,6 +61,8 @@ pub(super) struct Live {
     pub(super) reload: Option<Beside>,
     /// The probe that is running.
     pub(super) probe: Option<Beside>,
+    /// Where it says that it is ready, until it has, where it does so by a descriptor.
+    pub(super) ready_line: Option<ReadyLine>,
 }
 
 /// The pipe from a service to the logger. PID 1 keeps both ends, so that neither a dead service nor
@@ -137,6 +143,13 @@ impl Table {
             .filter(|live| live.run == run)
     }
 
+    /// The run of the service in place `index` that has not said yet that it is ready, and where it
+    /// will.
+    pub(super) fn ready_line(&mut self, index: u32) -> Option<(RunId, &mut ReadyLine)> {
+        let live = self.places.get_mut(&index)?.live.as_mut()?;
+        Some((live.run, live.ready_line.as_mut()?))
+    }
+
     /// Notes that `pid` belongs to `owner`.
     pub(super) fn own(&mut self, pid: u32, owner: Owner) {
         self.owners.insert(pid, owner);
@@ -166,6 +179,7 @@ impl Table {
                 adopted: false,
                 reload: None,
                 probe: None,
+                ready_line: None,
             });
         }
     }

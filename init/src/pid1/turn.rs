@@ -37,6 +37,9 @@ pub(super) const LOGGER: u64 = 6;
 /// Tokens from here on are clients.
 pub(super) const CLIENT: u64 = 1 << 32;
 
+/// Tokens from here on are pipes of services that say by a line that they are ready.
+const READY_LINE: u64 = 1 << 33;
+
 /// Most datagrams, connections and dead children a turn takes.
 const BOUND: usize = 256;
 /// A source that fails is given so much rest.
@@ -45,6 +48,11 @@ const REST: Duration = Duration::from_millis(100);
 /// The token of a client.
 pub(super) const fn client_token(number: u32) -> u64 {
     CLIENT | number as u64
+}
+
+/// The token of the pipe of the service in place `index`.
+pub(super) const fn ready_token(index: u32) -> u64 {
+    READY_LINE | index as u64
 }
 
 /// What a wait brought, by source.
@@ -56,6 +64,7 @@ pub(super) struct Ready {
     listener: bool,
     logger: bool,
     clients: Vec<(u32, Readiness)>,
+    ready_lines: Vec<u32>,
 }
 
 impl Init {
@@ -70,6 +79,9 @@ impl Init {
         }
         if ready.notify || child_ended {
             self.take_notifications();
+        }
+        for index in ready.ready_lines.drain(..) {
+            self.take_ready_line(index);
         }
         if child_ended || self.unreaped {
             self.reap();
@@ -125,6 +137,7 @@ impl Init {
     fn wait(&mut self, ready: &mut Ready) -> bool {
         *ready = Ready {
             clients: std::mem::take(&mut ready.clients),
+            ready_lines: std::mem::take(&mut ready.ready_lines),
             ..Ready::default()
         };
         let more = self.more_actions || self.unreaped || !self.resumed.is_empty();
@@ -151,7 +164,11 @@ impl Init {
                 }
                 _ => {
                     let number = u32::try_from(token & u64::from(u32::MAX)).unwrap_or_default();
-                    ready.clients.push((number, readiness));
+                    if token & READY_LINE == 0 {
+                        ready.clients.push((number, readiness));
+                    } else {
+                        ready.ready_lines.push(number);
+                    }
                 }
             }
         }

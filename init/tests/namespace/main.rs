@@ -21,6 +21,7 @@ mod logs;
 mod machine;
 mod notify;
 mod order;
+mod probes;
 mod record;
 mod reload;
 mod restart;

@@ -1,7 +1,7 @@
 //! Local sockets: the control listener, the notify socket, descriptor passing. Not here: what is
 //! said over them (`services::control`, `services::notify`).
 //!
-//! Everything is CLOEXEC and non-blocking. Sending never raises SIGPIPE.
+//! Everything is CLOEXEC and, but for [`connect_any`], non-blocking. Sending never raises SIGPIPE.
 
 mod message;
 
@@ -78,6 +78,23 @@ pub fn connect_stream(path: &str) -> Result<OwnedFd> {
     let address = SocketAddrUnix::new(path).at("connect", path)?;
     connect(&fd, &address).at("connect", path)?;
     Ok(fd)
+}
+
+/// Connects to the socket `path`, a stream or else a seqpacket one; waits while its queue is full.
+///
+/// # Errors
+/// connect(2): ENOENT, ECONNREFUSED (nobody listens), EACCES, EPROTOTYPE (it takes datagrams).
+pub fn connect_any(path: &str) -> Result<OwnedFd> {
+    let address = SocketAddrUnix::new(path).at("connect", path)?;
+    let attempt = |kind| {
+        let fd = socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
+        retry_on_intr(|| connect(&fd, &address)).map(|()| fd)
+    };
+    match attempt(SocketType::STREAM) {
+        Err(Errno::PROTOTYPE) => attempt(SocketType::SEQPACKET),
+        other => other,
+    }
+    .at("connect", path)
 }
 
 /// Who connected (SO_PEERCRED): the credentials at the time of connect(2).
@@ -265,6 +282,25 @@ mod tests {
         let long = format!("{path}{}", "x".repeat(120));
         let errno = Listener::bind(&long, 0o600).unwrap_err().errno;
         assert_eq!(errno, Errno::NAMETOOLONG);
+    }
+
+    #[test]
+    fn a_stream_and_a_seqpacket_socket_both_take_connections() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = path(&dir, "s");
+        let errno = |path: &str| connect_any(path).unwrap_err().errno;
+        assert_eq!(errno(&path), Errno::NOENT);
+        let listener = Listener::bind(&path, 0o600).unwrap();
+        assert!(connect_any(&path).is_ok());
+        drop(listener);
+        assert_eq!(errno(&path), Errno::CONNREFUSED);
+        let packets = bound(&path, SocketType::SEQPACKET, 0o600).unwrap();
+        listen(&packets, 1).unwrap();
+        assert!(connect_any(&path).is_ok());
+        drop(bound(&path, SocketType::DGRAM, 0o600).unwrap());
+        let _datagrams = bound(&path, SocketType::DGRAM, 0o600).unwrap();
+        assert_eq!(errno(&path), Errno::PROTOTYPE);
+        assert_eq!(errno(&"x".repeat(200)), Errno::NAMETOOLONG);
     }
 
     #[test]

@@ -4,17 +4,17 @@
 
 use std::path::PathBuf;
 
-use super::draft::{Draft, HealthDraft, Type};
+use super::draft::{Draft, Type};
 use super::keys::KEYS;
+use super::probe;
 use super::value::either;
 use crate::definition::{
-    Account, BootRole, Definition, GateSettings, Health, Kind, Program, Relations, ResourceLimit,
-    Restart, RestartPolicy, Stop,
+    Account, BootRole, Definition, GateSettings, Kind, Program, Relations, ResourceLimit, Restart,
+    RestartPolicy, Stop,
 };
 use crate::diagnostic::{Diagnostic, Place};
 use crate::graph::{DEFAULT_START_TIMEOUT, DEFAULT_TARGET, Placed, Relation};
 use crate::id::ServiceName;
-use crate::time::Duration;
 use crate::units::duration_text;
 use crate::users::Accounts;
 
@@ -41,7 +41,7 @@ impl Build<'_> {
         self.check_restart();
         self.check_memory();
         self.check_role();
-        self.check_health();
+        self.check_probes();
         let gate = self.gate();
         let restart = self.restart();
         let stop = Stop::default();
@@ -77,17 +77,22 @@ impl Build<'_> {
         }
     }
 
-    fn written(&self, key: &str) -> bool {
+    pub(super) fn written(&self, key: &str) -> bool {
         self.draft.written.contains_key(key)
     }
 
     /// Where `key` is written, or the file as a whole.
-    fn place(&self, key: &str) -> Place {
+    pub(super) fn place(&self, key: &str) -> Place {
         let written = self.draft.written.get(key).cloned();
         written.unwrap_or_else(|| Place::start(self.file))
     }
 
-    fn tell(&mut self, key: &str, message: impl Into<String>, expected: impl Into<String>) {
+    pub(super) fn tell(
+        &mut self,
+        key: &str,
+        message: impl Into<String>,
+        expected: impl Into<String>,
+    ) {
         let told = Diagnostic::new(&self.place(key), message)
             .key(key)
             .expected(expected);
@@ -95,7 +100,7 @@ impl Build<'_> {
     }
 
     /// `None`: it was written, but could not be read.
-    fn service_type(&self) -> Option<Type> {
+    pub(super) fn service_type(&self) -> Option<Type> {
         match self.draft.kind {
             Some(kind) => Some(kind),
             None if self.written("type") || !self.well_formed => None,
@@ -158,21 +163,6 @@ impl Build<'_> {
             let message = "is written beside boot.essential: what is essential decides the boot, \
                            what is wanted is only reported";
             self.tell("boot.wanted", message, "one of the two to be true");
-        }
-    }
-
-    /// The other keys mean nothing without the command.
-    fn check_health(&mut self) {
-        if self.written("health.exec") || !self.well_formed {
-            return;
-        }
-        let written = |key: &&super::keys::Key| self.draft.written.contains_key(key.name);
-        let mut rest = KEYS.iter().filter(|key| key.is_in("health"));
-        if let Some(key) = rest.find(written) {
-            let told = Diagnostic::new(&self.place(key.name), "is missing")
-                .key("health.exec")
-                .expected("the command that asks the service for its health");
-            self.diagnostics.push(told);
         }
     }
 
@@ -243,7 +233,8 @@ impl Build<'_> {
         Program {
             exec,
             reload: draft.reload.take(),
-            health: health(std::mem::take(&mut draft.health)),
+            ready: probe::ready(std::mem::take(&mut draft.ready)),
+            health: probe::health(std::mem::take(&mut draft.health)),
             account,
             environment: std::mem::take(&mut draft.environment).into_iter().collect(),
             working_dir: draft.working_dir.take().unwrap_or(PathBuf::from("/")),
@@ -318,15 +309,4 @@ impl Build<'_> {
         }
         (relations, places)
     }
-}
-
-/// How the health is asked for, where it is.
-fn health(draft: HealthDraft) -> Option<Health> {
-    Some(Health {
-        exec: draft.exec?,
-        interval: draft.interval.unwrap_or(Duration::from_secs(10)),
-        timeout: draft.timeout.unwrap_or(Duration::from_secs(5)),
-        failures: draft.failures.unwrap_or(3),
-        delay: draft.delay.unwrap_or(Duration::ZERO),
-    })
 }

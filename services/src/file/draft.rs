@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::value::Value;
-use crate::definition::{CgroupLimits, Reload, Resource, RestartPolicy, Signal};
+use crate::definition::{CgroupLimits, Probe, Reload, Resource, RestartPolicy, Signal};
 use crate::diagnostic::Place;
 use crate::graph::Relation;
 use crate::id::ServiceName;
@@ -75,16 +75,41 @@ pub(super) struct Draft {
     pub(super) stop_timeout: Option<Duration>,
     pub(super) essential: Option<bool>,
     pub(super) wanted: Option<bool>,
+    pub(super) ready: ReadyDraft,
     pub(super) health: HealthDraft,
     pub(super) gate: GateDraft,
     pub(super) cgroup: CgroupLimits,
     pub(super) limits: BTreeMap<Resource, Option<u64>>,
 }
 
+/// The keys of `[ready]`.
+#[derive(Default)]
+pub(super) struct ReadyDraft {
+    pub(super) by: Option<ReadyBy>,
+    pub(super) interval: Option<Duration>,
+    pub(super) timeout: Option<Duration>,
+}
+
+/// What tells that a service is ready.
+pub(super) enum ReadyBy {
+    Line(i32),
+    Probe(Probe),
+}
+
+impl ReadyBy {
+    /// Its key in the table.
+    pub(super) const fn word(&self) -> &'static str {
+        match self {
+            Self::Line(_) => "fd",
+            Self::Probe(probe) => probe.word(),
+        }
+    }
+}
+
 /// The keys of `[health]`.
 #[derive(Default)]
 pub(super) struct HealthDraft {
-    pub(super) exec: Option<Vec<String>>,
+    pub(super) probe: Option<Probe>,
     pub(super) interval: Option<Duration>,
     pub(super) timeout: Option<Duration>,
     pub(super) failures: Option<u32>,

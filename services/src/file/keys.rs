@@ -3,9 +3,9 @@
 //! manual page shark-service(5) repeats the table, and a test compares the two.
 
 use super::draft::Type::{self, Notify, Oneshot, Simple, Target};
-use super::draft::{Draft, POLICIES, put};
+use super::draft::{Draft, POLICIES, ReadyBy, put};
 use super::value::Value;
-use crate::definition::{Bytes, Resource};
+use crate::definition::{Bytes, Probe, Resource};
 use crate::graph::Relation;
 use crate::time::Duration;
 
@@ -51,8 +51,8 @@ const ALL: &[Type] = &[Simple, Notify, Oneshot, Target];
 const PROGRAM: &[Type] = &[Simple, Notify, Oneshot];
 /// Those whose program stays.
 const STAYING: &[Type] = &[Simple, Notify];
-/// Those that are waited for.
-const WAITED: &[Type] = &[Notify, Oneshot];
+/// Those whose readiness is found out from outside.
+const FOUND: &[Type] = &[Simple];
 
 /// Those that run nothing.
 const TARGET: &[Type] = &[Target];
@@ -61,6 +61,8 @@ const TARGET: &[Type] = &[Target];
 const SHORTEST: Duration = Duration::from_millis(1);
 /// Shortest pause between probes: each starts a process.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+/// The same while a service starts, which takes an end.
+const SHORTEST_READY_INTERVAL: Duration = Duration::from_millis(10);
 /// Shortest deadline of a gate.
 const SHORTEST_DEADLINE: Duration = Duration::from_secs(1);
 /// Largest `cgroup.cpu-max`: a thousand CPUs.
@@ -91,7 +93,7 @@ pub(super) const KEYS: &[Key] = &[
     key("type", "type", "simple", ALL, |d, v| put(&mut d.kind, v.choice(&Type::NAMES))),
     key("exec", "command", "required", PROGRAM, |d, v| put(&mut d.exec, v.command())),
     key("reload", "signal or command", "none", STAYING, |d, v| put(&mut d.reload, v.reload())),
-    key("start-timeout", "duration", "90s", WAITED, |d, v| put(&mut d.start_timeout, v.duration(SHORTEST))),
+    key("start-timeout", "duration", "90s", PROGRAM, |d, v| put(&mut d.start_timeout, v.duration(SHORTEST))),
     key("requires", "list of services", "none", ALL, |d, v| d.relate(Relation::Requires, v)),
     key("wants", "list of services", "none", ALL, |d, v| d.relate(Relation::Wants, v)),
     key("after", "list of services", "none", ALL, |d, v| d.relate(Relation::After, v)),
@@ -117,7 +119,19 @@ pub(super) const KEYS: &[Key] = &[
     key("stop.timeout", "duration", "10s", PROGRAM, |d, v| put(&mut d.stop_timeout, v.duration(Duration::ZERO))),
     key("boot.essential", "boolean", "false", ALL, |d, v| put(&mut d.essential, v.boolean())),
     key("boot.wanted", "boolean", "false", ALL, |d, v| put(&mut d.wanted, v.boolean())),
-    key("health.exec", "command", "none", STAYING, |d, v| put(&mut d.health.exec, v.command())),
+    key("ready.fd", "3 to 255", "none", FOUND, |d, v| put(&mut d.ready.by, v.integer(3, 255).map(ReadyBy::Line))),
+    key("ready.exec", "command", "none", FOUND, |d, v| put(&mut d.ready.by, v.command().map(Probe::Exec).map(ReadyBy::Probe))),
+    key("ready.tcp", "address", "none", FOUND, |d, v| put(&mut d.ready.by, v.tcp().map(ReadyBy::Probe))),
+    key("ready.unix", "path", "none", FOUND, |d, v| put(&mut d.ready.by, v.unix().map(ReadyBy::Probe))),
+    key("ready.http", "URL", "none", FOUND, |d, v| put(&mut d.ready.by, v.http().map(ReadyBy::Probe))),
+    key("ready.path", "path", "none", FOUND, |d, v| put(&mut d.ready.by, v.path().map(Probe::Path).map(ReadyBy::Probe))),
+    key("ready.interval", "duration", "100ms", FOUND, |d, v| put(&mut d.ready.interval, v.duration(SHORTEST_READY_INTERVAL))),
+    key("ready.timeout", "duration", "5s", FOUND, |d, v| put(&mut d.ready.timeout, v.duration(SHORTEST))),
+    key("health.exec", "command", "none", STAYING, |d, v| put(&mut d.health.probe, v.command().map(Probe::Exec))),
+    key("health.tcp", "address", "none", STAYING, |d, v| put(&mut d.health.probe, v.tcp())),
+    key("health.unix", "path", "none", STAYING, |d, v| put(&mut d.health.probe, v.unix())),
+    key("health.http", "URL", "none", STAYING, |d, v| put(&mut d.health.probe, v.http())),
+    key("health.path", "path", "none", STAYING, |d, v| put(&mut d.health.probe, v.path().map(Probe::Path))),
     key("health.interval", "duration", "10s", STAYING, |d, v| put(&mut d.health.interval, v.duration(SHORTEST_INTERVAL))),
     key("health.timeout", "duration", "5s", STAYING, |d, v| put(&mut d.health.timeout, v.duration(SHORTEST))),
     key("health.failures", "1 to 1000", "3", STAYING, |d, v| put(&mut d.health.failures, v.integer(1, 1000))),

@@ -12,6 +12,7 @@
 //! after the template and its drop-ins (and may be empty). A template without an instance is checked
 //! with a made-up one.
 
+mod address;
 mod build;
 mod collect;
 mod command;
@@ -20,6 +21,7 @@ mod differ;
 mod document;
 mod draft;
 mod keys;
+mod probe;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -35,6 +37,7 @@ use collect::{Collection, Files, Read};
 pub use collect::{files_of, has_template};
 pub use differ::differing_keys;
 pub use document::MAX_FILE;
+pub(crate) use probe::SOCKET_PATH_MAX;
 
 /// Most problems that are told in one go.
 pub const MAX_DIAGNOSTICS: usize = 1000;

@@ -2,14 +2,15 @@
 
 use super::*;
 use crate::definition::{
-    Account, BootRole, Bytes, CgroupLimits, Definition, Health, Kind, Program, Reload, Resource,
-    ResourceLimit, Restart, RestartPolicy, Signal, Stop,
+    Account, BootRole, Bytes, CgroupLimits, Definition, Health, Kind, Probe, Program, Reload,
+    Resource, ResourceLimit, Restart, RestartPolicy, Signal, Stop,
 };
 use crate::graph::Relation;
 use crate::time::Duration;
 
 mod boot;
 mod page;
+mod probes;
 mod templates;
 
 /// Layer 0 is /v, 1 is /r, 2 is /e; the layer is taken from the path.
@@ -190,7 +191,7 @@ fn keys_must_have_a_meaning_for_the_type() {
         "type = 'target'\nexec = '/a'\nstart-timeout = '5s'\n[stop]\ntimeout = '5s'\n",
         &[
             "/v/a.toml:2:1: key `exec`: has no meaning for a service of type `target`; expected type `simple`, `notify` or `oneshot`",
-            "/v/a.toml:3:1: key `start-timeout`: has no meaning for a service of type `target`; expected type `notify` or `oneshot`",
+            "/v/a.toml:3:1: key `start-timeout`: has no meaning for a service of type `target`; expected type `simple`, `notify` or `oneshot`",
             "/v/a.toml:5:1: key `stop.timeout`: has no meaning for a service of type `target`; expected type `simple`, `notify` or `oneshot`",
         ],
     );
@@ -388,8 +389,9 @@ fn every_key_of_a_program() -> Program {
     Program {
         exec: vec![text("/bin/a"), text("b c")],
         reload: Some(Reload::Command(vec![text("/bin/kill"), text("-HUP")])),
+        ready: None,
         health: Some(Health {
-            exec: vec![text("/bin/probe")],
+            probe: Probe::Exec(vec![text("/bin/probe")]),
             interval: Duration::from_secs(60),
             timeout: Duration::from_secs(1),
             failures: 7,
@@ -466,7 +468,8 @@ fn every_key_arrives() {
     for key in keys::KEYS {
         let (_, name) = key.split();
         let line = format!("\n{name} = ");
-        assert!(EVERYTHING.contains(&line) || GATE.contains(&line), "{name}");
+        let texts = [EVERYTHING, GATE, probes::KINDS];
+        assert!(texts.iter().any(|text| text.contains(&line)), "{name}");
     }
 }
 

@@ -99,10 +99,19 @@ impl<'a> Value<'_, 'a> {
         expected: &str,
         check: impl FnOnce(&str) -> Result<(), &'static str>,
     ) -> Option<String> {
+        self.read(expected, |text| check(text).map(|()| text.to_owned()))
+    }
+
+    /// A string that `read` makes into something, or otherwise says what is wrong with it.
+    pub(super) fn read<T, E: std::fmt::Display>(
+        &mut self,
+        expected: &str,
+        read: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
         let item = self.item;
         let text = self.text_of(item, expected)?;
-        match check(text) {
-            Ok(()) => Some(text.to_owned()),
+        match read(text) {
+            Ok(value) => Some(value),
             Err(problem) => {
                 self.tell(item, format!("{} {problem}", short(text)), expected);
                 None

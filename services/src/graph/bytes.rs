@@ -7,12 +7,13 @@
 use std::fmt;
 
 use super::Graph;
-use crate::definition::{Definition, Program, Reload};
+use crate::definition::{Definition, Health, Probe, Program, Ready, Reload};
 use crate::diagnostic::Diagnostic;
+use crate::file::SOCKET_PATH_MAX;
 
 const MAGIC: &[u8; 8] = b"SHARKGRA";
 /// Counts up whenever the layout of a definition changes.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Largest body that is read: room for 16384 services of 4 KiB.
 const MAX_BODY: usize = 64 << 20;
 
@@ -148,7 +149,6 @@ fn check_definition(definition: &Definition) -> Result<(), GraphBytesError> {
     let Program {
         exec,
         reload,
-        health,
         working_dir,
         tty,
         umask,
@@ -158,22 +158,49 @@ fn check_definition(definition: &Definition) -> Result<(), GraphBytesError> {
         Some(Reload::Command(command)) => Some(command),
         Some(Reload::Signal(_)) | None => None,
     };
-    let probe = health.as_ref().map(|health| &health.exec);
     let commands_run = std::iter::once(exec)
         .chain(reload)
-        .chain(probe)
-        .all(|command| command.first().is_some_and(|path| path.starts_with('/')));
+        .all(|command| runs(command));
     let absolute = working_dir.has_root() && tty.as_ref().is_none_or(|tty| tty.has_root());
-    // A probe without a pause would be a loop.
-    let probed = health.as_ref();
-    let paced = probed.is_none_or(|it| it.failures > 0 && !it.interval.is_zero());
-    if commands_run && absolute && paced && *umask <= 0o777 {
+    if commands_run && absolute && can_be_asked(program) && *umask <= 0o777 {
         Ok(())
     } else {
         Err(GraphBytesError::Definition(format!(
-            "`{}` has a command or a directory that is not absolute, an impossible umask, or probes \
-             of its health without a pause",
+            "`{}` has a command or a directory that is not absolute, an impossible umask, or a probe \
+             that is impossible or has no pause",
             definition.name
         )))
+    }
+}
+
+fn runs(command: &[String]) -> bool {
+    command.first().is_some_and(|path| path.starts_with('/'))
+}
+
+/// Whether its probes can be made, with a pause after each: without, they would be a loop.
+fn can_be_asked(program: &Program) -> bool {
+    let found = match &program.ready {
+        Some(Ready::Line(fd)) => *fd >= 3,
+        Some(Ready::Probe {
+            probe, interval, ..
+        }) => is_possible(probe) && !interval.is_zero(),
+        None => true,
+    };
+    let health = program.health.as_ref();
+    let paced = |it: &Health| it.failures > 0 && !it.interval.is_zero();
+    found && health.is_none_or(|it| is_possible(&it.probe) && paced(it))
+}
+
+/// The promises of [`Probe`].
+fn is_possible(probe: &Probe) -> bool {
+    match probe {
+        Probe::Exec(command) => runs(command),
+        Probe::Tcp(address) => address.port() != 0,
+        Probe::Unix(path) => path.has_root() && path.as_os_str().len() <= SOCKET_PATH_MAX,
+        Probe::Http { address, path } => {
+            let printable = path.bytes().all(|byte| byte.is_ascii_graphic());
+            address.port() != 0 && path.starts_with('/') && printable
+        }
+        Probe::Path(path) => path.has_root(),
     }
 }

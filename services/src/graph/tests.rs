@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::definition::{Probe, Ready};
 
 fn name(text: &str) -> ServiceName {
     ServiceName::new(text).unwrap()
@@ -259,7 +260,7 @@ fn unchecked_bytes(services: &[Definition]) -> Vec<u8> {
 
 fn with_header(body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len()).unwrap();
-    let header = [2, length, crc32c::crc32c(body)].map(u32::to_le_bytes);
+    let header = [3, length, crc32c::crc32c(body)].map(u32::to_le_bytes);
     [b"SHARKGRA".as_slice(), header.as_flattened(), body].concat()
 }
 
@@ -282,6 +283,55 @@ fn the_receiver_checks_again() {
     }
     let refused = Graph::from_bytes(&unchecked_bytes(services)).unwrap_err();
     assert!(matches!(refused, GraphBytesError::Definition(_)));
+}
+
+#[test]
+fn the_receiver_believes_no_probe() {
+    let text = "exec = '/a'\nhealth.tcp = ':1'";
+    let mut graph = crate::file::load(&[program("a", text)], None)
+        .graph
+        .unwrap();
+    let mut refused = |probe| {
+        if let Kind::Simple(program) = &mut graph.services[0].kind {
+            program.health.as_mut().unwrap().probe = probe;
+        }
+        let read = Graph::from_bytes(&unchecked_bytes(&graph.services));
+        matches!(read, Err(GraphBytesError::Definition(_)))
+    };
+    let http = |address: &str, path: &str| Probe::Http {
+        address: address.parse().unwrap(),
+        path: path.to_owned(),
+    };
+    assert!(!refused(Probe::Tcp("127.0.0.1:1".parse().unwrap())));
+    assert!(!refused(http("[::1]:80", "/a?b")));
+    assert!(refused(Probe::Exec(Vec::new())));
+    assert!(refused(Probe::Exec(vec!["probe".to_owned()])));
+    assert!(refused(Probe::Tcp("127.0.0.1:0".parse().unwrap())));
+    assert!(refused(Probe::Unix("run/x".into())));
+    assert!(refused(Probe::Unix("/x".repeat(54).into())));
+    assert!(refused(Probe::Path("x".into())));
+    assert!(refused(http("[::1]:0", "/")));
+    assert!(refused(http("[::1]:80", "x")));
+    assert!(refused(http("[::1]:80", "/\r\nX: y")));
+    let mut found = |ready| {
+        if let Kind::Simple(program) = &mut graph.services[0].kind {
+            program.health = None;
+            program.ready = Some(ready);
+        }
+        Graph::from_bytes(&unchecked_bytes(&graph.services)).is_ok()
+    };
+    assert!(found(Ready::Line(3)));
+    assert!(!found(Ready::Line(2)));
+    let mut asked = |path: &str, interval| {
+        found(Ready::Probe {
+            probe: Probe::Path(path.into()),
+            interval: std::time::Duration::from_millis(interval),
+            timeout: std::time::Duration::ZERO,
+        })
+    };
+    assert!(asked("/x", 1));
+    assert!(!asked("/x", 0));
+    assert!(!asked("x", 1));
 }
 
 fn program(name: &str, text: &str) -> crate::file::Source {

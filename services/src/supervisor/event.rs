@@ -1,5 +1,7 @@
 //! The one vocabulary between core and shell: what may happen, and what may be asked for.
 
+use serde::{Deserialize, Serialize};
+
 use crate::definition::Signal;
 use crate::graph::Graph;
 use crate::id::{RunId, ServiceId, ServiceName};
@@ -63,12 +65,20 @@ pub enum Event {
         /// How the command ended.
         outcome: Result<(), String>,
     },
-    /// The probe of the health of `run` has ended, or could not be started, or was killed: told once
-    /// for each [`Action::Probe`]. When the run is over by then, it is ignored.
+    /// The probe of `run` has ended, or could not be started, or was killed: told once for each
+    /// [`Action::Probe`]. When the run is over by then, it is ignored.
     ProbeEnded {
-        /// The run whose health was asked for.
+        /// The run that was asked.
         run: RunId,
         /// Good, or what is wrong in a few words: `it exited with status 1`.
+        outcome: Result<(), String>,
+    },
+    /// The descriptor by which `run` is to say that it is ready (`ready.fd`): a line was read from it,
+    /// or none will ever be. Told once at most.
+    ReadyLine {
+        /// The run that has the descriptor.
+        run: RunId,
+        /// A line, or why there will be none.
         outcome: Result<(), String>,
     },
     /// A client asks for something.
@@ -112,6 +122,15 @@ pub enum ExitStatus {
         /// Whether a core was dumped.
         core_dumped: bool,
     },
+}
+
+/// What a probe is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Purpose {
+    /// To find out when a service that starts is ready: the probe of `[ready]`.
+    Ready,
+    /// To find out how a service is that is up: the probe of `[health]`.
+    Health,
 }
 
 /// What a client may ask for.
@@ -167,12 +186,14 @@ pub enum Action {
         /// The run to be reloaded.
         run: RunId,
     },
-    /// Run the probe of the service's health beside its main process, in the same surroundings and
-    /// the same cgroup. Answered by `ProbeEnded`. A service has at most one at a time, and only
-    /// while it is up.
+    /// Make a probe of the service beside its main process, in the same surroundings and the same
+    /// cgroup. Answered by `ProbeEnded`. A service has at most one at a time, for its readiness only
+    /// while it starts, for its health only while it is up.
     Probe {
-        /// The run whose health is asked for; the command is in its definition.
+        /// The run that is asked; what is done is in its definition.
         run: RunId,
+        /// Which of its probes.
+        purpose: Purpose,
     },
     /// Kill the probe of `run` with all it has started: it takes too long, or the service is
     /// about to be stopped. `ProbeEnded` follows, if it has not been told already.

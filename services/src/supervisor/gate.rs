@@ -7,7 +7,7 @@ use crate::id::ServiceName;
 use crate::time::Duration;
 
 use super::Supervisor;
-use super::health::Answer;
+use super::probe::{Answer, Probing};
 use super::service::{Desired, Manner, Service, State};
 use super::topology::Tie;
 
@@ -164,7 +164,7 @@ impl Supervisor {
     fn condition<'s>(&'s self, index: u32, service: &'s Service) -> Condition<'s> {
         let reason = service.reason.as_deref();
         match service.state {
-            State::Up { .. } => match service.health.as_ref().map(|it| &it.answer) {
+            State::Up { .. } => match service.probing.as_ref().map(|it| &it.answer) {
                 None => Condition::Good {
                     since: service.since,
                 },
@@ -194,10 +194,16 @@ impl Supervisor {
                     why: other.and_then(|it| it.last_failure.as_deref()),
                 }
             }
+            State::Starting(_) => {
+                let words = service.probing.as_deref().and_then(Probing::not_ready);
+                Condition::NotUp {
+                    state: service.state.name(),
+                    reason: words.or(reason),
+                }
+            }
             State::Waiting { .. }
             | State::Down
             | State::Spawning { .. }
-            | State::Starting(_)
             | State::Leaving { .. }
             | State::Stopping { .. }
             | State::Backoff => Condition::NotUp {

@@ -34,7 +34,7 @@ impl Supervisor {
             ready_us: service.ready.map(micros),
             memory_bytes: None,
             tasks: None,
-            health: super::health::status(service),
+            health: super::probe::status(service),
             boot_role: match service.role() {
                 BootRole::None => None,
                 BootRole::Wanted => Some(RoleName::Wanted),
@@ -63,6 +63,10 @@ impl Supervisor {
                 reload: Reloading::Command | Reloading::Announced,
                 ..
             } => Some("reads its configuration again".into()),
+            State::Starting(_) => match self.not_ready(index) {
+                Some(words) => Some(format!("not ready: {words}")),
+                None => service.reason.as_deref().map(str::to_owned),
+            },
             State::Waiting { .. }
             | State::Leaving { .. }
             | State::Up {
@@ -72,7 +76,6 @@ impl Supervisor {
             | State::Down
             | State::Failed
             | State::Spawning { .. }
-            | State::Starting(_)
             | State::Stopping { .. }
             | State::Backoff => service.reason.as_deref().map(str::to_owned),
         }

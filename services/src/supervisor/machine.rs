@@ -104,7 +104,18 @@ impl Supervisor {
             service.kept = *next;
         }
         self.shutdown.count(before.active(), state.active());
-        if matches!(before, State::Up { .. }) && !matches!(state, State::Up { .. }) {
+        let asked = match before {
+            State::Starting(_) => !matches!(state, State::Starting(_)),
+            State::Up { .. } => !matches!(state, State::Up { .. }),
+            State::Down
+            | State::Failed
+            | State::Waiting { .. }
+            | State::Spawning { .. }
+            | State::Leaving { .. }
+            | State::Stopping { .. }
+            | State::Backoff => false,
+        };
+        if asked {
             self.end_probing(index);
         }
         match state {
@@ -228,7 +239,7 @@ impl Supervisor {
         };
         service.reason = None;
         service.status_text = None;
-        service.health = None;
+        service.probing = None;
         service.started = Some(now);
         match service.kept.rules.manner {
             Manner::Target => self.up(index, None),
@@ -271,7 +282,7 @@ impl Supervisor {
         let reload = Reloading::No;
         self.enter(index, State::Up { run, reload });
         self.announce(index, Change::Up);
-        self.begin_probing(index);
+        self.begin_health(index);
         self.settle(index);
         self.answer(index, Goal::Up, &Outcome::Done);
     }

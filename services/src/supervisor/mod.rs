@@ -42,12 +42,13 @@
 mod boot;
 pub mod event;
 mod gate;
-mod health;
 mod inform;
 mod machine;
 pub mod mutation;
 mod outcome;
+mod probe;
 mod propagate;
+mod ready;
 mod replace;
 mod requests;
 mod restart;
@@ -150,6 +151,7 @@ impl Supervisor {
             } => self.on_notified(run, message, from_main),
             Event::ReloadEnded { run, outcome } => self.on_reload_ended(run, outcome),
             Event::ProbeEnded { run, outcome } => self.on_probe_ended(run, outcome),
+            Event::ReadyLine { run, outcome } => self.on_ready_line(run, outcome),
             Event::Request { request, command } => self.on_request(request, command),
             Event::Forget { request } => self.requests.forget(request),
             Event::Replace { request, graph } => self.on_replace(request, *graph),

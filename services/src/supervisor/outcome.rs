@@ -25,13 +25,17 @@ impl Supervisor {
         let manner = service.kept.rules.manner;
         let timeout = service.kept.rules.start_timeout;
         let wanted = service.desired == Desired::Up && recalled.is_none();
-        if wanted && manner == Manner::Simple {
+        let simple = manner == Manner::Simple;
+        if wanted && simple && service.kept.rules.ready.is_none() {
             self.up(index, Some(Run::NEW));
             return;
         }
         self.enter(index, State::Starting(Run::NEW));
         if wanted {
             self.arm(index, timeout);
+            if simple {
+                self.find_ready(index);
+            }
         } else {
             self.leave(index, recalled.unwrap_or(End::Asked));
         }
@@ -290,7 +294,9 @@ impl Supervisor {
             State::Starting(_) if mutated(Mutation::StartTimeoutIgnored) => {}
             State::Starting(_) => {
                 let limit = service.kept.rules.start_timeout;
-                self.set_reason(index, &format!("it was not ready within {limit:?}"));
+                let words = self.not_ready(index).map(|words| format!(": {words}"));
+                let words = words.unwrap_or_default();
+                self.set_reason(index, &format!("it was not ready within {limit:?}{words}"));
                 self.leave(index, End::Unfit);
             }
             State::Up { .. } => {

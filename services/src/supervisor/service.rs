@@ -7,8 +7,9 @@ use crate::status::StateName;
 use crate::time::{Duration, Time};
 
 use super::event::ExitStatus;
-use super::health::{HealthRules, Probing};
 use super::mutation::{Mutation, mutated};
+use super::probe::{HealthRules, Probing};
+use super::ready::ReadyRules;
 
 /// Whether the service is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,6 +172,7 @@ pub(super) struct Rules {
     pub(super) restart: Restart,
     pub(super) boot: BootRole,
     pub(super) health: Option<Box<HealthRules>>,
+    pub(super) ready: Option<Box<ReadyRules>>,
 }
 
 impl Rules {
@@ -201,6 +203,7 @@ impl Kept {
             Some(Some(Reload::Command(_))) => ReloadBy::Command,
         };
         let health = definition.kind.program().and_then(|it| it.health.as_ref());
+        let ready = definition.kind.program().and_then(|it| it.ready.as_ref());
         Self {
             rules: Rules {
                 manner,
@@ -211,6 +214,7 @@ impl Kept {
                 restart: definition.restart.clone(),
                 boot: definition.boot,
                 health: health.map(|health| Box::new(HealthRules::new(health))),
+                ready: ready.map(|ready| Box::new(ReadyRules::new(ready))),
             },
             packed: postcard::to_allocvec(definition)
                 .unwrap_or_default()
@@ -253,8 +257,8 @@ pub(super) struct Service {
     pub(super) ready: Option<Time>,
     /// When its timer is due.
     pub(super) deadline: Option<Time>,
-    /// Its probes, where its health is asked for.
-    pub(super) health: Option<Box<Probing>>,
+    /// Its probes, where it is asked whether it is ready, or for its health.
+    pub(super) probing: Option<Box<Probing>>,
     /// Why it is in its state.
     pub(super) reason: Option<Box<str>>,
     /// How it ended when it last failed: its reason is gone with the next start.
@@ -291,7 +295,7 @@ impl Service {
             started: None,
             ready: None,
             deadline: None,
-            health: None,
+            probing: None,
             reason: None,
             last_failure: None,
             status_text: None,

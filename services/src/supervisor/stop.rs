@@ -158,7 +158,7 @@ impl Supervisor {
             .filter(|ready| service.started <= Some(*ready));
         let reset_after = service.kept.rules.restart.reset_after;
         // A service that is up and never healthy has not been up for any time that counts.
-        let health = service.health.as_deref();
+        let health = service.probing.as_deref();
         let good_for = up_since.map(|ready| {
             let until = health.map_or(now, |health| health.good_until(ready, now));
             until.since(ready)

@@ -1,5 +1,5 @@
 //! Who is to be woken when. At most two timers a service, one of them for its probes, and one of the
-//! shutdown. Not here: what happens then (`outcome`, `health`, `shutdown`).
+//! shutdown. Not here: what happens then (`outcome`, `probe`, `shutdown`).
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,7 @@ pub enum Why {
     Restart(ServiceId),
     /// The reload command of the service must have ended by then.
     ReloadTimeout(ServiceId),
-    /// The health of the service is asked for next.
+    /// The service is asked next whether it is ready, or for its health.
     Probe(ServiceId),
     /// The probe of the service must have ended by then.
     ProbeTimeout(ServiceId),

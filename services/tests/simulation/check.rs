@@ -95,7 +95,7 @@ impl Books {
                 let emptied = kernel.processes.get(run).is_some_and(|p| p.emptied);
                 ensure(!emptied, Invariant::Undisturbed, &name)
             }
-            Action::Probe { run } => self.probe(*run, core, kernel),
+            Action::Probe { run, .. } => self.probe(*run, core, kernel),
             Action::KillProbe { run } => {
                 let name = core
                     .name(run.service)

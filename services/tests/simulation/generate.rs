@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use services::definition::{
-    BootRole, CgroupLimits, Definition, Health, Kind, Program, Relations, Reload, Restart,
+    BootRole, CgroupLimits, Definition, Health, Kind, Probe, Program, Relations, Reload, Restart,
     RestartPolicy, Signal, Stop,
 };
 use services::gate::GateSettings;
@@ -65,8 +65,9 @@ fn program(rng: &mut Rng) -> Box<Program> {
             1 => Some(Reload::Signal(Signal::Hup)),
             _ => Some(Reload::Command(vec!["/bin/reload".into()])),
         },
+        ready: None,
         health: (rng.u8(0..3) == 0).then(|| Health {
-            exec: vec!["/bin/probe".into()],
+            probe: Probe::Exec(vec!["/bin/probe".into()]),
             interval: Duration::from_millis(rng.u64(500..9000)),
             timeout: Duration::from_millis(rng.u64(100..3000)),
             failures: rng.u32(1..4),

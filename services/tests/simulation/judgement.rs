@@ -103,7 +103,7 @@ impl Model {
                 self.ending_run(&name)?.killed = true;
                 Ok(())
             }
-            Action::Probe { run } => {
+            Action::Probe { run, .. } => {
                 let name = self.name(run, core)?;
                 if let Some(entry) = self.entries.get_mut(&name) {
                     let program = entry.definition.kind.program();

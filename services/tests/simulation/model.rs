@@ -84,6 +84,7 @@ impl Model {
             Event::Notified { run, message, .. } => self.said(*run, message),
             Event::ProbeEnded { run, outcome } => self.answered(*run, outcome.is_ok()),
             Event::OutOfMemory { .. }
+            | Event::ReadyLine { .. }
             | Event::ReloadEnded { .. }
             | Event::Forget { .. }
             | Event::Replace { .. } => {}

@@ -247,7 +247,7 @@ impl<'a> World<'a> {
             Action::Signal { run: r, signal } => format!("Signal {} {signal:?}", run(r)),
             Action::KillAll { run: r } => format!("KillAll {}", run(r)),
             Action::SpawnReload { run: r } => format!("SpawnReload {}", run(r)),
-            Action::Probe { run: r } => format!("Probe {}", run(r)),
+            Action::Probe { run: r, .. } => format!("Probe {}", run(r)),
             Action::KillProbe { run: r } => format!("KillProbe {}", run(r)),
             Action::Adopt { run: r, pid } => format!("Adopt {} {pid}", run(r)),
             Action::Release { service } => format!("Release {}", name(*service)),
@@ -269,7 +269,7 @@ impl<'a> World<'a> {
             Action::Signal { run, signal } => self.kernel.signal(*run, *signal, self.now),
             Action::KillAll { run } => self.kernel.kill_all(*run, self.now),
             Action::SpawnReload { run } => self.kernel.reload(*run, self.now),
-            Action::Probe { run } => self.kernel.probe(*run, self.now),
+            Action::Probe { run, .. } => self.kernel.probe(*run, self.now),
             Action::KillProbe { run } => self.kernel.kill_probe(*run, self.now),
             Action::Adopt { .. }
             | Action::Release { .. }

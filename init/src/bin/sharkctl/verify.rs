@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
 use serde_json::json;
-use services::definition::{Definition, Program, Reload};
+use services::definition::{Definition, Program, Ready, Reload};
 use services::diagnostic::{Diagnostic, Place};
 use services::file::{Source, files_of};
 use services::graph::Graph;
@@ -178,9 +178,17 @@ fn programs(program: &Program) -> Vec<(&'static str, &str)> {
     };
     let exec = program.exec.first().map(|path| ("exec", path.as_str()));
     let reload = reload.map(|path| ("reload", path.as_str()));
-    let health = program.health.as_ref().and_then(|it| it.exec.first());
+    let health = program.health.as_ref().and_then(|it| it.probe.command());
+    let health = health.and_then(<[String]>::first);
     let health = health.map(|path| ("health.exec", path.as_str()));
-    exec.into_iter().chain(reload).chain(health).collect()
+    let ready = match &program.ready {
+        Some(Ready::Probe { probe, .. }) => probe.command(),
+        Some(Ready::Line(_)) | None => None,
+    };
+    let ready = ready.and_then(<[String]>::first);
+    let ready = ready.map(|path| ("ready.exec", path.as_str()));
+    let beside = reload.into_iter().chain(ready).chain(health);
+    exec.into_iter().chain(beside).collect()
 }
 
 /// Where `key` is set: in the last drop-in that sets it, or else in the file of the service. The graph

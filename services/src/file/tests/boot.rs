@@ -108,7 +108,7 @@ fn health_has_defaults_but_for_its_command() {
     assert_eq!(health(""), None);
     let seconds = Duration::from_secs;
     let expect = Health {
-        exec: vec!["/bin/probe".into(), "-q".into()],
+        probe: Probe::Exec(vec!["/bin/probe".into(), "-q".into()]),
         interval: seconds(10),
         timeout: seconds(5),
         failures: 3,
@@ -118,7 +118,7 @@ fn health_has_defaults_but_for_its_command() {
     let all =
         "[health]\nexec = ['/p']\ninterval = '1min'\ntimeout = '30s'\nfailures = 1\ndelay = '2s'\n";
     let expect = Health {
-        exec: vec!["/p".into()],
+        probe: Probe::Exec(vec!["/p".into()]),
         interval: seconds(60),
         timeout: seconds(30),
         failures: 1,
@@ -132,8 +132,8 @@ fn health_is_asked_of_what_stays_up() {
     check(
         "exec = '/a'\n[health]\ninterval = '1s'\n",
         &[
-            "/v/a.toml:3:1: key `health.exec`: is missing; expected the command that asks the service \
-           for its health",
+            "/v/a.toml:3:1: key `health`: does not say what is asked for; \
+             expected `exec`, `tcp`, `unix`, `http` or `path`",
         ],
     );
     check(
@@ -219,7 +219,7 @@ fn a_word_of_two_tables_is_pointed_to_both() {
         "exec = '/a'\n[restart]\ntimeout = '1s'\n",
         &[
             "/v/a.toml:3:1: key `restart.timeout`: is not a key of a service file; \
-           `timeout` belongs to the table [stop] or [health]",
+           `timeout` belongs to the table [stop] or [ready] or [health]",
         ],
     );
 }

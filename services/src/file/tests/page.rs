@@ -17,7 +17,6 @@ fn the_manual_page_has_every_key() {
             let types = match key.types.len() {
                 4 => "all".to_owned(),
                 3 => "not target".to_owned(),
-                1 => "target".to_owned(),
                 _ => key.types.join(", "),
             };
             format!("{}|{}|{}|{types}", key.name, key.form, key.default)
