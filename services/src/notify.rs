@@ -1,6 +1,8 @@
 //! What a service may say of itself by sd_notify(3): the parser of one datagram. Not here: who sent
 //! it (the shell checks credentials and cgroup) and what follows from it (`supervisor`).
 
+use serde::{Deserialize, Serialize};
+
 /// Longest datagram that is read, in bytes. A longer one is not looked at.
 pub const DATAGRAM_MAX: usize = 4096;
 /// Longest `STATUS=` that is kept, in characters. The rest is cut off.
@@ -9,7 +11,7 @@ pub const STATUS_MAX: usize = 256;
 pub const MESSAGES_MAX: usize = 16;
 
 /// One assignment of a datagram.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Message {
     /// `READY=1`: start-up, or the reload announced before, is finished.
     Ready,

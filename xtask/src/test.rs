@@ -55,6 +55,7 @@ pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
         step("unit and namespace tests", tests)?;
         if args.filter.is_none() {
             step("rules broken on purpose", broken_rules())?;
+            step("ten thousand services", ten_thousand())?;
         }
         let mut machine = cargo(&["test", "--package", "tests-qemu", "--lib", "--locked"]);
         machine.args(&args.filter);
@@ -82,6 +83,21 @@ fn broken_rules() -> Command {
         "simulation",
         "--locked",
         "mutations",
+    ])
+}
+
+/// By itself, as it needs the machine; what it prints is part of the evidence.
+fn ten_thousand() -> Command {
+    cargo(&[
+        "test",
+        "--package",
+        "init",
+        "--test",
+        "ten_thousand",
+        "--locked",
+        "--",
+        "--ignored",
+        "--nocapture",
     ])
 }
 

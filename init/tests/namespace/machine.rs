@@ -303,7 +303,12 @@ impl Machine {
 
     /// Waits for the end of PID 1.
     pub(crate) fn ended(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
+        self.ended_within(PATIENCE)
+    }
+
+    /// The same, of one that has much to stop.
+    pub(crate) fn ended_within(&mut self, patience: Duration) -> ExitStatus {
+        let deadline = Instant::now() + patience;
         loop {
             if let Some(status) = self.unshare.try_wait().unwrap() {
                 return status;

@@ -8,11 +8,11 @@ use crate::id::{RunId, ServiceId, ServiceName};
 use crate::status::ShutdownKind;
 
 /// A request of a client, named by the shell, so that the answer finds its way back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RequestId(pub u64);
 
 /// What the shell tells the core.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub enum Event {
     /// Bring up a target; told once, at boot.
     Boot {
@@ -98,6 +98,7 @@ pub enum Event {
         /// Answered when the swap is done.
         request: RequestId,
         /// The graph.
+        #[serde(with = "super::trace::graph_text")]
         graph: Box<Graph>,
     },
     /// Stop everything in reverse order, then end with [`Action::Finish`]. A second one of another
@@ -111,7 +112,7 @@ pub enum Event {
 }
 
 /// How a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ExitStatus {
     /// exit(3) with this code.
     Code(u8),
@@ -134,7 +135,7 @@ pub enum Purpose {
 }
 
 /// What a client may ask for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     /// Want it up, with all it requires and wants; done when it is up or has failed.
     Start(ServiceName),
@@ -150,7 +151,7 @@ pub enum Command {
 
 /// What the core asks of the shell. The shell performs actions in the order given, and tells the
 /// outcome of each by an event; it never decides.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
     /// Make the cgroup of the service where there is none, and start the program of `run` in it.
     /// Answered by `Spawned` or `SpawnFailed`; after `Spawned`, one `Exited` and one `Emptied`.
@@ -234,7 +235,7 @@ pub enum Action {
 }
 
 /// What changed about a service, as told to people.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
     /// Its process has been asked for.
     Starting,
@@ -261,7 +262,7 @@ pub enum Change {
 }
 
 /// The answer to a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// Done as asked.
     Done,

@@ -58,6 +58,7 @@ mod stop;
 mod table;
 mod timers;
 mod topology;
+pub mod trace;
 
 use std::collections::VecDeque;
 

@@ -21,19 +21,45 @@ mod kernel;
 mod model;
 mod world;
 
+use std::cell::RefCell;
+use std::panic::AssertUnwindSafe;
+
+use services::supervisor::trace::Replay;
+
 use generate::Script;
 use invariants::Invariant;
 use world::Failure;
 
 const SEEDS: u64 = 2000;
 
+/// Every so many seeds, a run is recorded, and its trace replayed.
+const TRACED: u64 = 8;
+
 fn run(script: &Script, verbose: bool) -> Result<Vec<String>, Failure> {
-    let outcome = std::panic::catch_unwind(|| world::World::new(script, verbose).run());
-    outcome.unwrap_or_else(|_| {
+    run_traced(script, verbose, None)
+}
+
+fn run_traced(
+    script: &Script,
+    verbose: bool,
+    trace: Option<&RefCell<String>>,
+) -> Result<Vec<String>, Failure> {
+    let life = AssertUnwindSafe(|| world::World::new(script, verbose, trace).run());
+    std::panic::catch_unwind(life).unwrap_or_else(|_| {
         Err(Failure {
             broken: Invariant::NoPanic.broken(&"it did"),
             log: Vec::new(),
         })
+    })
+}
+
+/// The same events give the same actions again.
+fn replay(trace: &str) -> Result<(), Failure> {
+    let mut replay = Replay::default();
+    let told = trace.lines().try_for_each(|line| replay.line(line));
+    told.map_err(|error| Failure {
+        broken: Invariant::Replays.broken(&error),
+        log: Vec::new(),
     })
 }
 
@@ -85,7 +111,10 @@ fn invariants_hold_for_every_seed() {
     }
     for seed in 0..number("SHARK_SEEDS").unwrap_or(SEEDS) {
         let script = Script::generate(seed);
-        if let Err(failure) = run(&script, false) {
+        let trace = (seed % TRACED == 0).then(RefCell::default);
+        let held = run_traced(&script, false, trace.as_ref());
+        let held = held.and_then(|_| trace.map_or(Ok(()), |trace| replay(&trace.borrow())));
+        if let Err(failure) = held {
             tell(seed, &script, failure);
         }
     }
@@ -119,11 +148,20 @@ fn mutations_are_caught() {
     );
 }
 
-fn tell(seed: u64, script: &Script, failure: Failure) {
+fn tell(seed: u64, script: &Script, failure_of_all: Failure) {
     // At once, in case shrinking takes long.
-    eprintln!("seed {seed}: {}", failure.broken);
-    let small = shrink(script.clone(), failure.broken.invariant);
-    let failure = run(&small, true).err().unwrap_or(failure);
+    eprintln!("seed {seed}: {}", failure_of_all.broken);
+    let small = shrink(script.clone(), failure_of_all.broken.invariant);
+    let trace = RefCell::default();
+    let failure = run_traced(&small, true, Some(&trace)).err();
+    let failure = failure.unwrap_or(failure_of_all);
+    let file = format!("{}/seed-{seed}.trace", env!("CARGO_TARGET_TMPDIR"));
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the trace of a failed seed is kept"
+    )]
+    let kept = std::fs::write(&file, trace.borrow().as_bytes());
+    eprintln!("{file}: {kept:?}; `sharkctl debug replay` runs it");
     panic!(
         "seed {seed}: {}\nservices:\n{}\nscript:\n{}\nlog:\n{}",
         failure.broken,

@@ -1,5 +1,6 @@
 //! One run: the core, the kernel, the script and the books, on one virtual clock.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use services::gate::{Gate, Verdict};
@@ -8,6 +9,7 @@ use services::id::{RunId, ServiceName};
 use services::notify::Message;
 use services::status::{ShutdownKind, StateName};
 use services::supervisor::event::{Action, Command, Event, ExitStatus, RequestId};
+use services::supervisor::trace::{Start, action_line, beginning, event_line};
 use services::supervisor::{MAX_REQUESTS, Supervisor};
 use services::time::Time;
 
@@ -44,10 +46,16 @@ pub(crate) struct World<'a> {
     /// Whether to write a log: most seeds hold, and need none.
     verbose: bool,
     log: Vec<String>,
+    /// What is told and asked for, where it is to be recorded.
+    trace: Option<&'a RefCell<String>>,
 }
 
 impl<'a> World<'a> {
-    pub(crate) fn new(script: &'a Script, verbose: bool) -> Self {
+    pub(crate) fn new(
+        script: &'a Script,
+        verbose: bool,
+        trace: Option<&'a RefCell<String>>,
+    ) -> Self {
         let graph = Graph::from_definitions(script.services.clone()).unwrap();
         let mut world = Self {
             script,
@@ -63,7 +71,12 @@ impl<'a> World<'a> {
             events: 0,
             verbose,
             log: Vec::new(),
+            trace,
         };
+        if let Some(trace) = trace {
+            let start = Start::Graph(graph.to_bytes().unwrap());
+            trace.borrow_mut().push_str(&beginning(&start));
+        }
         world.adopt_graph(graph);
         world
     }
@@ -199,6 +212,9 @@ impl<'a> World<'a> {
         if !over {
             self.model.event(&event, self.now);
         }
+        if let Some(trace) = self.trace {
+            trace.borrow_mut().push_str(&event_line(self.now, &event));
+        }
         self.core.handle_event(event, self.now);
         self.model.agree(&self.core)?;
         let mut count = 0;
@@ -208,6 +224,9 @@ impl<'a> World<'a> {
                 let told = self.describe(&action);
                 self.log
                     .push(format!("{:>10.3}     {told}", self.seconds()));
+            }
+            if let Some(trace) = self.trace {
+                trace.borrow_mut().push_str(&action_line(self.now, &action));
             }
             self.check_answer(&action)?;
             self.books
