@@ -16,9 +16,19 @@ const SECOND: u64 = 1_000_000_000;
 /// Nanoseconds of CLOCK_BOOTTIME: since the start of the kernel, suspend counted.
 #[must_use]
 pub fn boottime() -> u64 {
-    let now = clock_gettime(ClockId::Boottime);
-    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
-    let nanos = u64::try_from(now.tv_nsec).unwrap_or(0);
+    nanos(clock_gettime(ClockId::Boottime))
+}
+
+/// Nanoseconds of the processor that this process has used. A system call each time: of the clocks
+/// that the kernel shares with its processes this is none.
+#[must_use]
+pub fn processor_time() -> u64 {
+    nanos(clock_gettime(ClockId::ProcessCPUTime))
+}
+
+fn nanos(time: Timespec) -> u64 {
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    let nanos = u64::try_from(time.tv_nsec).unwrap_or(0);
     seconds.saturating_mul(SECOND).saturating_add(nanos)
 }
 

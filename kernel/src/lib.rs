@@ -22,6 +22,8 @@ pub mod kmsg;
 pub mod memfd;
 pub mod modules;
 pub mod mount;
+#[cfg(panic = "abort")]
+mod no_backtrace;
 pub mod pidfd;
 pub mod pipe;
 pub mod reap;

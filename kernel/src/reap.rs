@@ -43,6 +43,18 @@ pub fn next() -> Result<Option<Reaped>> {
     }
 }
 
+/// Reaps the child `pid` if it has ended. Of a thousand children the kernel looks at this one alone.
+///
+/// # Errors
+/// waitid(2), except ECHILD (no child of ours, or reaped already), which is `None`.
+pub fn one(pid: u32) -> Result<Option<Reaped>> {
+    match reap(libc::P_PID, pid, libc::WNOHANG) {
+        Ok(reaped) => Ok(reaped),
+        Err(Errno::CHILD) => Ok(None),
+        Err(errno) => Err(Error::new("waitid", pid, errno)),
+    }
+}
+
 /// Waits until the child `pid` has ended, and reaps it. It blocks, so it is not for PID 1's loop:
 /// stage1 runs its few programs one after the other.
 ///

@@ -35,6 +35,19 @@ pub enum StateName {
     Failed,
 }
 
+impl StateName {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Down,
+        Self::Waiting,
+        Self::Starting,
+        Self::Up,
+        Self::Stopping,
+        Self::Backoff,
+        Self::Failed,
+    ];
+}
+
 /// What the probes of a service say, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

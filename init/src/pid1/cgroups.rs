@@ -68,8 +68,10 @@ impl Cgroups {
         owner: Option<&Ids>,
     ) -> Result<(Cgroup, Vec<String>), String> {
         let cgroup = Cgroup::create(&self.path(name)).map_err(text)?;
-        // PID 1 waits from clone to exec: in a cgroup that somebody froze it would wait for ever.
-        cgroup.thaw().map_err(text)?;
+        if !cgroup.is_fresh() {
+            // PID 1 waits from clone to exec: in a cgroup that somebody froze it would wait for ever.
+            cgroup.thaw().map_err(text)?;
+        }
         let unset = cgroup.set_limits(&kernel_limits(limits));
         let mut unset: Vec<String> = unset.into_iter().map(text).collect();
         if let (true, Some(ids)) = (limits.delegate, owner) {
@@ -135,6 +137,13 @@ impl Cgroups {
             let memory = cgroup.memory_current().ok().flatten();
             (memory, cgroup.pids_current().ok().flatten())
         })
+    }
+
+    /// Whether an earlier run has left a cgroup that the next can be born in: it has not made any
+    /// below it. To remove and make one with its controllers costs more than all else of a restart.
+    #[must_use]
+    pub(super) fn is_usable(&self, name: &str, limits: &CgroupLimits) -> bool {
+        !limits.delegate && self.open(name).and_then(|it| it.is_divided()) == Ok(false)
     }
 
     /// Removes the service's cgroup with all it has made below it.

@@ -17,9 +17,17 @@ const BOUND: usize = 256;
 const KILLED: u8 = 9;
 
 impl Init {
+    /// Reaps the child that a signal names, and tells its end: what it had still to say has been read.
+    pub(super) fn reap_one(&mut self, pid: u32) {
+        match kernel::reap::one(pid) {
+            Ok(Some(reaped)) => self.ended(reaped.pid, exit_status(reaped.end)),
+            Ok(None) => {}
+            Err(error) => self.say(Level::Error, &error.to_string()),
+        }
+    }
+
     /// Reaps what has ended, then tells it, after whatever the dead had still to say.
     pub(super) fn reap(&mut self) {
-        self.unreaped = false;
         let mut ends = Vec::new();
         loop {
             match kernel::reap::next() {

@@ -85,8 +85,32 @@ impl Init {
             Some(place) if place.log.is_none() => place.log = Some(pipe()?),
             Some(_) | None => return Ok(()),
         }
-        self.hand_pipes();
+        self.hand_pipe_of(service);
         Ok(())
+    }
+
+    /// Hands over the pipe of one service, without a look at those of all others. Where the socket is
+    /// full they wait together.
+    fn hand_pipe_of(&mut self, service: ServiceId) {
+        let State::Running {
+            socket,
+            watched_for_room: false,
+            ..
+        } = &self.logger.state
+        else {
+            return;
+        };
+        let Some(place) = self.table.get(service) else {
+            return;
+        };
+        let Some(log) = &mut place.log else {
+            return;
+        };
+        let sent = kernel::unix::send_with_fds(socket, place.name.as_bytes(), &[log.read.as_fd()]);
+        match sent {
+            Ok(true) => log.handed = true,
+            Ok(false) | Err(_) => self.hand_pipes(),
+        }
     }
 
     /// Starts the logger.

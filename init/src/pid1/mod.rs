@@ -30,6 +30,7 @@ mod setup;
 mod signals;
 mod table;
 mod turn;
+mod turns;
 pub(crate) mod watchdog;
 
 use std::process::ExitCode;
@@ -59,6 +60,7 @@ use recorder::Recorder;
 use say::{Level, Say};
 use signals::Signals;
 use table::Table;
+use turns::Turns;
 use watchdog::Feeder;
 
 /// Everything PID 1 has.
@@ -93,6 +95,7 @@ struct Init {
     gate: Keeper,
     watchdog: Option<Feeder>,
     chores: Chores,
+    turns: Turns,
     // What is left for the next turn.
     more_actions: bool,
     unreaped: bool,
@@ -248,6 +251,7 @@ fn open(prepared: setup::Prepared, now: Time) -> kernel::Result<Init> {
         gate,
         watchdog,
         chores: Chores::default(),
+        turns: Turns::default(),
         more_actions: false,
         // A child may have ended before the signal was blocked.
         unreaped: true,

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use kernel::cgroup::Cgroup;
 use mounts::slot::judge::SAID_ENDING;
 use services::control::BootState;
-use services::definition::{Definition, Program};
+use services::definition::{CgroupLimits, Definition, Program};
 use services::id::{RunId, ServiceId};
 use services::status::ShutdownKind;
 use services::supervisor::Supervisor;
@@ -14,6 +14,7 @@ use services::supervisor::event::{Action, Change, Event};
 use services::time::Duration;
 
 use super::Init;
+use super::cgroups::Cgroups;
 use super::later::Later;
 use super::plan::{self, Surroundings};
 use super::ready_line;
@@ -103,7 +104,7 @@ impl Init {
             .kind
             .program()
             .ok_or("a target has no program to start")?;
-        self.renew_cgroup(run.service, definition.name.as_str());
+        self.renew_cgroup(run.service, definition.name.as_str(), &program.cgroup);
         // Noted first: the child may make them and then fail to execute the program.
         let place = self.table.place(run.service, definition.name.as_str());
         place.runtime_dirs.clone_from(&program.runtime_dirs);
@@ -124,9 +125,14 @@ impl Init {
         Ok(())
     }
 
-    /// Removes what an earlier run has left of its cgroup. One that passed controllers down to
-    /// cgroups of its own making, as a container engine does, takes no process any more (EBUSY).
-    fn renew_cgroup(&mut self, service: ServiceId, name: &str) {
+    /// Removes what an earlier run has left of its cgroup, unless the next can be born in it. One that
+    /// passed controllers down to cgroups of its own making, as a container engine does, takes no
+    /// process any more (EBUSY).
+    fn renew_cgroup(&mut self, service: ServiceId, name: &str, limits: &CgroupLimits) {
+        let usable = |cgroups: &Cgroups| cgroups.is_usable(name, limits);
+        if self.cgroups.as_ref().is_some_and(usable) {
+            return;
+        }
         // Where it cannot be removed it is still the one that is watched, and is used again.
         if let Some(Ok(())) = self.cgroups.as_ref().map(|cgroups| cgroups.remove(name)) {
             self.table.unwatched(service);
@@ -178,7 +184,11 @@ impl Init {
         };
         let owner = program.account.as_ref().and_then(|it| it.ids.as_ref());
         let (cgroup, unset) = cgroups.prepare(name, &program.cgroup, owner)?;
-        let oom_kills = cgroups.oom_kills(name);
+        let oom_kills = if cgroup.is_fresh() {
+            0
+        } else {
+            cgroups.oom_kills(name)
+        };
         if let Some(place) = self.table.get(service) {
             place.oom_kills = oom_kills;
             if place.watch.is_none() {

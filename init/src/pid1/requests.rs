@@ -127,6 +127,9 @@ impl Init {
             Request::BootBad { reason, reboot } => self.call_bad(client, request, reason, *reboot),
             Request::SetSlot { slot } => self.set_slot(client, request, *slot),
             Request::BootRecord => self.show_record(client, request),
+            Request::Metrics => Some(Ok(Reply::Metrics {
+                metrics: Box::new(self.metrics()),
+            })),
             Request::Shutdown { kind } => {
                 // Answered before it happens: afterwards there may be nobody to hear it.
                 self.answer(client, &Ok(Reply::Done {}));
@@ -247,6 +250,7 @@ impl Init {
             | Request::BootBad { .. }
             | Request::SetSlot { .. }
             | Request::BootRecord
+            | Request::Metrics
             | Request::Shutdown { .. }
             | Request::GetInfo
             | Request::GetInterfaceDescription { .. } => Reply::Done {},
@@ -326,6 +330,7 @@ fn description(request: &Request) -> String {
         | Request::WaitBoot
         | Request::WaitGate
         | Request::BootRecord
+        | Request::Metrics
         | Request::GetInfo
         | Request::GetInterfaceDescription { .. } => request.method(),
     }
@@ -348,6 +353,7 @@ fn subject(request: &Request) -> &str {
         | Request::BootBad { .. }
         | Request::SetSlot { .. }
         | Request::BootRecord
+        | Request::Metrics
         | Request::Shutdown { .. }
         | Request::GetInfo
         | Request::GetInterfaceDescription { .. } => "boot",

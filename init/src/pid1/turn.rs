@@ -65,6 +65,8 @@ pub(super) struct Ready {
     logger: bool,
     clients: Vec<(u32, Readiness)>,
     ready_lines: Vec<u32>,
+    /// Children that signals name; empty but within a turn.
+    ended: Vec<u32>,
 }
 
 impl Init {
@@ -72,18 +74,26 @@ impl Init {
     pub(super) fn turn(&mut self) {
         let mut ready = std::mem::take(&mut self.ready);
         let waited = self.wait(&mut ready);
-        self.now = Time::from_nanos(kernel::clock::boottime());
-        let mut child_ended = false;
-        if ready.signals {
-            child_ended = self.take_signals();
-        }
+        let now = kernel::clock::boottime();
+        self.now = Time::from_nanos(now);
+        self.turns.begin(now);
+        let unreaped = std::mem::take(&mut self.unreaped);
+        let mut ended = std::mem::take(&mut ready.ended);
+        let child_ended = ready.signals && self.take_signals(&mut ended);
         if ready.notify || child_ended {
             self.take_notifications();
         }
         for index in ready.ready_lines.drain(..) {
             self.take_ready_line(index);
         }
-        if child_ended || self.unreaped {
+        // A signal names one child that has ended, but signals that come together are one: the next
+        // turn looks for others, which takes the kernel past all children there are.
+        for pid in ended.drain(..) {
+            self.reap_one(pid);
+        }
+        ready.ended = ended;
+        self.unreaped = child_ended;
+        if unreaped {
             self.reap();
         }
         if ready.watches {
@@ -138,11 +148,13 @@ impl Init {
         *ready = Ready {
             clients: std::mem::take(&mut ready.clients),
             ready_lines: std::mem::take(&mut ready.ready_lines),
+            ended: std::mem::take(&mut ready.ended),
             ..Ready::default()
         };
         let more = self.more_actions || self.unreaped || !self.resumed.is_empty();
         let deadline = if more { None } else { self.next_deadline() };
         let timeout = if more { Some(Duration::ZERO) } else { None };
+        self.turns.end();
         let waited = self
             .timer
             .set(deadline.map(Time::as_nanos))
@@ -198,12 +210,12 @@ impl Init {
         .min()
     }
 
-    /// Reads all signals; whether a child has ended.
-    fn take_signals(&mut self) -> bool {
+    /// Reads all signals; whether a child has ended. Those that are named are added to `ended`.
+    fn take_signals(&mut self, ended: &mut Vec<u32>) -> bool {
         let mut child_ended = false;
         for _ in 0..BOUND {
-            let number = match self.signal_source.next() {
-                Ok(Some(received)) => received.signal.number(),
+            let (number, sender) = match self.signal_source.next() {
+                Ok(Some(received)) => (received.signal.number(), received.pid),
                 Ok(None) => break,
                 Err(error) => {
                     self.say(Level::Error, &error.to_string());
@@ -211,7 +223,10 @@ impl Init {
                 }
             };
             match self.signals.meaning(number, self.now) {
-                Meaning::Reap => child_ended = true,
+                Meaning::Reap => {
+                    child_ended = true;
+                    ended.push(sender);
+                }
                 Meaning::Reload => self.reload_by_signal(),
                 Meaning::Shutdown(kind) => self.shut_down(kind),
                 Meaning::AtOnce(kind) => {

@@ -28,6 +28,7 @@ const DEPTH: u32 = 32;
 pub struct Cgroup {
     path: String,
     fd: OwnedFd,
+    fresh: bool,
 }
 
 /// Limits to write; `None` writes the kernel's default, so that a reload can lift a limit.
@@ -56,6 +57,7 @@ impl Cgroup {
         Ok(Self {
             path: path.to_owned(),
             fd,
+            fresh: false,
         })
     }
 
@@ -66,9 +68,29 @@ impl Cgroup {
     /// of its own.
     pub fn create(path: &str) -> Result<Self> {
         match mkdir(path, Mode::from_raw_mode(0o755)) {
-            Ok(()) | Err(Errno::EXIST) => Self::open(path),
+            Ok(()) => Ok(Self {
+                fresh: true,
+                ..Self::open(path)?
+            }),
+            Err(Errno::EXIST) => Self::open(path),
             Err(errno) => Err(errno).at("mkdir", path),
         }
+    }
+
+    /// Whether [`Cgroup::create`] has just made it: then everything in it is the kernel's default.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
+    /// Whether it has passed controllers down or has cgroups below it: it may take no process then.
+    ///
+    /// # Errors
+    /// read(2).
+    pub fn is_divided(&self) -> Result<bool> {
+        let links = rustix::fs::fstat(&self.fd).at("stat", &self.path)?.st_nlink;
+        // A directory has a link from above, one of its own, and one from each below it.
+        Ok(links > 2 || !self.read("cgroup.subtree_control")?.trim().is_empty())
     }
 
     /// Its directory.
@@ -125,7 +147,8 @@ impl Cgroup {
     }
 
     /// Writes all limits, each for itself; those that could not be. A limit that is the default, and
-    /// whose controller is not there, is no error; one that was asked for is.
+    /// whose controller is not there, is no error; one that was asked for is. In a fresh cgroup the
+    /// defaults are there already.
     #[must_use]
     pub fn set_limits(&self, limits: &Limits) -> Vec<Error> {
         let max = |value: Option<u64>| value.map(|value| value.to_string());
@@ -142,6 +165,9 @@ impl Cgroup {
         ];
         let write = |(file, value, default): (&str, Option<String>, &str)| {
             let asked = value.is_some();
+            if self.fresh && !asked {
+                return None;
+            }
             let result = self.write(file, value.as_deref().unwrap_or(default));
             result
                 .err()

@@ -74,6 +74,8 @@ pub(super) struct Orders<'a> {
     pub(super) umask: Option<u32>,
     pub(super) working_dir: &'a CStr,
     pub(super) ids: Option<&'a Ids>,
+    /// Signals to reset, signal 1 in the lowest bit.
+    pub(super) changed_signals: u64,
 }
 
 type Outcome = Result<(), (Step, usize, Errno)>;
@@ -119,7 +121,7 @@ fn prepare_and_execute(orders: &Orders<'_>) -> Outcome {
     }
     let dir = address(orders.working_dir.as_ptr());
     call(libc::SYS_chdir, [dir, 0, 0, 0, 0, 0]).map_err(plain(Step::WorkingDir))?;
-    signals().map_err(plain(Step::Signals))?;
+    signals(orders.changed_signals).map_err(plain(Step::Signals))?;
     fill_own_pid(orders.own_pid).map_err(plain(Step::Execute))?;
     // Last of all: from here on the user's other processes may stop this one, and with it the parent.
     // Inside of execve a stop waits until the parent is free.
@@ -303,11 +305,12 @@ fn identity(ids: &Ids) -> Outcome {
 type KernelSigaction = [usize; 4];
 
 /// Default dispositions, then an empty mask: in this order no handler of the parent can run here.
-fn signals() -> Result<(), Errno> {
+fn signals(changed: u64) -> Result<(), Errno> {
     let default: KernelSigaction = [0; 4];
     for signal in 1..=64_usize {
         // KILL and STOP have no other disposition, and refuse to be given one.
-        if signal != 9 && signal != 19 {
+        let is_changed = changed >> (signal - 1) & 1 == 1;
+        if is_changed && signal != 9 && signal != 19 {
             let arguments = [signal, address(default.as_ptr()), 0, 8, 0, 0];
             call(libc::SYS_rt_sigaction, arguments)?;
         }

@@ -171,10 +171,13 @@ impl From<Error> for SpawnError {
 #[derive(Debug)]
 pub struct Spawner {
     base: NonNull<u8>,
+    /// Signals that this process handles or ignores, a bit each: the others need no reset.
+    changed_signals: u64,
 }
 
 impl Spawner {
-    /// Maps the stack.
+    /// Maps the stack, and looks which signals are to be reset in children: those handled or ignored
+    /// by now. A child would inherit what is ignored later.
     ///
     /// # Errors
     /// mmap(2): ENOMEM.
@@ -188,7 +191,10 @@ impl Spawner {
         let base = NonNull::new(base.cast::<u8>())
             .ok_or(Errno::NOMEM)
             .at("mmap", "stack")?;
-        let spawner = Self { base };
+        let spawner = Self {
+            base,
+            changed_signals: changed_signals(),
+        };
         // SAFETY: the first pages of the mapping just made, which nothing uses.
         unsafe { mprotect(base.as_ptr().cast(), GUARD, MprotectFlags::empty()) }
             .at("mprotect", "stack")?;
@@ -237,6 +243,7 @@ impl Spawner {
             umask: plan.umask,
             working_dir: &plan.working_dir,
             ids: plan.ids.as_ref(),
+            changed_signals: self.changed_signals,
         };
         let child = self.clone(&orders, wiring).map_err(|errno| SpawnError {
             step: Step::Clone,
@@ -410,6 +417,24 @@ fn object(step: Step, item: usize, plan: &Plan, wiring: &Wiring<'_>) -> String {
             .map_or_else(String::new, |ids| ids.uid.to_string()),
         Step::Execute => path(&plan.program),
     }
+}
+
+/// Signals whose disposition is not the default, signal 1 in the lowest bit.
+fn changed_signals() -> u64 {
+    let changed = |signal: usize| {
+        let mut action: [usize; 4] = [0; 4];
+        let arguments = [signal, 0, (&raw mut action).expose_provenance(), 8, 0, 0];
+        // SAFETY: the pointer is to room for the kernel's `struct sigaction`.
+        let asked = unsafe { clone3::syscall(libc::SYS_rt_sigaction, arguments) };
+        // One that cannot be asked about is reset, to be safe.
+        asked.is_err()
+            || action
+                .first()
+                .is_some_and(|handler| *handler != libc::SIG_DFL)
+    };
+    (1..=64)
+        .filter(|signal| changed(*signal))
+        .fold(0, |mask, signal| mask | 1 << (signal - 1))
 }
 
 /// Sets the whole signal mask, also of the signals libc keeps for itself; the old mask.

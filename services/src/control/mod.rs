@@ -9,6 +9,7 @@
 pub mod boot;
 pub mod frame;
 pub mod introspect;
+pub mod metrics;
 pub mod record;
 pub mod reply;
 pub mod request;

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::INTERFACE;
 use super::boot::BootInfo;
 use super::introspect::Info;
+use super::metrics::Metrics;
 use super::record::BootRecord;
 use super::request::Request;
 use crate::diagnostic::Diagnostic;
@@ -75,6 +76,11 @@ pub enum Reply {
     BootRecord {
         /// What it says.
         record: Box<BootRecord>,
+    },
+    /// Of `Metrics`.
+    Metrics {
+        /// The figures.
+        metrics: Box<Metrics>,
     },
     /// Of `org.varlink.service.GetInfo`.
     Info(Info),
@@ -284,6 +290,11 @@ struct Recorded {
 }
 
 #[derive(Deserialize)]
+struct Measured {
+    metrics: Box<Metrics>,
+}
+
+#[derive(Deserialize)]
 struct Description {
     description: String,
 }
@@ -314,6 +325,10 @@ fn decode_parameters(request: &Request, value: Value) -> Result<Reply, serde_jso
         Request::BootRecord => {
             let Recorded { record } = serde_json::from_value(value)?;
             Reply::BootRecord { record }
+        }
+        Request::Metrics => {
+            let Measured { metrics } = serde_json::from_value(value)?;
+            Reply::Metrics { metrics }
         }
         Request::GetInfo => Reply::Info(serde_json::from_value(value)?),
         Request::GetInterfaceDescription { .. } => {

@@ -69,6 +69,8 @@ pub enum Request {
     },
     /// `io.shark.Init.BootRecord`
     BootRecord,
+    /// `io.shark.Init.Metrics`
+    Metrics,
     /// `io.shark.Init.Shutdown`
     Shutdown {
         /// What happens at the end.
@@ -84,7 +86,7 @@ pub enum Request {
 }
 
 /// Every method of `io.shark.Init`, without the interface's name.
-pub const METHODS: [&str; 15] = [
+pub const METHODS: [&str; 16] = [
     "List",
     "Status",
     "Start",
@@ -99,6 +101,7 @@ pub const METHODS: [&str; 15] = [
     "BootBad",
     "SetSlot",
     "BootRecord",
+    "Metrics",
     "Shutdown",
 ];
 
@@ -239,6 +242,7 @@ impl Request {
             Self::BootBad { .. } => (INTERFACE, "BootBad"),
             Self::SetSlot { .. } => (INTERFACE, "SetSlot"),
             Self::BootRecord => (INTERFACE, "BootRecord"),
+            Self::Metrics => (INTERFACE, "Metrics"),
             Self::Shutdown { .. } => (INTERFACE, "Shutdown"),
             Self::GetInfo => (SERVICE_INTERFACE, "GetInfo"),
             Self::GetInterfaceDescription { .. } => (SERVICE_INTERFACE, "GetInterfaceDescription"),
@@ -265,6 +269,7 @@ impl Request {
             | Self::WaitBoot
             | Self::WaitGate
             | Self::BootRecord
+            | Self::Metrics
             | Self::GetInfo
             | Self::GetInterfaceDescription { .. } => false,
         }
@@ -303,6 +308,7 @@ fn method(envelope: Envelope) -> Result<Request, ControlError> {
             typed(parameters, &["slot"]).map(|Slotted { slot }| Request::SetSlot { slot })
         }
         (INTERFACE, "BootRecord") => none(parameters, Request::BootRecord),
+        (INTERFACE, "Metrics") => none(parameters, Request::Metrics),
         (INTERFACE, "Shutdown") => {
             typed(parameters, &["kind"]).map(|Kinded { kind }| Request::Shutdown { kind })
         }
@@ -380,6 +386,7 @@ pub fn encode_call(request: &Request) -> Vec<u8> {
         | Request::WaitBoot
         | Request::WaitGate
         | Request::BootRecord
+        | Request::Metrics
         | Request::BootGood { reason: None }
         | Request::GetInfo => Map::new(),
         Request::Status { name }
@@ -464,6 +471,7 @@ mod tests {
             },
             Request::SetSlot { slot: SlotName::B },
             Request::BootRecord,
+            Request::Metrics,
             Request::Shutdown {
                 kind: ShutdownKind::Reboot,
             },

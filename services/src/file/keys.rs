@@ -111,7 +111,7 @@ pub(super) const KEYS: &[Key] = &[
     key("state-dirs", "list of names", "none", PROGRAM, |d, v| put(&mut d.state_dirs, v.directories(&[]))),
     key("tty", "path", "none", PROGRAM, |d, v| put(&mut d.tty, v.path())),
     key("restart.policy", "policy", "on-failure", PROGRAM, |d, v| put(&mut d.policy, v.choice(&POLICIES))),
-    key("restart.delay", "duration", "200ms", PROGRAM, |d, v| put(&mut d.delay, v.duration(SHORTEST))),
+    key("restart.delay", "duration", "200ms", PROGRAM, |d, v| put(&mut d.delay, v.duration(Duration::ZERO))),
     key("restart.max-delay", "duration", "30s", PROGRAM, |d, v| put(&mut d.max_delay, v.duration(SHORTEST))),
     key("restart.reset-after", "duration", "10s", STAYING, |d, v| put(&mut d.reset_after, v.duration(Duration::ZERO))),
     key("restart.max-failures", "1 to 1000000", "no limit", PROGRAM, |d, v| put(&mut d.max_failures, v.integer(1, 1_000_000))),

@@ -137,7 +137,7 @@ fn values_out_of_range_and_unknown_words() {
         "exec = '/a'\ntype = 'notfy'\nnice = 20\numask = '0888'\nworking-dir = 'tmp'\n\
          state-dirs = ['a/b']\nruntime-dirs = ['shark', '..']\nuser = ''\ndescription = \"a\\nb\"\n\
          wants = ['b.toml', '-x']\n[stop]\nsignal = 'SIGHUB'\n[restart]\nmax-failures = 0\n\
-         policy = 'alway'\ndelay = '0s'\n[env]\n'A=B' = 'c'\n",
+         policy = 'alway'\nmax-delay = '0s'\n[env]\n'A=B' = 'c'\n",
         &[
             "/v/a.toml:2:8: key `type`: \"notfy\" is not known; expected `simple`, `notify`, `oneshot` or `target`; did you mean `notify`?",
             "/v/a.toml:3:8: key `nice`: 20 is out of range; expected a whole number from -20 to 19",
@@ -153,7 +153,7 @@ fn values_out_of_range_and_unknown_words() {
             "/v/a.toml:12:10: key `stop.signal`: \"SIGHUB\" is not such a signal; expected `HUP`, `INT`, `QUIT`, `USR1`, `USR2`, `TERM`, `WINCH` or `KILL`; did you mean `HUP`?",
             "/v/a.toml:14:16: key `restart.max-failures`: 0 is out of range; expected a whole number from 1 to 1000000",
             "/v/a.toml:15:10: key `restart.policy`: \"alway\" is not known; expected `always`, `on-failure` or `never`; did you mean `always`?",
-            "/v/a.toml:16:9: key `restart.delay`: \"0s\" is too short; expected at least 1ms",
+            "/v/a.toml:16:13: key `restart.max-delay`: \"0s\" is too short; expected at least 1ms",
             "/v/a.toml:18:1: key `env.A=B`: is not a name of a variable; expected letters, digits and `_`",
         ],
     );

@@ -1,8 +1,9 @@
 //! What is told of a service in words. Not here: the type (`crate::status`).
 
+use crate::control::metrics::StateCount;
 use crate::definition::{BootRole, Kind};
 use crate::id::ServiceId;
-use crate::status::{RoleName, ServiceStatus};
+use crate::status::{RoleName, ServiceStatus, StateName};
 use crate::time::Time;
 
 use super::Supervisor;
@@ -43,6 +44,23 @@ impl Supervisor {
             },
             source: definition.source,
         })
+    }
+
+    /// Restarts of all services together, and how many services are in each state.
+    pub(super) fn count_states(&self) -> (u64, Vec<StateCount>) {
+        let mut restarts = 0_u64;
+        let mut counts: Vec<StateCount> = StateName::ALL
+            .into_iter()
+            .map(|state| StateCount { state, count: 0 })
+            .collect();
+        for (_, service) in self.services().filter_map(|id| self.table.by_id(id)) {
+            restarts = restarts.saturating_add(u64::from(service.restarts));
+            let state = service.state.name();
+            if let Some(it) = counts.iter_mut().find(|it| it.state == state) {
+                it.count = it.count.saturating_add(1);
+            }
+        }
+        (restarts, counts)
     }
 
     /// The noted reason, or "it failed" where none was noted.

@@ -62,6 +62,7 @@ pub mod trace;
 
 use std::collections::VecDeque;
 
+use crate::control::metrics::StateCount;
 use crate::definition::Definition;
 use crate::graph::Graph;
 use crate::id::{RunId, ServiceId};
@@ -236,6 +237,13 @@ impl Supervisor {
         let (_, service) = self.table.by_id(id)?;
         let wanted = service.desired == service::Desired::Up;
         Some((service.state.name(), wanted))
+    }
+
+    /// Events told, starts that nobody asked for, and how many services are in each state.
+    #[must_use]
+    pub fn tally(&self) -> (u64, u64, Vec<StateCount>) {
+        let (restarts, services) = self.count_states();
+        (self.events, restarts, services)
     }
 
     /// How far the boot is.

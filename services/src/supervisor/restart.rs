@@ -5,6 +5,9 @@ use crate::time::Duration;
 
 use super::mutation::{Mutation, mutated};
 
+/// Least pause before a restart that is not the first in a row.
+const SHORTEST: Duration = Duration::from_millis(1);
+
 /// What follows an end that nobody asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sequel {
@@ -38,8 +41,15 @@ fn pause(restart: &Restart, failures: u32) -> Duration {
         _ if mutated(Mutation::PauseNotDoubled) => 0,
         doublings => doublings,
     };
+    // A pause of nothing is for the first failure alone: what fails again and again would spin.
+    let least = if failures <= 1 {
+        Duration::ZERO
+    } else {
+        SHORTEST
+    };
     restart
         .delay
+        .max(least)
         .saturating_mul(1 << doublings)
         .min(restart.max_delay)
 }
@@ -79,5 +89,15 @@ mod tests {
         check(RestartPolicy::OnFailure, false, 9, again(30_000));
         check(RestartPolicy::OnFailure, false, 49, again(30_000));
         check(RestartPolicy::OnFailure, false, 50, Sequel::GiveUp);
+    }
+
+    #[test]
+    fn no_pause_is_for_the_first_failure_alone() {
+        let restart = Restart {
+            delay: Duration::ZERO,
+            ..Restart::default()
+        };
+        let pauses = [1, 2, 3].map(|failures| pause(&restart, failures));
+        assert_eq!(pauses, [0, 2, 4].map(Duration::from_millis));
     }
 }

@@ -59,7 +59,8 @@ pub(crate) struct Programs {
 }
 
 impl Programs {
-    fn in_dir(dir: &Path) -> Self {
+    /// Those of a directory that has been built.
+    pub(crate) fn in_dir(dir: &Path) -> Self {
         Self {
             stage1: dir.join("stage1"),
             init: dir.join("init"),

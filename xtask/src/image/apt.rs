@@ -232,6 +232,21 @@ Debug::NoLocking "true";
         }
     }
 
+    /// Downloads these packages, and nothing that they depend on, into `place`.
+    pub(super) fn download_alone(&self, names: &[&str], place: &Path) -> Result<()> {
+        let download = || {
+            let mut apt = self.command("apt-get");
+            apt.args(["-q", "download"]).args(names).current_dir(place);
+            command::run(&mut apt)
+        };
+        if download().is_ok() {
+            return Ok(());
+        }
+        // The archive drops the files of old versions some time after the lists name newer ones.
+        self.update()?;
+        download()
+    }
+
     /// What apt would install. The answer is kept as long as the lists stay the same: apt needs a
     /// second for it.
     fn resolve(&self, names: &[&str]) -> Result<Vec<Package>> {

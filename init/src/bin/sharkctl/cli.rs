@@ -68,6 +68,8 @@ pub(crate) enum Verb {
         #[command(subcommand)]
         verb: Option<BootVerb>,
     },
+    /// Print figures of init, in the text format of OpenMetrics: how long the turns of its loop take
+    Metrics,
     /// Check directories of service files as one graph, with no init running
     Verify(Verify),
     /// Stop every service in reverse order and switch the machine off

@@ -9,6 +9,7 @@ mod client;
 mod failure;
 mod history;
 mod logs;
+mod metrics;
 mod quantity;
 mod screen;
 mod show;
@@ -120,6 +121,7 @@ fn perform(verb: Verb, context: &Context, screen: &mut Screen<'_>) -> Result<(),
     match verb {
         Verb::Short(verb) | Verb::Long(verb) => perform_service(&verb, context, screen),
         Verb::Boot { verb } => perform_boot(&verb.unwrap_or(BootVerb::Info), context, screen),
+        Verb::Metrics => metrics::metrics(context, screen),
         Verb::Verify(options) => verify::verify(screen, &options),
         Verb::Poweroff(options) => {
             shutdown::shutdown(context, screen, ShutdownKind::Poweroff, options)

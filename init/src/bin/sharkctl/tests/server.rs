@@ -152,7 +152,7 @@ pub(super) fn machine(request: &Request) -> Answer {
         }),
         Request::WaitBoot => Ok(Reply::BootFailed { failed: vec![] }),
         Request::Shutdown { .. } => Ok(Reply::Done {}),
-        Request::WaitGate | Request::BootRecord => Err(ControlError::Refused {
+        Request::WaitGate | Request::BootRecord | Request::Metrics => Err(ControlError::Refused {
             reason: "this boot has no gate".into(),
         }),
         Request::BootGood { .. } | Request::BootBad { .. } | Request::SetSlot { .. } => {

@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: boots the image and prints PID 1's figures. Not here: a verdict.
+//! `cargo xtask bench`: boots the image and prints PID 1's figures. Not here: a verdict, and other
+//! people's inits (`peers`).
 
 use std::fs;
 use std::process::ExitCode;
@@ -18,9 +19,9 @@ use crate::{build, command, setup};
 /// How long the boot and each question may take.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// Boot the image and print PID 1's figures: sizes, memory, time to ready.
+/// Arguments of the boots.
 #[derive(Args)]
-pub(crate) struct BenchArgs {
+pub(super) struct BootsArgs {
     #[command(flatten)]
     image: ImageOptions,
 
@@ -82,7 +83,7 @@ struct Sample {
 }
 
 /// Boots and prints.
-pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode> {
+pub(super) fn run(args: &BootsArgs) -> Result<ExitCode> {
     setup::need(&[setup::Need::Qemu(args.image.arch)])?;
     let image = image::make(&args.image)?;
     let (accel, why) = Accel::probe(image.arch);

@@ -1,0 +1,122 @@
+//! Inits that Debian 12 does not package: their configuration by name; their program comes by path
+//! and is a static one.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::contestant::Prepared;
+use super::layers;
+
+/// One that we know how to configure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Named {
+    Dinit,
+    S6Rc,
+    Nitro,
+}
+
+impl Named {
+    pub(super) const ALL: [Self; 3] = [Self::Dinit, Self::S6Rc, Self::Nitro];
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Dinit => "dinit",
+            Self::S6Rc => "s6-rc",
+            Self::Nitro => "nitro",
+        }
+    }
+
+    pub(super) const fn dependencies(self) -> &'static str {
+        match self {
+            Self::Dinit | Self::S6Rc => "yes",
+            Self::Nitro => "no",
+        }
+    }
+
+    /// The root with n services and the program at `path`: for s6-rc the directory that all programs
+    /// of skarnet's are in.
+    pub(super) fn prepare(self, path: &Path, n: u32, prepared: &mut Prepared) -> Result<()> {
+        match self {
+            Self::Dinit => dinit(path, n, prepared),
+            Self::S6Rc => s6_rc(path, n, prepared),
+            Self::Nitro => nitro(path, n, prepared),
+        }
+    }
+}
+
+fn dinit(path: &Path, n: u32, prepared: &mut Prepared) -> Result<()> {
+    prepared.program("usr/sbin/dinit", path)?;
+    let mut boot = String::from("type = internal\n");
+    for (number, needs) in layers::services(n) {
+        boot.push_str(&format!("depends-on = s{number}\n"));
+        let needs = needs.map_or(String::new(), |it| format!("depends-on = s{it}\n"));
+        let text = format!(
+            "type = process\ncommand = /bench/service {number}\nrestart = true\n\
+             smooth-recovery = true\nrestart-delay = 0\nrestart-limit-count = 0\n{needs}"
+        );
+        prepared.text(&format!("etc/dinit.d/s{number}"), text);
+    }
+    prepared.text("etc/dinit.d/boot", boot);
+    prepared.words(&["/usr/sbin/dinit", "-q", "-o"]);
+    Ok(())
+}
+
+/// The database is made by s6-rc-compile of the same directory, on the host.
+fn s6_rc(path: &Path, n: u32, prepared: &mut Prepared) -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let (source, compiled) = (dir.path().join("source"), dir.path().join("compiled"));
+    let write = |name: String, text: &str| {
+        let path = source.join(name);
+        crate::paths::make_dir(path.parent().unwrap_or(&source))?;
+        Ok::<(), anyhow::Error>(std::fs::write(path, text)?)
+    };
+    for (number, needs) in layers::services(n) {
+        write(format!("s{number}/type"), "longrun\n")?;
+        write(
+            format!("s{number}/run"),
+            &format!("#!/usr/bin/execlineb -P\n/bench/service {number}\n"),
+        )?;
+        if let Some(needs) = needs {
+            write(format!("s{number}/dependencies.d/s{needs}"), "")?;
+        }
+        write(format!("all/contents.d/s{number}"), "")?;
+    }
+    write("all/type".into(), "bundle\n")?;
+    crate::command::run(
+        crate::command::new(path.join("s6-rc-compile"))
+            .arg(&compiled)
+            .arg(&source),
+    )?;
+    super::debian::add_tree(&compiled, "etc/s6-rc/compiled", prepared)?;
+    for name in [
+        "s6-svscan",
+        "s6-supervise",
+        "s6-rc",
+        "s6-rc-init",
+        "s6-svlisten1",
+        "s6-ftrigrd",
+        "execlineb",
+    ] {
+        prepared.program(&format!("usr/bin/{name}"), &path.join(name))?;
+    }
+    // The scanner is PID 1; what brings the rest up is started by the service `rc`.
+    let start = "#!/usr/bin/execlineb -P\nforeground { s6-rc-init -c /etc/s6-rc/compiled /run/service }\n\
+                 foreground { s6-rc -u change all }\nloopwhilex sleep 1000\n";
+    prepared.entries.push((
+        "etc/bench-rc/rc/run".into(),
+        initramfs::archive::Entry::file(0o755, start.into()),
+    ));
+    prepared.link("run/service/rc", "/etc/bench-rc/rc");
+    prepared.words(&["/usr/bin/s6-svscan", "/run/service"]);
+    Ok(())
+}
+
+fn nitro(path: &Path, n: u32, prepared: &mut Prepared) -> Result<()> {
+    prepared.program("usr/sbin/nitro", path)?;
+    for (number, _) in layers::services(n) {
+        prepared.link(&format!("etc/nitro/s{number}/run"), "/bench/service");
+    }
+    prepared.words(&["/usr/sbin/nitro", "/etc/nitro"]);
+    Ok(())
+}
