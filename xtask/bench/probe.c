@@ -205,6 +205,7 @@ int bench_main(int argc, char **argv, char **envp) {
     memory();
     idle();
     restarts();
+    show("/bench/show-phases");
     show("/bench/show-boot");
     reload();
     show("/bench/show-reload");

@@ -180,6 +180,7 @@ impl Init {
     /// Lets go of everything the services and the logger could wait for.
     fn finish(mut self, kind: ShutdownKind) -> Finished {
         self.say(Level::Notice, "all services are down");
+        self.say.flush();
         for number in self.clients.numbers() {
             self.clients.dismiss(number);
         }

@@ -29,6 +29,8 @@ pub enum Level {
 const LINE_MAX: usize = 900;
 /// O_NONBLOCK of fcntl(2), the same number on every architecture we build for.
 const NONBLOCK: i32 = 0o4000;
+/// Lines for the log of `init` wait together up to so many bytes: what a pipe takes whole (PIPE_BUF).
+const TOGETHER: usize = 4096;
 
 /// Where lines go.
 #[derive(Debug)]
@@ -36,6 +38,8 @@ pub struct Say {
     sink: Option<File>,
     kernel_log: bool,
     own_log: Option<File>,
+    /// Lines for it since the last [`Say::flush`].
+    waiting: Vec<u8>,
     rate: Rate,
     verbose: bool,
 }
@@ -61,6 +65,7 @@ impl Say {
             sink,
             kernel_log,
             own_log: None,
+            waiting: Vec::new(),
             rate: Rate::new(200, Duration::from_millis(100)),
             verbose,
         }
@@ -84,6 +89,14 @@ impl Say {
         self.write(level, text);
     }
 
+    /// Hands the lines of a turn to the logger, all at once: it is woken once and not for each.
+    pub fn flush(&mut self) {
+        if let (Some(log), false) = (&mut self.own_log, self.waiting.is_empty()) {
+            let _lost = log.write_all(&self.waiting);
+        }
+        self.waiting.clear();
+    }
+
     /// Where lines go, for a child to write there too.
     #[must_use]
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
@@ -98,8 +111,12 @@ impl Say {
 
     fn write(&mut self, level: Level, text: &str) {
         let text = one_line(text);
-        if let Some(log) = &mut self.own_log {
-            let _lost = log.write_all(format!("{text}\n").as_bytes());
+        if self.own_log.is_some() {
+            if self.waiting.len() + text.len() >= TOGETHER {
+                self.flush();
+            }
+            self.waiting.extend_from_slice(text.as_bytes());
+            self.waiting.push(b'\n');
         }
         if level == Level::Info && !self.verbose {
             return;

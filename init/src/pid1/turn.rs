@@ -154,6 +154,7 @@ impl Init {
         let more = self.more_actions || self.unreaped || !self.resumed.is_empty();
         let deadline = if more { None } else { self.next_deadline() };
         let timeout = if more { Some(Duration::ZERO) } else { None };
+        self.say.flush();
         self.turns.end();
         let waited = self
             .timer

@@ -185,6 +185,7 @@ fn shark(kit: &Kit, n: u32, prepared: &mut Prepared) -> Result<()> {
         ("control", "/run/shark/io.shark.Init".into()),
         ("reload", format!("{ctl}\nreload")),
         ("storm", "yes".into()),
+        ("show-phases", format!("{ctl}\nboot")),
         ("show-boot", format!("{ctl}\nmetrics")),
         ("show-reload", format!("{ctl}\nmetrics")),
         ("show-storm", format!("{ctl}\nmetrics")),
