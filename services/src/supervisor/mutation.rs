@@ -28,6 +28,8 @@ pub enum Mutation {
     NeighbourNotWoken,
     ProbeOutlivesRun,
     BadProbeForgiven,
+    BadProbeIsReady,
+    MuteAwaited,
     ReloadAppliedAtOnce,
     RemovedRunsOn,
     BootSettledEarly,
@@ -37,7 +39,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::RequiredNotAwaited,
         Self::WantedNotAwaited,
         Self::RivalsNotAwaited,
@@ -58,6 +60,8 @@ impl Mutation {
         Self::NeighbourNotWoken,
         Self::ProbeOutlivesRun,
         Self::BadProbeForgiven,
+        Self::BadProbeIsReady,
+        Self::MuteAwaited,
         Self::ReloadAppliedAtOnce,
         Self::RemovedRunsOn,
         Self::BootSettledEarly,

@@ -214,6 +214,7 @@ impl Supervisor {
                 self.answered_badly(index, "its probe does not even end when killed");
                 self.judge_health(index);
             }
+            Phase::Mute if mutated(Mutation::MuteAwaited) => {}
             Phase::Mute => self.never_ready(index),
             Phase::Over => {}
         }
@@ -231,6 +232,10 @@ impl Supervisor {
             Phase::Running | Phase::Killed => probing.phase = Phase::Pausing,
             Phase::Pausing | Phase::Mute | Phase::Over => return,
         }
+        let outcome = match outcome {
+            Err(_) if mutated(Mutation::BadProbeIsReady) && purpose == Purpose::Ready => Ok(()),
+            outcome => outcome,
+        };
         match (phase, outcome, purpose) {
             (Phase::Running, Ok(()), Purpose::Ready) => {
                 self.found_ready(index);

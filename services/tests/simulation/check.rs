@@ -8,7 +8,7 @@ use services::definition::BootRole;
 use services::gate::GateView;
 use services::graph::Graph;
 use services::id::{RunId, ServiceName};
-use services::supervisor::event::{Action, Change, Command, Outcome, RequestId};
+use services::supervisor::event::{Action, Change, Command, Outcome, Purpose, RequestId};
 use services::supervisor::{SHUTDOWN_GRACE, SHUTDOWN_MARGIN, Supervisor};
 use services::time::Time;
 
@@ -95,7 +95,7 @@ impl Books {
                 let emptied = kernel.processes.get(run).is_some_and(|p| p.emptied);
                 ensure(!emptied, Invariant::Undisturbed, &name)
             }
-            Action::Probe { run, .. } => self.probe(*run, core, kernel),
+            Action::Probe { run, purpose } => self.probe(*run, *purpose, core, kernel),
             Action::KillProbe { run } => {
                 let name = core
                     .name(run.service)
@@ -167,12 +167,15 @@ impl Books {
         ensure(pause_over, Invariant::Pause, &name)
     }
 
-    fn probe(&self, run: RunId, core: &Supervisor, kernel: &Kernel) -> Verdict {
+    fn probe(&self, run: RunId, purpose: Purpose, core: &Supervisor, kernel: &Kernel) -> Verdict {
         let name = live(run, core, kernel)?;
         let dead = kernel.processes.get(&run).is_some_and(|p| p.dead);
         ensure(!dead, Invariant::KnownIds, &name)?;
-        let up = self.up.contains(&name);
-        ensure(up, Invariant::OneProbe, &name)?;
+        let right = match purpose {
+            Purpose::Ready => !self.up.contains(&name) && !self.stopping.contains(&name),
+            Purpose::Health => self.up.contains(&name),
+        };
+        ensure(right, Invariant::OneProbe, &name)?;
         let alone = !kernel.probes.contains_key(&run) && !kernel.live_probe(&name);
         ensure(alone, Invariant::OneProbe, &name)
     }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use services::definition::{Definition, RestartPolicy};
+use services::definition::{Definition, Ready, RestartPolicy};
 use services::id::{RunId, ServiceName};
 use services::supervisor::event::ExitStatus;
 use services::time::Time;
@@ -38,7 +38,10 @@ pub(crate) enum Asked {
 pub(crate) struct Live {
     pub(crate) run: Option<RunId>,
     pub(crate) spawned: Option<Time>,
+    /// By its word, by its line, or by a good probe.
     pub(crate) said_ready: bool,
+    /// It has closed the descriptor by which it was to say so: it has failed at that time.
+    pub(crate) mute: Option<Time>,
     pub(crate) ready: Option<Time>,
     pub(crate) cause: Option<Cause>,
     pub(crate) exited: Option<ExitStatus>,
@@ -62,6 +65,7 @@ impl Live {
             run,
             spawned: None,
             said_ready: false,
+            mute: None,
             ready: None,
             cause: None,
             exited: None,
@@ -230,6 +234,22 @@ impl Entry {
         }
     }
 
+    /// What tells that it is ready, beside its type.
+    pub(crate) fn found_by(&self) -> Option<&Ready> {
+        self.definition.kind.program()?.ready.as_ref()
+    }
+
+    /// How long the probe may take that is due now: for its health once it is up.
+    pub(crate) fn probe_limit(&self) -> Duration {
+        let up = self.live().is_some_and(|live| live.ready.is_some());
+        let program = self.definition.kind.program();
+        let health = program.and_then(|it| it.health.as_ref());
+        match self.found_by() {
+            Some(Ready::Probe { timeout, .. }) if !up => *timeout,
+            Some(_) | None => health.map(|it| it.timeout).unwrap_or_default(),
+        }
+    }
+
     pub(crate) fn health_failures(&self) -> u32 {
         let health = self.definition.kind.program();
         let health = health.and_then(|it| it.health.as_ref());
@@ -239,17 +259,20 @@ impl Entry {
     pub(crate) fn probe_is_late(&mut self, now: Time) {
         let limit = self.health_failures();
         let health = self.definition.kind.program();
-        let Some(health) = health.and_then(|it| it.health.as_ref()) else {
-            return;
-        };
-        let again = now + (health.interval + health.timeout);
+        let pause = health.and_then(|it| it.health.as_ref());
+        let again = now + pause.map(|it| it.interval + it.timeout).unwrap_or_default();
         if let Life::Live(live) = &mut self.life
             && live.cause.is_none()
             && let Asked::Running(until) | Asked::Killed(until) = live.probe
             && until <= now
         {
-            live.probe = Asked::Killed(again);
-            live.bad_answer(limit, now);
+            if live.ready.is_some() {
+                live.probe = Asked::Killed(again);
+                live.bad_answer(limit, now);
+            } else {
+                // Nobody counts how often it was not ready.
+                live.probe = Asked::Killed(Time::MAX);
+            }
         }
     }
 }

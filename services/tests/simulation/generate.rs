@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use services::definition::{
-    BootRole, CgroupLimits, Definition, Health, Kind, Probe, Program, Relations, Reload, Restart,
-    RestartPolicy, Signal, Stop,
+    BootRole, CgroupLimits, Definition, Health, Kind, Probe, Program, Ready, Relations, Reload,
+    Restart, RestartPolicy, Signal, Stop,
 };
 use services::gate::GateSettings;
 use services::graph::Graph;
@@ -87,10 +87,25 @@ fn program(rng: &mut Rng) -> Box<Program> {
     })
 }
 
+fn ready(rng: &mut Rng) -> Option<Ready> {
+    match rng.u8(0..6) {
+        0 | 1 => Some(Ready::Probe {
+            probe: Probe::Path("/run/there".into()),
+            interval: Duration::from_millis(rng.u64(1..2000)),
+            timeout: Duration::from_millis(rng.u64(100..3000)),
+        }),
+        2 => Some(Ready::Line(3)),
+        _ => None,
+    }
+}
+
 fn definition(rng: &mut Rng, index: u8) -> Definition {
     let kind = match rng.u8(0..10) {
         0 => Kind::Target,
-        1..5 => Kind::Simple(program(rng)),
+        1..5 => Kind::Simple(Box::new(Program {
+            ready: ready(rng),
+            ..*program(rng)
+        })),
         5..8 => Kind::Notify(program(rng)),
         _ => Kind::Oneshot(Box::new(Program {
             health: None,
@@ -299,9 +314,10 @@ fn describe(services: &[Definition]) -> String {
             names.join(" ")
         };
         format!(
-            "    {} {kind} {:?} {:?} requires[{}] wants[{}] after[{}] conflicts[{}] wanted-by[{}] {:?} stop {:?}",
+            "    {} {kind} {:?} {:?} {:?} requires[{}] wants[{}] after[{}] conflicts[{}] wanted-by[{}] {:?} stop {:?}",
             service.name,
             service.boot,
+            service.kind.program().and_then(|it| it.ready.as_ref()),
             service.kind.program().and_then(|it| it.health.as_ref()),
             list(&r.requires),
             list(&r.wants),

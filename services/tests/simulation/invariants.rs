@@ -43,9 +43,9 @@ invariants! {
     Pause, "pause", "the pause before a restart is `delay`, doubled with each failure in a row up to `max-delay`, and nothing is started before it is over";
     FailedRightly, "failed-rightly", "a service is left failed only by its own restart policy or by what it requires";
     FailureSpreads, "failure-spreads", "nothing runs on whose required service is left failed";
-    UpRightly, "up-rightly", "a service is up only after its process was ready: at once, by its word, or by its good end";
+    UpRightly, "up-rightly", "a service is up only after its process was ready: at once, by its word or its line, by a good probe, or by its good end";
     NoIdleWait, "no-idle-wait", "no service waits that could start";
-    OneProbe, "one-probe", "a service has one probe at a time, only while it is up, and none outlives its run";
+    OneProbe, "one-probe", "a service has one probe at a time, for its readiness while it starts or for its health while it is up, and none outlives its run";
     Unhealthy, "unhealthy", "a run with `health.failures` bad probes in a row is stopped, and none with fewer";
     Soak, "soak", "a boot is found good only after everything essential was up and healthy for a whole soak";
     SettlesOnce, "settles-once", "the boot settles once, when each service of its target is up, has failed or has been tried";

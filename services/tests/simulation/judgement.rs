@@ -103,12 +103,10 @@ impl Model {
                 self.ending_run(&name)?.killed = true;
                 Ok(())
             }
-            Action::Probe { run, .. } => {
+            Action::Probe { run, purpose: _ } => {
                 let name = self.name(run, core)?;
                 if let Some(entry) = self.entries.get_mut(&name) {
-                    let program = entry.definition.kind.program();
-                    let health = program.and_then(|it| it.health.as_ref());
-                    let limit = health.map(|it| it.timeout).unwrap_or_default();
+                    let limit = entry.probe_limit();
                     if let Life::Live(live) = &mut entry.life {
                         live.probe = Asked::Running(now + limit);
                     }
@@ -139,7 +137,7 @@ impl Model {
             let settled = !entry.wanted || entry.up() || entry.failed || pausing;
             let told = format!("{name} comes after {earlier}");
             ensure(
-                settled || self.is_tried(earlier),
+                settled || self.is_tried(earlier) || self.fell.contains(earlier),
                 Invariant::OrderKept,
                 &told,
             )?;
@@ -411,7 +409,10 @@ impl Entry {
     fn is_ready(&self) -> bool {
         self.live().is_some_and(|live| match self.definition.kind {
             Kind::Target => true,
-            Kind::Simple(_) => live.spawned.is_some(),
+            Kind::Simple(_) => match self.found_by() {
+                Some(_) => live.said_ready,
+                None => live.spawned.is_some(),
+            },
             Kind::Notify(_) => live.said_ready,
             Kind::Oneshot(_) => live.exited == Some(ExitStatus::Code(0)),
         })

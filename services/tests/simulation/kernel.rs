@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fastrand::Rng;
-use services::definition::{Kind, Signal};
+use services::definition::{Kind, Ready, Signal};
 use services::id::{RunId, ServiceName};
 use services::notify::Message;
 use services::supervisor::event::{Event, ExitStatus};
@@ -123,6 +123,10 @@ impl Kernel {
                 }
                 self.bury(*run);
             }
+            // The pipe goes with the run.
+            Event::ReadyLine { run, .. } => {
+                return self.processes.get(run).is_some_and(|it| !it.dead);
+            }
             // A killed probe has only one end.
             Event::ProbeEnded { run, .. } => {
                 let Some(probe) = self.probes.remove(run) else {
@@ -178,7 +182,12 @@ impl Kernel {
         let calm = self.calm;
         let end = match kind {
             Kind::Target => None,
-            Kind::Simple(_) => (!calm && rng.u8(0..3) == 0).then(|| micros(&mut rng, 20_000_000)),
+            Kind::Simple(program) => {
+                if let Some(Ready::Line(_)) = program.ready {
+                    self.write_line(run, asked, &mut rng);
+                }
+                (!calm && rng.u8(0..3) == 0).then(|| micros(&mut rng, 20_000_000))
+            }
             Kind::Notify(_) => {
                 if calm || rng.u8(0..6) > 0 {
                     let late = if calm { 50_000 } else { 12_000_000 };
@@ -203,6 +212,20 @@ impl Kernel {
             };
             self.die_later(run, asked + after, status);
         }
+    }
+
+    /// Plans when the process says by a line that it is ready, or closes the descriptor, if it ever
+    /// does one of them.
+    fn write_line(&mut self, run: RunId, asked: Time, rng: &mut Rng) {
+        let mood = if self.calm { 0 } else { rng.u8(0..8) };
+        let outcome = match mood {
+            0..5 => Ok(()),
+            5 | 6 => Err("it closed descriptor 3 without a line".into()),
+            _ => return,
+        };
+        let late = if self.calm { 50_000 } else { 12_000_000 };
+        let at = asked + micros(rng, late);
+        self.at(at, Event::ReadyLine { run, outcome });
     }
 
     /// Plans the end of the main process; whichever end is planned last for an earlier time wins,

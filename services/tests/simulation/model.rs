@@ -7,8 +7,9 @@
 //! all that is held against the core in `judgement`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use services::definition::{Definition, Kind};
+use services::definition::{Definition, Kind, Ready};
 use services::graph::Graph;
 use services::id::{RunId, ServiceName};
 use services::notify::Message;
@@ -16,6 +17,9 @@ use services::supervisor::event::{Command, Event, ExitStatus};
 use services::time::Time;
 
 use crate::entry::{Asked, Cause, Entry, Life, Live};
+
+/// How long after the end of a descriptor the end of its program may be told, and count instead.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// All services.
 #[derive(Default)]
@@ -28,6 +32,9 @@ pub(crate) struct Model {
     pub(crate) ending: bool,
     /// Whether the latest event was a tick.
     pub(crate) ticked: bool,
+    /// Held until the latest event, a tick, found them late or unhealthy. What else was due then may
+    /// have been done before that: a suspended machine makes many things due at once.
+    pub(crate) fell: BTreeSet<ServiceName>,
     /// New with the latest reload.
     pub(crate) fresh: BTreeSet<ServiceName>,
     /// Wanted when a reload made them rivals: one of each pair has to go, when it is looked at.
@@ -46,6 +53,7 @@ impl Model {
     pub(crate) fn event(&mut self, event: &Event, now: Time) {
         self.now = self.now.max(now);
         self.ticked = matches!(event, Event::Tick);
+        self.fell.clear();
         match event {
             Event::Boot { target } => {
                 self.target = Some(target.clone());
@@ -82,9 +90,9 @@ impl Model {
                 }
             }
             Event::Notified { run, message, .. } => self.said(*run, message),
+            Event::ReadyLine { run, outcome } => self.line(*run, outcome.is_ok()),
             Event::ProbeEnded { run, outcome } => self.answered(*run, outcome.is_ok()),
             Event::OutOfMemory { .. }
-            | Event::ReadyLine { .. }
             | Event::ReloadEnded { .. }
             | Event::Forget { .. }
             | Event::Replace { .. } => {}
@@ -268,24 +276,46 @@ impl Model {
         }
     }
 
+    /// A line that it is ready, or the end of the descriptor without one: then it has failed, but for
+    /// the time in which its own end may be told.
+    fn line(&mut self, run: RunId, good: bool) {
+        let now = self.now;
+        let Some((definition, live)) = self.live(run) else {
+            return;
+        };
+        let ready = definition.kind.program().and_then(|it| it.ready.as_ref());
+        let starts = live.spawned.is_some() && live.cause.is_none() && live.ready.is_none();
+        match ready {
+            Some(Ready::Line(_)) if starts && good => live.said_ready = true,
+            Some(Ready::Line(_)) if starts => live.mute = Some(now + LAST_WORDS),
+            Some(_) | None => {}
+        }
+    }
+
     /// What is due: attempts that took too long, probes that did, and pauses that are over.
     fn time_passes(&mut self) {
         let now = self.now;
-        for entry in self.entries.values_mut() {
+        for (name, entry) in &mut self.entries {
+            let held = entry.held();
             let limit = entry.definition.start_timeout;
             let awaited = match entry.definition.kind {
                 Kind::Notify(_) | Kind::Oneshot(_) => true,
-                Kind::Simple(_) | Kind::Target => false,
+                Kind::Simple(_) => entry.found_by().is_some(),
+                Kind::Target => false,
             };
             if let Life::Live(live) = &mut entry.life
                 && awaited
                 && live.cause.is_none()
                 && live.ready.is_none()
-                && live.spawned.is_some_and(|at| at + limit <= now)
+                && (live.spawned.is_some_and(|at| at + limit <= now)
+                    || live.mute.is_some_and(|at| at <= now))
             {
                 live.cause = Some(Cause::Late);
             }
             entry.probe_is_late(now);
+            if held && !entry.held() {
+                self.fell.insert(name.clone());
+            }
         }
         let mut due: Vec<(Time, ServiceName)> = Vec::new();
         for (name, entry) in &self.entries {
@@ -338,7 +368,12 @@ impl Model {
             if live.run != Some(run) || live.cause.is_some() {
                 continue;
             }
-            match std::mem::replace(&mut live.probe, Asked::No) {
+            let asked = std::mem::replace(&mut live.probe, Asked::No);
+            if live.ready.is_none() {
+                live.said_ready |= good && matches!(asked, Asked::Running(_));
+                continue;
+            }
+            match asked {
                 Asked::Running(_) if good => {
                     live.bad = 0;
                     live.bad_since = None;

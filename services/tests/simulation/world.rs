@@ -424,6 +424,10 @@ impl<'a> World<'a> {
                 run,
                 outcome: Ok(()),
             })?;
+            self.tell(Event::ReadyLine {
+                run,
+                outcome: Ok(()),
+            })?;
         }
         Ok(())
     }
