@@ -138,6 +138,10 @@ pub struct Program {
     pub ready: Option<Ready>,
     /// How its health is asked for while it is up; `None`: it is taken to be healthy.
     pub health: Option<Health>,
+    /// How its life is watched.
+    pub watchdog: Watchdog,
+    /// How many descriptors are kept for it at most (`FDSTORE=1`).
+    pub fd_store_max: u16,
     /// Account to run as; `None` is root.
     pub account: Option<Account>,
     /// Variables added to the minimal environment (PATH, and what init passes).
@@ -268,6 +272,27 @@ pub struct Health {
     pub delay: Duration,
 }
 
+/// Largest `fd-store.max`.
+pub const FD_STORE_MOST: u16 = 64;
+
+/// How a service that is up is watched: it says again and again that it is alive (`WATCHDOG=1`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watchdog {
+    /// How long it may be silent, never zero; `None`: for ever, unless it asks to be watched itself.
+    pub timeout: Option<Duration>,
+    /// Sent to the main process of a service that has been silent for longer.
+    pub signal: Signal,
+}
+
+impl Default for Watchdog {
+    fn default() -> Self {
+        Self {
+            timeout: None,
+            signal: Signal::Abrt,
+        }
+    }
+}
+
 /// A signal that may be named in a service file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[allow(missing_docs)]
@@ -280,6 +305,7 @@ pub enum Signal {
     Term,
     Winch,
     Kill,
+    Abrt,
 }
 
 /// What happens after a service has ended by itself.

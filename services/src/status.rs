@@ -129,6 +129,13 @@ pub struct ServiceStatus {
     /// Its health, while it is up, where it is asked for.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub health: Option<HealthStatus>,
+    /// How long it may be silent before its watchdog ends it, microseconds; while it is up, where
+    /// it has one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub watchdog_us: Option<u64>,
+    /// Names of the descriptors that are kept for it.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub stored: Vec<String>,
     /// What it means for the boot, where it means something.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub boot_role: Option<RoleName>,

@@ -136,7 +136,8 @@ impl Player {
                 Event::Emptied { run: self.run(who) },
             ],
             "oom" => vec![Event::OutOfMemory { run: self.run(who) }],
-            "notify" | "notify-child" => notify::parse(what.as_bytes())
+            "notify" | "notify-child" => notify::parse(what.replace('|', "\n").as_bytes())
+                .messages
                 .into_iter()
                 .map(|message| Event::Notified {
                     run: self.run(who),
@@ -300,6 +301,7 @@ impl Player {
             Why::ReloadTimeout(id) => format!("ReloadTimeout {}", self.name(id)),
             Why::Probe(id) => format!("Probe {}", self.name(id)),
             Why::ProbeTimeout(id) => format!("ProbeTimeout {}", self.name(id)),
+            Why::Watchdog(id) => format!("Watchdog {}", self.name(id)),
             Why::ShutdownLimit => "ShutdownLimit".into(),
         };
         format!("    {:?} {why}\n", at - Time::default())

@@ -20,7 +20,7 @@ use services::supervisor::event::{Event, Purpose};
 
 use super::Init;
 use super::later::Later;
-use super::perform::Execution;
+use super::perform::{Execution, Part};
 use super::plan::OWN_PROGRAM;
 use super::say::Level;
 use super::table::{Beside, Owner};
@@ -125,6 +125,7 @@ impl Init {
         let order = Execution {
             program: &program,
             command,
+            part: Part::Beside,
             cgroup: cgroup.as_ref(),
             output,
             ready_line: None,
@@ -143,6 +144,14 @@ impl Init {
 
     /// Kills a reload command that has not ended in its time.
     pub(super) fn kill_reload(&mut self, run: RunId) {
+        let core = self.supervisor.as_ref();
+        if let Some(at) = core.and_then(|core| core.reload_deadline(run))
+            && at > self.now
+        {
+            // The service has asked for more time.
+            self.do_later(at.since(self.now), Later::KillReload(run));
+            return;
+        }
         let live = self.table.live(run);
         let reload = live.and_then(|live| live.reload.as_ref());
         if let Some(Err(error)) = reload.map(kill) {

@@ -25,12 +25,23 @@ const KILL_AGAIN: Duration = Duration::from_secs(1);
 /// Most actions of one turn: starting a thousand services must not keep signals waiting.
 const ACTIONS_MAX: usize = 64;
 
+/// What a process is to its service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Its main process.
+    Main,
+    /// A command beside it.
+    Beside,
+}
+
 /// What is executed for a service, and what is its own of the surroundings.
 pub(super) struct Execution<'a> {
     /// The surroundings as the service's file has them.
     pub(super) program: &'a Program,
     /// Path and arguments.
     pub(super) command: &'a [String],
+    /// What it is to the service.
+    pub(super) part: Part,
     /// The cgroup to be born in, where there are any.
     pub(super) cgroup: Option<&'a Cgroup>,
     /// Where its output goes; `None`: to the log of the service.
@@ -113,6 +124,7 @@ impl Init {
         let order = Execution {
             program,
             command: &program.exec,
+            part: Part::Main,
             cgroup: cgroup.as_ref(),
             output: None,
             ready_line: pipe.as_ref().map(ready_line::Pipe::for_service),
@@ -160,7 +172,11 @@ impl Init {
         let surroundings = Surroundings {
             cgroup: order.cgroup.map(AsFd::as_fd),
             output: order.output.or(log.map(|log| log.write.as_fd())),
-            notify_socket: plan::hears_notify(&definition.kind).then_some(notify_socket.as_path()),
+            notify_socket: plan::is_heard(&definition.kind).then_some(notify_socket.as_path()),
+            watchdog: match order.part {
+                Part::Main => order.program.watchdog.timeout,
+                Part::Beside => None,
+            },
             passed: &[],
             ready_line: order.ready_line,
             runtime_dir: self.paths.moved_runtime_dir(),

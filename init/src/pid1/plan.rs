@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use kernel::signals::Signal as Number;
 use kernel::spawn::{Child, Ids, Limit, Plan, Resource, Spawner, Stdio, Wiring};
 use services::definition::{self, Kind, Program, Signal};
+use services::time::Duration;
 
 use super::errands::Order;
 use super::passed::{self, Passed};
@@ -33,8 +34,10 @@ pub(super) struct Surroundings<'a> {
     pub(super) cgroup: Option<BorrowedFd<'a>>,
     /// Where its output goes.
     pub(super) output: Option<BorrowedFd<'a>>,
-    /// Where it says that it is ready, if it is of the kind that does.
+    /// Where it says what it has to say, if it is of the kind that does.
     pub(super) notify_socket: Option<&'a Path>,
+    /// How often it must say that it is alive.
+    pub(super) watchdog: Option<Duration>,
     /// Descriptors that it finds from 3 on.
     pub(super) passed: &'a [Passed<'a>],
     /// Where it writes the line that it is ready, and at which number.
@@ -113,6 +116,10 @@ fn service_plan(
     if let Some(path) = surroundings.notify_socket {
         plan.set_env("NOTIFY_SOCKET", &path.display().to_string())?;
     }
+    if let Some(timeout) = surroundings.watchdog {
+        plan.set_env("WATCHDOG_USEC", &timeout.as_micros().to_string())?;
+        plan.set_env_own_pid("WATCHDOG_PID")?;
+    }
     passed::tell(&mut plan, surroundings.passed)?;
     plan.set_working_dir(&program.working_dir.display().to_string())?;
     plan.umask = Some(program.umask);
@@ -172,11 +179,14 @@ fn limits(wanted: &[definition::ResourceLimit]) -> Vec<Limit> {
         .collect()
 }
 
-/// Whether a service of this kind is told where to say that it is ready.
-pub(super) fn hears_notify(kind: &Kind) -> bool {
+/// Whether a service of this kind is told where to say something of itself.
+pub(super) fn is_heard(kind: &Kind) -> bool {
     match kind {
         Kind::Notify(_) => true,
-        Kind::Target | Kind::Simple(_) | Kind::Oneshot(_) => false,
+        Kind::Simple(program) | Kind::Oneshot(program) => {
+            program.watchdog.timeout.is_some() || program.fd_store_max > 0
+        }
+        Kind::Target => false,
     }
 }
 
@@ -191,6 +201,7 @@ pub(super) const fn signal_number(signal: Signal) -> Number {
         Signal::Term => Number::TERM,
         Signal::Winch => Number::WINCH,
         Signal::Kill => Number::KILL,
+        Signal::Abrt => Number::ABRT,
     }
 }
 
@@ -319,6 +330,8 @@ mod tests {
             reload: None,
             ready: None,
             health: None,
+            watchdog: definition::Watchdog::default(),
+            fd_store_max: 0,
             account: None,
             environment: vec![("A".to_owned(), "1".to_owned())],
             working_dir: "/srv".into(),
@@ -338,6 +351,7 @@ mod tests {
             cgroup: None,
             output: None,
             notify_socket: Some(Path::new("/run/n")),
+            watchdog: Some(Duration::from_secs(2)),
             passed: &[],
             ready_line: None,
             runtime_dir: None,
@@ -357,8 +371,14 @@ mod tests {
         let plan = plan(&program());
         assert_eq!(
             environment(&plan),
-            [&format!("PATH={PATH}"), "A=1", "NOTIFY_SOCKET=/run/n"]
+            [
+                &format!("PATH={PATH}"),
+                "A=1",
+                "NOTIFY_SOCKET=/run/n",
+                "WATCHDOG_USEC=2000000"
+            ]
         );
+        assert_eq!(plan.own_pid, [c"WATCHDOG_PID".to_owned()]);
         assert_eq!((plan.umask, plan.nice), (Some(0o027), Some(5)));
         assert_eq!(plan.oom_score_adj, Some(0), "PID 1's own is not inherited");
         let directories: Vec<&str> = plan

@@ -257,7 +257,7 @@ impl Init {
             let bytes = buffer.get(..datagram.length).unwrap_or_default();
             match self.run_of_sender(sender) {
                 Some((run, from_main)) => {
-                    for message in notify::parse(bytes) {
+                    for message in notify::parse(bytes).messages {
                         self.notified(run, message, from_main);
                     }
                 }

@@ -2,20 +2,37 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use services::notify::{MESSAGES_MAX, Message, STATUS_MAX, parse};
+use services::notify::{
+    BUS_ERROR_MAX, Complaint, FdName, MESSAGES_MAX, Message, STATUS_MAX, parse,
+};
 
 fuzz_target!(|data: &[u8]| {
-    let messages = parse(data);
-    assert!(messages.len() <= MESSAGES_MAX + 1);
-    for message in messages {
+    let datagram = parse(data);
+    assert!(datagram.messages.len() <= MESSAGES_MAX + 1);
+    let keep = datagram.keep.as_ref().map(|keep| &keep.name);
+    for name in keep.into_iter().chain(&datagram.drop) {
+        assert_eq!(FdName::new(name.as_str().as_bytes()).as_ref(), Some(name));
+    }
+    for message in datagram.messages {
         match message {
-            Message::Status(text) => {
-                assert!(text.chars().count() <= STATUS_MAX);
-                assert!(!text.chars().any(char::is_control));
-            }
+            Message::Status(text) => check_text(&text, STATUS_MAX),
+            Message::Complaint(Complaint::BusError(text)) => check_text(&text, BUS_ERROR_MAX),
             Message::MainPid(pid) => assert!(pid > 1 && pid <= i32::MAX as u32),
+            Message::WatchdogTimeout(Some(timeout)) => assert!(!timeout.is_zero()),
             Message::Ignored(count) => assert!(count > 0),
-            Message::Ready | Message::Reloading | Message::Stopping => {}
+            Message::Ready
+            | Message::Reloading
+            | Message::Stopping
+            | Message::Complaint(Complaint::Errno(_) | Complaint::ExitStatus(_))
+            | Message::ExtendTimeout(_)
+            | Message::Alive
+            | Message::Broken
+            | Message::WatchdogTimeout(None) => {}
         }
     }
 });
+
+fn check_text(text: &str, most: usize) {
+    assert!(text.chars().count() <= most);
+    assert!(!text.chars().any(char::is_control));
+}

@@ -77,6 +77,8 @@ fn status() -> ServiceStatus {
             failed: 2,
             words: Some("it exited with status 1".into()),
         }),
+        watchdog_us: Some(30_000_000),
+        stored: vec!["state".into()],
         boot_role: Some(RoleName::Essential),
         source: "web.toml".into(),
     }

@@ -10,7 +10,7 @@ use super::probe;
 use super::value::either;
 use crate::definition::{
     Account, BootRole, Definition, GateSettings, Kind, Program, Relations, ResourceLimit, Restart,
-    RestartPolicy, Stop,
+    RestartPolicy, Signal, Stop, Watchdog,
 };
 use crate::diagnostic::{Diagnostic, Place};
 use crate::graph::{DEFAULT_START_TIMEOUT, DEFAULT_TARGET, Placed, Relation};
@@ -235,6 +235,11 @@ impl Build<'_> {
             reload: draft.reload.take(),
             ready: probe::ready(std::mem::take(&mut draft.ready)),
             health: probe::health(std::mem::take(&mut draft.health)),
+            watchdog: Watchdog {
+                timeout: draft.watchdog_timeout,
+                signal: draft.watchdog_signal.unwrap_or(Signal::Abrt),
+            },
+            fd_store_max: draft.fd_store_max.unwrap_or(0),
             account,
             environment: std::mem::take(&mut draft.environment).into_iter().collect(),
             working_dir: draft.working_dir.take().unwrap_or(PathBuf::from("/")),

@@ -5,7 +5,7 @@
 use super::draft::Type::{self, Notify, Oneshot, Simple, Target};
 use super::draft::{Draft, POLICIES, ReadyBy, put};
 use super::value::Value;
-use crate::definition::{Bytes, Probe, Resource};
+use crate::definition::{Bytes, FD_STORE_MOST, Probe, Resource};
 use crate::graph::Relation;
 use crate::time::Duration;
 
@@ -136,6 +136,9 @@ pub(super) const KEYS: &[Key] = &[
     key("health.timeout", "duration", "5s", STAYING, |d, v| put(&mut d.health.timeout, v.duration(SHORTEST))),
     key("health.failures", "1 to 1000", "3", STAYING, |d, v| put(&mut d.health.failures, v.integer(1, 1000))),
     key("health.delay", "duration", "0s", STAYING, |d, v| put(&mut d.health.delay, v.duration(Duration::ZERO))),
+    key("watchdog.timeout", "duration", "none", STAYING, |d, v| put(&mut d.watchdog_timeout, v.duration(SHORTEST))),
+    key("watchdog.signal", "signal", "ABRT", STAYING, |d, v| put(&mut d.watchdog_signal, v.signal())),
+    key("fd-store.max", "0 to 64", "0", PROGRAM, |d, v| put(&mut d.fd_store_max, v.integer(0, FD_STORE_MOST))),
     key("gate.deadline", "duration", "5min", TARGET, |d, v| put(&mut d.gate.deadline, v.duration(SHORTEST_DEADLINE))),
     key("gate.soak", "duration", "10s", TARGET, |d, v| put(&mut d.gate.soak, v.duration(Duration::ZERO))),
     key("gate.scrub", "boolean", "false", TARGET, |d, v| put(&mut d.gate.scrub, v.boolean())),

@@ -3,7 +3,7 @@
 use super::*;
 use crate::definition::{
     Account, BootRole, Bytes, CgroupLimits, Definition, Health, Kind, Probe, Program, Reload,
-    Resource, ResourceLimit, Restart, RestartPolicy, Signal, Stop,
+    Resource, ResourceLimit, Restart, RestartPolicy, Signal, Stop, Watchdog,
 };
 use crate::graph::Relation;
 use crate::time::Duration;
@@ -150,7 +150,7 @@ fn values_out_of_range_and_unknown_words() {
             "/v/a.toml:9:15: key `description`: \"a\\nb\" holds a line break or another control character; expected one line of at most 200 characters",
             "/v/a.toml:10:10: key `wants`: there is no service `b.toml`",
             "/v/a.toml:10:20: key `wants`: \"-x\": a service name starts with a letter or a digit, not '-'",
-            "/v/a.toml:12:10: key `stop.signal`: \"SIGHUB\" is not such a signal; expected `HUP`, `INT`, `QUIT`, `USR1`, `USR2`, `TERM`, `WINCH` or `KILL`; did you mean `HUP`?",
+            "/v/a.toml:12:10: key `stop.signal`: \"SIGHUB\" is not such a signal; expected `HUP`, `INT`, `QUIT`, `USR1`, `USR2`, `TERM`, `WINCH`, `KILL` or `ABRT`; did you mean `HUP`?",
             "/v/a.toml:14:16: key `restart.max-failures`: 0 is out of range; expected a whole number from 1 to 1000000",
             "/v/a.toml:15:10: key `restart.policy`: \"alway\" is not known; expected `always`, `on-failure` or `never`; did you mean `always`?",
             "/v/a.toml:16:13: key `restart.max-delay`: \"0s\" is too short; expected at least 1ms",
@@ -377,6 +377,11 @@ interval = "1min"
 timeout = "1s"
 failures = 7
 delay = "2s"
+[watchdog]
+timeout = "30s"
+signal = "QUIT"
+[fd-store]
+max = 16
 "#;
 
 /// What only a target may have.
@@ -397,6 +402,11 @@ fn every_key_of_a_program() -> Program {
             failures: 7,
             delay: Duration::from_secs(2),
         }),
+        watchdog: Watchdog {
+            timeout: Some(Duration::from_secs(30)),
+            signal: Signal::Quit,
+        },
+        fd_store_max: 16,
         account: Some(Account {
             user: text("u"),
             group: Some(text("g")),

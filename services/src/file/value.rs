@@ -18,7 +18,7 @@ use crate::units;
 const COMMAND: &str = "a command: a string or a list of strings, the program with its whole path";
 
 /// Signals by name.
-const SIGNALS: [(&str, Signal); 8] = [
+const SIGNALS: [(&str, Signal); 9] = [
     ("HUP", Signal::Hup),
     ("INT", Signal::Int),
     ("QUIT", Signal::Quit),
@@ -27,6 +27,7 @@ const SIGNALS: [(&str, Signal); 8] = [
     ("TERM", Signal::Term),
     ("WINCH", Signal::Winch),
     ("KILL", Signal::Kill),
+    ("ABRT", Signal::Abrt),
 ];
 
 /// Those that a program can take as the wish to reload.

@@ -7,7 +7,7 @@
 use std::fmt;
 
 use super::Graph;
-use crate::definition::{Definition, Health, Probe, Program, Ready, Reload};
+use crate::definition::{Definition, FD_STORE_MOST, Health, Probe, Program, Ready, Reload};
 use crate::diagnostic::Diagnostic;
 use crate::file::SOCKET_PATH_MAX;
 
@@ -152,6 +152,8 @@ fn check_definition(definition: &Definition) -> Result<(), GraphBytesError> {
         working_dir,
         tty,
         umask,
+        watchdog,
+        fd_store_max,
         ..
     } = program;
     let reload = match reload {
@@ -162,12 +164,15 @@ fn check_definition(definition: &Definition) -> Result<(), GraphBytesError> {
         .chain(reload)
         .all(|command| runs(command));
     let absolute = working_dir.has_root() && tty.as_ref().is_none_or(|tty| tty.has_root());
-    if commands_run && absolute && can_be_asked(program) && *umask <= 0o777 {
+    let watched = watchdog.timeout.is_none_or(|timeout| !timeout.is_zero());
+    let bounded = *umask <= 0o777 && *fd_store_max <= FD_STORE_MOST;
+    if commands_run && absolute && can_be_asked(program) && watched && bounded {
         Ok(())
     } else {
         Err(GraphBytesError::Definition(format!(
-            "`{}` has a command or a directory that is not absolute, an impossible umask, or a probe \
-             that is impossible or has no pause",
+            "`{}` has a command or a directory that is not absolute, an impossible umask, a probe \
+             that is impossible or has no pause, a watchdog without time, or too many descriptors \
+             to keep",
             definition.name
         )))
     }

@@ -36,6 +36,20 @@ impl Supervisor {
             memory_bytes: None,
             tasks: None,
             health: super::probe::status(service),
+            watchdog_us: match service.state {
+                State::Up { run: Some(_), .. } => super::watchdog::timeout(service),
+                State::Up { run: None, .. }
+                | State::Down
+                | State::Failed
+                | State::Waiting { .. }
+                | State::Spawning { .. }
+                | State::Starting(_)
+                | State::Leaving { .. }
+                | State::Stopping { .. }
+                | State::Backoff => None,
+            }
+            .map(|it| u64::try_from(it.as_micros()).unwrap_or(u64::MAX)),
+            stored: Vec::new(),
             boot_role: match service.role() {
                 BootRole::None => None,
                 BootRole::Wanted => Some(RoleName::Wanted),

@@ -117,6 +117,7 @@ impl Supervisor {
         };
         if asked {
             self.end_probing(index);
+            self.unwatch(index);
         }
         match state {
             State::Down | State::Failed | State::Backoff | State::Up { .. } => self.wake(index),
@@ -239,6 +240,8 @@ impl Supervisor {
         };
         service.reason = None;
         service.status_text = None;
+        service.complaint = None;
+        service.watching = None;
         service.probing = None;
         service.started = Some(now);
         match service.kept.rules.manner {
@@ -283,6 +286,7 @@ impl Supervisor {
         self.enter(index, State::Up { run, reload });
         self.announce(index, Change::Up);
         self.begin_health(index);
+        self.watch(index);
         self.settle(index);
         self.answer(index, Goal::Up, &Outcome::Done);
     }

@@ -45,6 +45,7 @@ mod gate;
 mod inform;
 mod machine;
 pub mod mutation;
+mod notified;
 mod outcome;
 mod probe;
 mod propagate;
@@ -59,6 +60,7 @@ mod table;
 mod timers;
 mod topology;
 pub mod trace;
+mod watchdog;
 
 use std::collections::VecDeque;
 
@@ -70,6 +72,7 @@ use crate::status::{ServiceStatus, StateName};
 use crate::time::Time;
 
 pub use boot::BootReport;
+pub use notified::EXTENDED_MAX;
 pub use replace::Differences;
 pub use shutdown::{SHUTDOWN_GRACE, SHUTDOWN_MARGIN, SHUTDOWN_TIMEOUT_MAX};
 pub use timers::Why;
@@ -86,8 +89,8 @@ pub const MAX_REQUESTS: usize = 256;
 /// next event.
 ///
 /// Bounds: at most [`crate::graph::MAX_SERVICES`] services (and as many that a reload has removed
-/// and that have not ended yet), [`MAX_REQUESTS`] open requests, two timers, one probe and one place
-/// in the queue a service. One event makes a few actions a service at the most.
+/// and that have not ended yet), [`MAX_REQUESTS`] open requests, three timers, one probe and one
+/// place in the queue a service. One event makes a few actions a service at the most.
 #[derive(Debug)]
 pub struct Supervisor {
     table: table::Table,
@@ -225,7 +228,18 @@ impl Supervisor {
         })
     }
 
-    /// What is told of the service; `pid`, `memory_bytes` and `tasks` are the shell's to fill in.
+    /// Until when the reload command of `run` may run; `None`: it has no reload command that may.
+    #[must_use]
+    pub fn reload_deadline(&self, run: RunId) -> Option<Time> {
+        let service = self.table.get(self.table.by_run(run)?)?;
+        let by_command = service::Reloading::Command;
+        let runs =
+            matches!(service.state, service::State::Up { reload, .. } if reload == by_command);
+        service.deadline.filter(|_| runs)
+    }
+
+    /// What is told of the service; `pid`, `memory_bytes`, `tasks` and `stored` are the shell's to
+    /// fill in.
     #[must_use]
     pub fn status(&self, id: ServiceId) -> Option<ServiceStatus> {
         self.describe(id)

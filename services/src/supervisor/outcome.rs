@@ -1,14 +1,14 @@
-//! What the shell tells of runs: spawned, exited, emptied, notified, and time. Each handler is one
-//! column of the state table. Not here: what follows for the neighbours.
+//! What the shell tells of runs: spawned, exited, emptied, and time. Each handler is one column of
+//! the state table. Not here: what services say themselves (`notified`), what follows for the
+//! neighbours.
 
 use crate::id::RunId;
-use crate::notify::Message;
 
 use super::Supervisor;
-use super::event::{Action, Change, ExitStatus, Outcome};
+use super::event::{ExitStatus, Outcome};
 use super::mutation::{Mutation, mutated};
 use super::requests::Goal;
-use super::service::{Desired, End, Manner, Reloading, Run, State};
+use super::service::{Desired, End, Manner, Reloading, Run, Service, State};
 use super::timers::Due;
 
 impl Supervisor {
@@ -83,7 +83,8 @@ impl Supervisor {
             }
             State::Starting(_) => {
                 let why = super::inform::ending(status, run.out_of_memory);
-                self.set_reason(index, &format!("{why} before it was ready"));
+                let said = service.complained();
+                self.set_reason(index, &format!("{why} before it was ready{said}"));
                 self.clean_up(index, run, End::Itself);
             }
             State::Up { .. } => self.ended(index, run, status),
@@ -113,7 +114,9 @@ impl Supervisor {
 
     fn note_end(&mut self, index: u32, status: ExitStatus, out_of_memory: bool) {
         if status != ExitStatus::Code(0) {
-            self.set_reason(index, &super::inform::ending(status, out_of_memory));
+            let why = super::inform::ending(status, out_of_memory);
+            let said = self.table.get(index).map(Service::complained);
+            self.set_reason(index, &format!("{why}{}", said.unwrap_or_default()));
         }
     }
 
@@ -173,83 +176,6 @@ impl Supervisor {
         }
     }
 
-    pub(super) fn on_notified(&mut self, run: RunId, message: Message, from_main: bool) {
-        let Some(index) = self.table.by_run(run) else {
-            return;
-        };
-        match message {
-            Message::Ready => self.on_ready(index),
-            Message::Reloading => self.on_reloading(index),
-            Message::Stopping => self.on_stopping(index),
-            Message::Status(text) => {
-                if let Some(service) = self.table.get_mut(index) {
-                    service.status_text = (!text.is_empty()).then(|| text.into_boxed_str());
-                }
-            }
-            Message::MainPid(pid) => {
-                let alive = self
-                    .table
-                    .get_mut(index)
-                    .and_then(|service| service.state.run_mut())
-                    .is_some_and(|run| run.exited.is_none());
-                if from_main && alive {
-                    self.actions.push_back(Action::Adopt { run, pid });
-                }
-            }
-            Message::Ignored(_) => {}
-        }
-    }
-
-    fn on_ready(&mut self, index: u32) {
-        let Some(service) = self.table.get(index) else {
-            return;
-        };
-        if let State::Starting(run) = service.state
-            && service.kept.rules.manner == Manner::Notify
-        {
-            self.up(index, Some(run));
-        } else {
-            self.turn_reload(index, Reloading::Announced, Reloading::No);
-        }
-    }
-
-    fn on_reloading(&mut self, index: u32) {
-        self.turn_reload(index, Reloading::No, Reloading::Announced);
-    }
-
-    /// Whether a service that is up reads its configuration again, by its own word.
-    fn turn_reload(&mut self, index: u32, from: Reloading, to: Reloading) {
-        if let Some(service) = self.table.get_mut(index)
-            && let State::Up { reload, .. } = &mut service.state
-            && *reload == from
-        {
-            *reload = to;
-        }
-    }
-
-    /// It ends by itself and says so: it gets the time of a stop, and no signal.
-    fn on_stopping(&mut self, index: u32) {
-        let Some(service) = self.table.get(index) else {
-            return;
-        };
-        let (State::Starting(run) | State::Up { run: Some(run), .. }) = service.state else {
-            return;
-        };
-        if run.exited.is_some() {
-            return;
-        }
-        let early = matches!(service.state, State::Starting(_));
-        let timeout = service.kept.rules.stop_timeout;
-        self.answer_reload(index, "it is stopping");
-        let (end, killed) = (End::Itself, false);
-        self.enter(index, State::Stopping { run, end, killed });
-        if early {
-            self.set_reason(index, "it stopped before it was ready");
-        }
-        self.arm(index, timeout);
-        self.announce(index, Change::Stopping);
-    }
-
     pub(super) fn on_reload_ended(&mut self, run: RunId, outcome: Result<(), String>) {
         let Some(index) = self.table.by_run(run) else {
             return;
@@ -271,6 +197,7 @@ impl Supervisor {
             Err(cause) => Outcome::Failed(cause),
         };
         self.answer(index, Goal::Reload, &answer);
+        self.watch(index);
     }
 
     pub(super) fn on_tick(&mut self) {
@@ -278,6 +205,7 @@ impl Supervisor {
             match due {
                 Due::Service(index) => self.on_deadline(index),
                 Due::Probe(index) => self.on_probe_due(index),
+                Due::Watchdog(index) => self.on_watchdog_due(index),
                 Due::Shutdown => self.on_shutdown_limit(),
             }
             // Each timer meets the world as the one before it left it.
@@ -289,18 +217,24 @@ impl Supervisor {
         let Some(service) = self.table.get_mut(index) else {
             return;
         };
-        service.deadline = None;
+        let due = service.deadline.take().unwrap_or_default();
+        let limit = due.since(service.armed);
         match service.state {
             State::Starting(_) if mutated(Mutation::StartTimeoutIgnored) => {}
             State::Starting(_) => {
-                let limit = service.kept.rules.start_timeout;
                 let words = self.not_ready(index).map(|words| format!(": {words}"));
                 let words = words.unwrap_or_default();
                 self.set_reason(index, &format!("it was not ready within {limit:?}{words}"));
                 self.leave(index, End::Unfit);
             }
-            State::Up { .. } => {
-                let limit = service.kept.rules.start_timeout;
+            State::Up {
+                reload: Reloading::Announced,
+                ..
+            } => self.turn_reload(index, Reloading::Announced, Reloading::No),
+            State::Up {
+                reload: Reloading::Command | Reloading::No,
+                ..
+            } => {
                 let cause = format!("its reload command did not end within {limit:?}");
                 self.answer(index, Goal::Reload, &Outcome::Failed(cause));
             }

@@ -209,6 +209,7 @@ impl Supervisor {
                 *reload = Reloading::Command;
                 self.requests.add(request, index, Goal::Reload);
                 self.actions.push_back(Action::SpawnReload { run });
+                self.unwatch(index);
                 self.arm(index, limit);
             }
         }

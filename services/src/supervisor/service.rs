@@ -10,6 +10,7 @@ use super::event::ExitStatus;
 use super::mutation::{Mutation, mutated};
 use super::probe::{HealthRules, Probing};
 use super::ready::ReadyRules;
+use super::watchdog::{WatchdogRules, Watching};
 
 /// Whether the service is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,6 +174,8 @@ pub(super) struct Rules {
     pub(super) boot: BootRole,
     pub(super) health: Option<Box<HealthRules>>,
     pub(super) ready: Option<Box<ReadyRules>>,
+    /// Only of those that run a program.
+    pub(super) watchdog: Option<WatchdogRules>,
 }
 
 impl Rules {
@@ -204,6 +207,7 @@ impl Kept {
         };
         let health = definition.kind.program().and_then(|it| it.health.as_ref());
         let ready = definition.kind.program().and_then(|it| it.ready.as_ref());
+        let watchdog = definition.kind.program().map(|it| &it.watchdog);
         Self {
             rules: Rules {
                 manner,
@@ -215,6 +219,7 @@ impl Kept {
                 boot: definition.boot,
                 health: health.map(|health| Box::new(HealthRules::new(health))),
                 ready: ready.map(|ready| Box::new(ReadyRules::new(ready))),
+                watchdog: watchdog.map(WatchdogRules::new),
             },
             packed: postcard::to_allocvec(definition)
                 .unwrap_or_default()
@@ -257,6 +262,10 @@ pub(super) struct Service {
     pub(super) ready: Option<Time>,
     /// When its timer is due.
     pub(super) deadline: Option<Time>,
+    /// When its timer was set: it may have been extended since.
+    pub(super) armed: Time,
+    /// Its watchdog, where it has had one since its last start.
+    pub(super) watching: Option<Box<Watching>>,
     /// Its probes, where it is asked whether it is ready, or for its health.
     pub(super) probing: Option<Box<Probing>>,
     /// Why it is in its state.
@@ -265,6 +274,8 @@ pub(super) struct Service {
     pub(super) last_failure: Option<Box<str>>,
     /// What it says of itself.
     pub(super) status_text: Option<Box<str>>,
+    /// What it says it fails for, should it fail.
+    pub(super) complaint: Option<Box<str>>,
 }
 
 /// Whether a service belongs to the boot target.
@@ -295,10 +306,13 @@ impl Service {
             started: None,
             ready: None,
             deadline: None,
+            armed: now,
+            watching: None,
             probing: None,
             reason: None,
             last_failure: None,
             status_text: None,
+            complaint: None,
         }
     }
 
@@ -316,6 +330,12 @@ impl Service {
     pub(super) fn role(&self) -> BootRole {
         let newest = self.next.as_deref().unwrap_or(&self.kept);
         newest.rules.boot
+    }
+
+    /// What it said it would fail for, as the end of a sentence; empty where it said nothing.
+    pub(super) fn complained(&self) -> String {
+        let complaint = self.complaint.as_deref();
+        complaint.map_or_else(String::new, |said| format!(" (it said {said})"))
     }
 
     /// Whether somebody who only comes after it need not wait for it.

@@ -1,5 +1,6 @@
-//! Who is to be woken when. At most two timers a service, one of them for its probes, and one of the
-//! shutdown. Not here: what happens then (`outcome`, `probe`, `shutdown`).
+//! Who is to be woken when. At most three timers a service, one of them for its probes and one for
+//! its watchdog, and one of the shutdown. Not here: what happens then (`outcome`, `probe`,
+//! `watchdog`, `shutdown`).
 
 use std::collections::BTreeSet;
 
@@ -24,6 +25,8 @@ pub enum Why {
     Probe(ServiceId),
     /// The probe of the service must have ended by then.
     ProbeTimeout(ServiceId),
+    /// The service must have said by then that it is alive.
+    Watchdog(ServiceId),
     /// All services must be down by then.
     ShutdownLimit,
 }
@@ -33,6 +36,7 @@ pub enum Why {
 pub(super) enum Due {
     Service(u32),
     Probe(u32),
+    Watchdog(u32),
     Shutdown,
 }
 
@@ -73,6 +77,7 @@ impl Supervisor {
     pub(super) fn arm(&mut self, index: u32, after: Duration) {
         let at = self.now + after;
         if let Some(service) = self.table.get_mut(index) {
+            service.armed = self.now;
             self.timers
                 .cancel(Due::Service(index), service.deadline.replace(at));
             self.timers.arm(at, Due::Service(index));
@@ -83,6 +88,12 @@ impl Supervisor {
         let index = match due {
             Due::Service(index) => index,
             Due::Probe(index) => return self.why_probe(index),
+            Due::Watchdog(index) => {
+                return self
+                    .table
+                    .id(index)
+                    .map_or(Why::ShutdownLimit, Why::Watchdog);
+            }
             Due::Shutdown => return Why::ShutdownLimit,
         };
         let (Some(id), Some(service)) = (self.table.id(index), self.table.get(index)) else {

@@ -73,6 +73,8 @@ fn program(rng: &mut Rng) -> Box<Program> {
             failures: rng.u32(1..4),
             delay: Duration::from_millis(rng.u64(0..2000)),
         }),
+        watchdog: services::definition::Watchdog::default(),
+        fd_store_max: 0,
         account: None,
         environment: Vec::new(),
         working_dir: PathBuf::from("/"),

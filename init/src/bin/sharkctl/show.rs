@@ -235,6 +235,14 @@ fn details(service: &ServiceStatus, now_us: u64, paint: Paint) -> String {
     if let Some(tasks) = service.tasks {
         line("tasks", tasks.to_string());
     }
+    if let Some(limit) = service.watchdog_us {
+        line("watched", format!("silent for at most {}", span(limit)));
+    }
+    if !service.stored.is_empty() {
+        let names = printable(&service.stored.join(" "));
+        let stored = count(service.stored.len(), "descriptor");
+        line("stored", format!("{stored}: {names}"));
+    }
     line("source", printable(&service.source));
     text
 }
@@ -314,6 +322,8 @@ mod tests {
             memory_bytes: None,
             tasks: None,
             health: None,
+            watchdog_us: None,
+            stored: Vec::new(),
             boot_role: None,
             source: format!("/usr/lib/shark/services/{name}.toml"),
         }
@@ -434,9 +444,12 @@ mod tests {
         let more = "    kind: simple\n     boot: essential: without it the boot is not good\n   \
                     health: failing for 2.0s: 2 bad probes in a row, it exited with status 1\n";
         assert!(text.contains(more), "{text}");
-        assert_eq!(
-            after,
-            "   memory: 3.0MiB\n   source: /usr/lib/shark/services/sshd.toml\n"
-        );
+        let source = "   source: /usr/lib/shark/services/sshd.toml\n";
+        assert_eq!(after, format!("   memory: 3.0MiB\n{source}"));
+        sshd.watchdog_us = Some(30_000_000);
+        sshd.stored = vec!["conn".into(), "conn".into()];
+        let text = details(&sshd, 3_500_000, Paint(false));
+        let more = "  watched: silent for at most 30s\n   stored: 2 descriptors: conn conn\n";
+        assert!(text.ends_with(&format!("{more}{source}")), "{text}");
     }
 }

@@ -219,7 +219,7 @@ fn a_word_of_two_tables_is_pointed_to_both() {
         "exec = '/a'\n[restart]\ntimeout = '1s'\n",
         &[
             "/v/a.toml:3:1: key `restart.timeout`: is not a key of a service file; \
-           `timeout` belongs to the table [stop] or [ready] or [health]",
+           `timeout` belongs to the table [stop] or [ready] or [health] or [watchdog]",
         ],
     );
 }

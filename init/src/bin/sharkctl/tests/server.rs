@@ -96,6 +96,8 @@ pub(super) fn service(name: &str, state: StateName) -> ServiceStatus {
         memory_bytes: None,
         tasks: None,
         health: None,
+        watchdog_us: None,
+        stored: Vec::new(),
         boot_role: None,
         source: format!("/etc/shark/services/{name}.toml"),
     }
