@@ -34,6 +34,11 @@ pub enum Mode {
     Budget,
     /// A probe of a service: one attempt to reach it.
     Probe(Probe),
+    /// The starter: what is done before the program of a run.
+    Start {
+        /// The descriptor of its order.
+        order: String,
+    },
     /// Print how it is called.
     Help,
     /// Print the version.
@@ -85,6 +90,9 @@ pub fn mode(pid: u32, arguments: &[String]) -> Mode {
             bytes: (*bytes).to_owned(),
         },
         (_, ["budget"]) => Mode::Budget,
+        (_, ["start", order]) => Mode::Start {
+            order: (*order).to_owned(),
+        },
         (_, [crate::probe::PART, words @ ..]) => match crate::probe::parse(words) {
             Some(probe) => Mode::Probe(probe),
             None => Mode::Misused(
@@ -166,6 +174,8 @@ mod tests {
             "probe tcp 127.0.0.1:80",
             Mode::Probe(Probe::Tcp(address)),
         );
+        let order = "3".to_owned();
+        check(7, "start 3", Mode::Start { order });
         check(7, "--help", Mode::Help);
         check(7, "--version", Mode::Version);
         for line in [

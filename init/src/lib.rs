@@ -14,3 +14,4 @@ pub mod pid1;
 pub mod probe;
 pub mod record;
 pub mod scrub;
+pub mod starter;

@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         }
         Mode::Record { device } => init::record::child::run(&device),
         Mode::Scrub { device, bytes } => init::scrub::run(&device, &bytes),
+        Mode::Start { order } => init::starter::run(&order),
         Mode::Budget => init::budget::run(),
         Mode::Probe(probe) => init::probe::run(&probe),
         Mode::Help => {

@@ -73,6 +73,18 @@ impl Paths {
         self.runtime_dir.join("notify")
     }
 
+    /// The ramfs of the credentials, with a directory for each service.
+    #[must_use]
+    pub fn credentials(&self) -> String {
+        self.runtime_dir.join("credentials").display().to_string()
+    }
+
+    /// The file that is there on the first boot only.
+    #[must_use]
+    pub fn first_boot_mark(&self) -> String {
+        self.runtime_dir.join("first-boot").display().to_string()
+    }
+
     /// The directory of the logs.
     #[must_use]
     pub fn log_dir(&self) -> PathBuf {

@@ -15,6 +15,7 @@ pub mod console;
 pub mod dm;
 pub mod epoll;
 pub mod error;
+pub mod exec;
 pub mod files;
 pub mod inherited;
 pub mod inotify;

@@ -12,7 +12,8 @@ use crate::error::{At, Errno, Error, Result};
 use crate::files;
 
 /// statfs(2) types of the filesystems an initramfs can live in (linux/magic.h).
-const RAMFS_MAGIC: i64 = 0x8584_58f6;
+/// Magic of ramfs, as [`Space`] has it (linux/magic.h).
+pub const RAMFS_MAGIC: i64 = 0x8584_58f6;
 const TMPFS_MAGIC: i64 = 0x0102_1994;
 
 /// Mounts `source` (a device, or any word) on `target`. `data` is the filesystem's own options,

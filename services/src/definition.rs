@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::begin::Begin;
 use crate::id::ServiceName;
 use crate::time::Duration;
 
@@ -132,6 +133,8 @@ pub struct Relations {
 pub struct Program {
     /// Path and arguments; never empty.
     pub exec: Vec<String>,
+    /// What is done in its process before it is executed.
+    pub begin: Begin,
     /// How the service is told to read its configuration again; `None`: it cannot.
     pub reload: Option<Reload>,
     /// What tells that it is ready; `None`: what its type says.

@@ -405,10 +405,13 @@ fn why(service: &GateService<'_>) -> String {
             }
             (StateName::Backoff, Some(reason)) => clause(reason).to_owned(),
             (StateName::Backoff, None) => "failed, and is tried again".to_owned(),
-            (StateName::Down | StateName::Failed | StateName::Up, Some(reason)) => {
-                clause(reason).to_owned()
+            (
+                StateName::Down | StateName::Failed | StateName::Up | StateName::Skipped,
+                Some(reason),
+            ) => clause(reason).to_owned(),
+            (StateName::Down | StateName::Failed | StateName::Up | StateName::Skipped, None) => {
+                "down".to_owned()
             }
-            (StateName::Down | StateName::Failed | StateName::Up, None) => "down".to_owned(),
             (StateName::Stopping, Some(reason)) => format!("stopping: {}", clause(reason)),
             (StateName::Stopping, None) => "stopping".to_owned(),
         },

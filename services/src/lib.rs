@@ -4,6 +4,7 @@
 //! a descriptor. Time is an argument, a failure is an event, and everything is bounded.
 #![forbid(unsafe_code)]
 
+pub mod begin;
 pub mod budget;
 pub mod control;
 pub mod definition;

@@ -42,8 +42,49 @@ pub enum Message {
     Broken,
     /// `WATCHDOG_USEC=N`: it will say that it is alive so often; `None`: not at all.
     WatchdogTimeout(Option<Duration>),
+    /// `X_SHARK_BEGIN=...`: what the starter, which is not yet the program of the service, has done.
+    Begin(Begun),
     /// So many assignments were not understood, or were too many, and are ignored.
     Ignored(u16),
+}
+
+/// How what is done before the program of a service went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Begun {
+    /// Well: the program is executed now.
+    Ready,
+    /// This condition does not hold.
+    Skipped(String),
+    /// Not at all, for this reason.
+    Failed(String),
+}
+
+/// The datagram of the starter.
+#[must_use]
+pub fn encode_begun(begun: &Begun) -> String {
+    match begun {
+        Begun::Ready => "X_SHARK_BEGIN=ready".to_owned(),
+        Begun::Skipped(text) => format!(
+            "X_SHARK_BEGIN=skipped {}",
+            printable(text.as_bytes(), STATUS_MAX)
+        ),
+        Begun::Failed(text) => format!(
+            "X_SHARK_BEGIN=failed {}",
+            printable(text.as_bytes(), STATUS_MAX)
+        ),
+    }
+}
+
+fn begun(value: &[u8]) -> Option<Begun> {
+    if value == b"ready" {
+        return Some(Begun::Ready);
+    }
+    let skipped = value.strip_prefix(b"skipped ");
+    let failed = value.strip_prefix(b"failed ");
+    let failed = failed.map(|text| Begun::Failed(printable(text, STATUS_MAX)));
+    skipped
+        .map(|text| Begun::Skipped(printable(text, STATUS_MAX)))
+        .or(failed)
 }
 
 /// What a service says that it fails for.
@@ -196,6 +237,7 @@ fn assignment(line: &[u8]) -> Option<Line> {
             Message::Complaint(Complaint::BusError(printable(text, BUS_ERROR_MAX)))
         }
         (b"EXIT_STATUS", digits) => Message::Complaint(Complaint::ExitStatus(small(digits)?)),
+        (b"X_SHARK_BEGIN", value) => Message::Begin(begun(value)?),
         (b"MAINPID", digits) => Message::MainPid(main_pid(digits)?),
         (b"EXTEND_TIMEOUT_USEC", digits) => Message::ExtendTimeout(micros(digits)?),
         (b"WATCHDOG", b"1") => Message::Alive,
@@ -277,6 +319,14 @@ mod tests {
         check(b"MAINPID=4711", &[Message::MainPid(4711)]);
         check(b"STATUS=a=b", &[Message::Status("a=b".into())]);
         check(b"STATUS=", &[Message::Status(String::new())]);
+        for begun in [
+            Begun::Ready,
+            Begun::Skipped("path-exists /x".into()),
+            Begun::Failed("open /x: ENOENT".into()),
+        ] {
+            check(encode_begun(&begun).as_bytes(), &[Message::Begin(begun)]);
+        }
+        check(b"X_SHARK_BEGIN=failed", &[Message::Ignored(1)]);
         check(b"BARRIER=1", &[]);
         let said = |complaint| [Message::Complaint(complaint)];
         check(b"ERRNO=2", &said(Complaint::Errno(2)));

@@ -33,6 +33,8 @@ pub enum StateName {
     Backoff,
     /// Ended badly, and left alone.
     Failed,
+    /// Not running, as a condition of its does not hold; nobody waits for it.
+    Skipped,
 }
 
 impl StateName {

@@ -130,6 +130,7 @@ impl Init {
         }
         self.end_adopted(service);
         if let Some(run) = self.table.emptied(service) {
+            self.remove_credentials(service);
             self.tell(Event::Emptied { run });
         }
     }

@@ -4,6 +4,7 @@
 //!
 //! Nothing here blocks, everything is bounded, and there is one reaper.
 
+mod begin;
 mod beside;
 mod boot;
 mod cgroups;

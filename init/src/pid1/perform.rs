@@ -167,6 +167,8 @@ impl Init {
     ) -> Result<kernel::spawn::Child, String> {
         self.table.place(service, definition.name.as_str());
         self.open_log(service)?;
+        let name = definition.name.as_str();
+        let before = self.starter_order(service, name, order.program, order.command)?;
         let notify_socket = self.paths.notify_socket();
         let log = self.table.get(service).and_then(|place| place.log.as_ref());
         let surroundings = Surroundings {
@@ -180,6 +182,7 @@ impl Init {
             passed: &[],
             ready_line: order.ready_line,
             runtime_dir: self.paths.moved_runtime_dir(),
+            order: before.as_deref(),
         };
         plan::start(
             &mut self.spawner,
@@ -293,6 +296,7 @@ impl Init {
         let (level, text) = match change {
             Change::Starting => (Level::Info, format!("{name}: starting")),
             Change::Up => (Level::Info, format!("{name}: up")),
+            Change::Skipped { cause } => (Level::Info, format!("{name}: skipped: {cause}")),
             Change::Stopping => (Level::Info, format!("{name}: stopping")),
             Change::Killed => (
                 Level::Warning,

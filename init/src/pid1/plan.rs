@@ -44,6 +44,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) ready_line: Option<(BorrowedFd<'a>, i32)>,
     /// Where sharkctl finds us, if that is not the usual place.
     pub(super) runtime_dir: Option<&'a Path>,
+    /// What the starter is to do, packed; `None`: the program is executed right away.
+    pub(super) order: Option<&'a [u8]>,
 }
 
 /// Starts `command` as the service's file says.
@@ -53,7 +55,7 @@ pub(super) fn start(
     command: &[String],
     surroundings: &Surroundings<'_>,
 ) -> Result<Child, String> {
-    let plan = service_plan(program, command, surroundings).map_err(|e| e.to_string())?;
+    let mut plan = service_plan(program, command, surroundings).map_err(|e| e.to_string())?;
     let tty = match &program.tty {
         Some(path) => Some(c_path(path)?),
         None => None,
@@ -77,6 +79,16 @@ pub(super) fn start(
         }
         extra.push((line, number));
     }
+    let order = match surroundings.order {
+        Some(order) => Some(kernel::memfd::sealed("order", order).map_err(|e| e.to_string())?),
+        None => None,
+    };
+    if let Some(order) = &order {
+        let number = extra.iter().map(|(_, number)| number + 1).max();
+        let number = number.unwrap_or(passed::FIRST);
+        start_by_starter(&mut plan, number).map_err(|e| e.to_string())?;
+        extra.push((order.as_fd(), number));
+    }
     let wiring = Wiring {
         stdio,
         extra: &extra,
@@ -85,6 +97,15 @@ pub(super) fn start(
     spawner
         .spawn(&plan, &wiring)
         .map_err(|error| error.to_string())
+}
+
+/// Has the starter begin, with its order in descriptor `number`: as root, since it reads what the
+/// account may not.
+fn start_by_starter(plan: &mut Plan, number: i32) -> kernel::Result<()> {
+    let starter = Plan::new(&program_and(&["start", &number.to_string()]))?;
+    (plan.program, plan.arguments) = (starter.program, starter.arguments);
+    plan.ids = None;
+    Ok(())
 }
 
 fn c_path(path: &Path) -> Result<std::ffi::CString, String> {
@@ -329,6 +350,7 @@ mod tests {
             exec: vec!["/bin/x".to_owned()],
             reload: None,
             ready: None,
+            begin: services::begin::Begin::default(),
             health: None,
             watchdog: definition::Watchdog::default(),
             fd_store_max: 0,
@@ -355,6 +377,7 @@ mod tests {
             passed: &[],
             ready_line: None,
             runtime_dir: None,
+            order: None,
         };
         service_plan(program, &program.exec, &surroundings).unwrap()
     }

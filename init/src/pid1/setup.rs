@@ -83,6 +83,7 @@ pub(super) fn prepare(started: Time) -> Prepared {
         told.notes
             .push(format!("make {}: {error}", paths.runtime_dir.display()));
     }
+    missing.extend(super::begin::mark_first_boot(&paths).err());
     missing.extend(own_limits(contained));
     let cgroups = match set_up_cgroups(contained, &mut missing) {
         Ok(cgroups) => Some(cgroups),

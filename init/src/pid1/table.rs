@@ -94,6 +94,8 @@ pub(super) struct Place {
     pub(super) live: Option<Live>,
     /// Directories below /run that go with its end.
     pub(super) runtime_dirs: Vec<String>,
+    /// Whether its run may have credentials, which go with the run.
+    pub(super) credentials: bool,
 }
 
 /// All processes and services that PID 1 knows.
@@ -115,6 +117,7 @@ impl Table {
             oom_kills: 0,
             live: None,
             runtime_dirs: Vec::new(),
+            credentials: false,
         };
         let place = self.places.entry(service.index).or_insert_with(fresh);
         if place.service != service {

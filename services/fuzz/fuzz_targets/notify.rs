@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use services::notify::{
-    BUS_ERROR_MAX, Complaint, FdName, MESSAGES_MAX, Message, STATUS_MAX, parse,
+    BUS_ERROR_MAX, Begun, Complaint, FdName, MESSAGES_MAX, Message, STATUS_MAX, parse,
 };
 
 fuzz_target!(|data: &[u8]| {
@@ -20,7 +20,9 @@ fuzz_target!(|data: &[u8]| {
             Message::MainPid(pid) => assert!(pid > 1 && pid <= i32::MAX as u32),
             Message::WatchdogTimeout(Some(timeout)) => assert!(!timeout.is_zero()),
             Message::Ignored(count) => assert!(count > 0),
-            Message::Ready
+            Message::Begin(Begun::Skipped(text) | Begun::Failed(text)) => check_text(&text, STATUS_MAX),
+            Message::Begin(Begun::Ready)
+            | Message::Ready
             | Message::Reloading
             | Message::Stopping
             | Message::Complaint(Complaint::Errno(_) | Complaint::ExitStatus(_))

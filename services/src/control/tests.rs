@@ -183,8 +183,10 @@ fn the_text_has_every_type_as_it_is_written() {
     check_members("type PastBoot", &record().history[0]);
     check_members("type Diagnostic", &diagnostic());
     check_members("method ReloadAll(dryRun: ?bool) ->", &Changed::default());
-    use StateName::{Backoff, Down, Failed, Starting, Stopping, Up, Waiting};
-    let states = [Down, Waiting, Starting, Up, Stopping, Backoff, Failed];
+    use StateName::{Backoff, Down, Failed, Skipped, Starting, Stopping, Up, Waiting};
+    let states = [
+        Down, Waiting, Starting, Up, Stopping, Backoff, Failed, Skipped,
+    ];
     check_words("type State", &states.map(word));
     let states = [HealthName::Unknown, HealthName::Good, HealthName::Failing];
     check_words("type HealthState", &states.map(word));

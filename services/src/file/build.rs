@@ -232,6 +232,7 @@ impl Build<'_> {
         let limits = std::mem::take(&mut draft.limits).into_iter();
         Program {
             exec,
+            begin: std::mem::take(&mut draft.begin).build(),
             reload: draft.reload.take(),
             ready: probe::ready(std::mem::take(&mut draft.ready)),
             health: probe::health(std::mem::take(&mut draft.health)),

@@ -61,8 +61,10 @@ fn compare(path: &str, before: &Value, after: &Value, keys: &mut Vec<String>) {
 fn below(path: &str, field: &str) -> String {
     let field = field.replace('_', "-");
     match path {
-        "" | "relations" | "kind" if field.chars().any(char::is_uppercase) => String::new(),
-        "" | "relations" => field,
+        "" | "relations" | "begin" | "kind" if field.chars().any(char::is_uppercase) => {
+            String::new()
+        }
+        "" | "relations" | "begin" => field,
         _ => format!("{path}.{field}"),
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::before::BeginDraft;
 use super::value::Value;
 use crate::definition::{CgroupLimits, Probe, Reload, Resource, RestartPolicy, Signal};
 use crate::diagnostic::Place;
@@ -76,6 +77,7 @@ pub(super) struct Draft {
     pub(super) essential: Option<bool>,
     pub(super) wanted: Option<bool>,
     pub(super) ready: ReadyDraft,
+    pub(super) begin: BeginDraft,
     pub(super) health: HealthDraft,
     pub(super) watchdog_timeout: Option<Duration>,
     pub(super) watchdog_signal: Option<Signal>,

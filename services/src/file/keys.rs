@@ -2,6 +2,7 @@
 //! how it is read. A new key is one line here, one field in `draft`, and its use in `build`; the
 //! manual page shark-service(5) repeats the table, and a test compares the two.
 
+use super::before;
 use super::draft::Type::{self, Notify, Oneshot, Simple, Target};
 use super::draft::{Draft, POLICIES, ReadyBy, put};
 use super::value::Value;
@@ -103,6 +104,7 @@ pub(super) const KEYS: &[Key] = &[
     key("user", "string", "root", PROGRAM, |d, v| put(&mut d.user, v.text("the name of a user", account))),
     key("group", "string", "the user's", PROGRAM, |d, v| put(&mut d.group, v.text("the name of a group", account))),
     key("env", "table of strings", "empty", PROGRAM, |d, v| d.environment.extend(v.variables().into_iter().flatten())),
+    key("env-files", "list of paths", "none", PROGRAM, before::env_files),
     key("working-dir", "path", "/", PROGRAM, |d, v| put(&mut d.working_dir, v.path())),
     key("umask", "octal string", "0022", PROGRAM, |d, v| put(&mut d.umask, v.umask())),
     key("nice", "-20 to 19", "0", PROGRAM, |d, v| put(&mut d.nice, v.integer(-20, 19))),
@@ -117,6 +119,14 @@ pub(super) const KEYS: &[Key] = &[
     key("restart.max-failures", "1 to 1000000", "no limit", PROGRAM, |d, v| put(&mut d.max_failures, v.integer(1, 1_000_000))),
     key("stop.signal", "signal", "TERM", PROGRAM, |d, v| put(&mut d.signal, v.signal())),
     key("stop.timeout", "duration", "10s", PROGRAM, |d, v| put(&mut d.stop_timeout, v.duration(Duration::ZERO))),
+    key("conditions.path-exists", "list of paths", "none", PROGRAM, |d, v| before::conditions(d, "path-exists", v, before::path)),
+    key("conditions.path-missing", "list of paths", "none", PROGRAM, |d, v| before::conditions(d, "path-missing", v, before::path)),
+    key("conditions.kernel-option", "list of words", "none", PROGRAM, |d, v| before::conditions(d, "kernel-option", v, before::kernel_option)),
+    key("conditions.architecture", "list of words", "none", PROGRAM, |d, v| before::conditions(d, "architecture", v, before::architecture)),
+    key("conditions.slot", "list of words", "none", PROGRAM, |d, v| before::conditions(d, "slot", v, before::slot)),
+    key("conditions.first-boot", "boolean", "either", PROGRAM, before::first_boot),
+    key("conditions.virtualization", "list of words", "none", PROGRAM, |d, v| before::conditions(d, "virtualization", v, before::virtualization)),
+    key("credentials", "table of tables", "none", PROGRAM, before::credentials),
     key("boot.essential", "boolean", "false", ALL, |d, v| put(&mut d.essential, v.boolean())),
     key("boot.wanted", "boolean", "false", ALL, |d, v| put(&mut d.wanted, v.boolean())),
     key("ready.fd", "3 to 255", "none", FOUND, |d, v| put(&mut d.ready.by, v.integer(3, 255).map(ReadyBy::Line))),

@@ -13,6 +13,7 @@
 //! with a made-up one.
 
 mod address;
+mod before;
 mod build;
 mod collect;
 mod command;

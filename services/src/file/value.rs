@@ -40,6 +40,8 @@ const SIGNALS_TO_RELOAD: [(&str, Signal); 5] = [
 ];
 
 type Item<'a> = Spanned<DeValue<'a>>;
+/// Takes the name of an entry and what is in it, or says what is wrong with it.
+type TakeEntry<'t> = dyn FnMut(&str, &[(&str, &str)]) -> Result<(), &'static str> + 't;
 
 /// One value of a file. Each method reads it as something; `None` means that it is something else,
 /// and that this has been told.
@@ -322,6 +324,72 @@ impl<'a> Value<'_, 'a> {
             }
         }
         Some(names)
+    }
+
+    /// Hands each text of a list to `take`, which may say what it should have been; whether all were
+    /// good.
+    pub(super) fn each(
+        &mut self,
+        expected: &str,
+        take: &mut dyn FnMut(&str) -> Result<(), &'static str>,
+    ) -> bool {
+        let item = self.item;
+        let Some(items) = self.list(item, expected) else {
+            return false;
+        };
+        let mut good = true;
+        for item in items {
+            let taken = self
+                .text_of(item, "a string")
+                .map(|text| (text, take(text)));
+            match taken {
+                Some((_, Ok(()))) => {}
+                Some((text, Err(expected))) => {
+                    self.tell(item, format!("{} is not known", short(text)), expected);
+                    good = false;
+                }
+                None => good = false,
+            }
+        }
+        good
+    }
+
+    /// Tells that the value as a whole is wrong.
+    pub(super) fn refuse(&mut self, problem: &str, expected: &str) {
+        let item = self.item;
+        self.tell(item, problem, expected);
+    }
+
+    /// Hands each entry of a table of tables of strings to `take`, which may say what is wrong with
+    /// it.
+    pub(super) fn each_entry(&mut self, expected: &str, take: &mut TakeEntry<'_>) {
+        let item = self.item;
+        let DeValue::Table(table) = item.get_ref() else {
+            self.tell_type(item, expected);
+            return;
+        };
+        for (name, item) in table {
+            let entries = match item.get_ref() {
+                DeValue::Table(entries) => entries.iter(),
+                _ => {
+                    self.tell_type(item, expected);
+                    continue;
+                }
+            };
+            let mut texts = Vec::new();
+            for (key, item) in entries {
+                texts.extend(
+                    self.text_of(item, "a string")
+                        .map(|text| (key.get_ref().as_ref(), text)),
+                );
+            }
+            if let Err(problem) = take(name.get_ref(), &texts) {
+                let place = self.document.place(name.span().start);
+                let key = format!("{}.{}", self.key, name.get_ref());
+                self.diagnostics
+                    .push(Diagnostic::new(&place, problem).key(&key));
+            }
+        }
     }
 
     /// A table of environment variables.

@@ -7,6 +7,7 @@
 use std::fmt;
 
 use super::Graph;
+use crate::begin::CredentialSource;
 use crate::definition::{Definition, FD_STORE_MOST, Health, Probe, Program, Ready, Reload};
 use crate::diagnostic::Diagnostic;
 use crate::file::SOCKET_PATH_MAX;
@@ -148,6 +149,7 @@ fn check_definition(definition: &Definition) -> Result<(), GraphBytesError> {
     };
     let Program {
         exec,
+        begin,
         reload,
         working_dir,
         tty,
@@ -163,7 +165,17 @@ fn check_definition(definition: &Definition) -> Result<(), GraphBytesError> {
     let commands_run = std::iter::once(exec)
         .chain(reload)
         .all(|command| runs(command));
-    let absolute = working_dir.has_root() && tty.as_ref().is_none_or(|tty| tty.has_root());
+    let files = begin.env_files.iter().map(|file| &file.path);
+    let secrets = begin.credentials.iter().filter_map(|it| match &it.from {
+        CredentialSource::File(path) => Some(path),
+        CredentialSource::Text(_) => None,
+    });
+    let read = files.chain(secrets).all(|path| path.has_root());
+    // A credential's name is that of a file, in a directory that PID 1 removes.
+    let mut names = begin.credentials.iter().map(|it| &it.name);
+    let named = names.all(|it| !it.contains('/') && !it.starts_with('.'));
+    let absolute =
+        read && named && working_dir.has_root() && tty.as_ref().is_none_or(|tty| tty.has_root());
     let watched = watchdog.timeout.is_none_or(|timeout| !timeout.is_zero());
     let bounded = *umask <= 0o777 && *fd_store_max <= FD_STORE_MOST;
     if commands_run && absolute && can_be_asked(program) && watched && bounded {

@@ -241,6 +241,11 @@ pub enum Change {
     Starting,
     /// It is up: ready, or a oneshot that ended well, or a target whose services are up.
     Up,
+    /// A condition of its does not hold: nothing of it runs, and nobody waits for it.
+    Skipped {
+        /// Which.
+        cause: String,
+    },
     /// It has been asked to stop.
     Stopping,
     /// It did not stop in time and everything of it was killed.

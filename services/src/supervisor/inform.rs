@@ -24,7 +24,10 @@ impl Supervisor {
             name: service.name.to_string(),
             description: definition.description,
             kind: kind.into(),
-            state: service.state.name(),
+            state: match service.skipped {
+                true => StateName::Skipped,
+                false => service.state.name(),
+            },
             wanted: service.desired == Desired::Up,
             reason: self.reason_of(index, service),
             status_text: service.status_text.as_deref().map(str::to_owned),

@@ -97,6 +97,7 @@ impl Supervisor {
         }
         let before = service.state;
         service.state = state;
+        service.skipped = false;
         service.since = now;
         if !state.active()
             && let Some(next) = service.next.take()

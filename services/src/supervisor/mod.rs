@@ -39,6 +39,7 @@
 //! Wanted services start after all their predecessors in the order have settled, so services that
 //! do not depend on each other start at the same time. Stopping takes the same order backwards.
 
+mod begin;
 mod boot;
 pub mod event;
 mod gate;

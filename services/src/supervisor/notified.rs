@@ -46,7 +46,8 @@ impl Supervisor {
             Message::Alive => self.watch(index),
             Message::Broken => self.bite(index, "it found itself broken"),
             Message::WatchdogTimeout(timeout) => self.on_watchdog_timeout(index, timeout),
-            Message::Ignored(_) => {}
+            Message::Begin(begun) if from_main => self.on_begun(index, begun),
+            Message::Begin(_) | Message::Ignored(_) => {}
         }
     }
 

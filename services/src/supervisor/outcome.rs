@@ -8,7 +8,7 @@ use super::Supervisor;
 use super::event::{ExitStatus, Outcome};
 use super::mutation::{Mutation, mutated};
 use super::requests::Goal;
-use super::service::{Desired, End, Manner, Reloading, Run, Service, State};
+use super::service::{Begun, Desired, End, Manner, Reloading, Run, Service, State};
 use super::timers::Due;
 
 impl Supervisor {
@@ -26,14 +26,17 @@ impl Supervisor {
         let timeout = service.kept.rules.start_timeout;
         let wanted = service.desired == Desired::Up && recalled.is_none();
         let simple = manner == Manner::Simple;
-        if wanted && simple && service.kept.rules.ready.is_none() {
+        let begins = service.kept.rules.begins;
+        if wanted && simple && service.kept.rules.ready.is_none() && !begins {
             self.up(index, Some(Run::NEW));
             return;
         }
-        self.enter(index, State::Starting(Run::NEW));
+        let begun = if begins { Begun::Not } else { Begun::Ready };
+        let run = Run { begun, ..Run::NEW };
+        self.enter(index, State::Starting(run));
         if wanted {
             self.arm(index, timeout);
-            if simple {
+            if simple && !begins {
                 self.find_ready(index);
             }
         } else {
@@ -78,7 +81,17 @@ impl Supervisor {
         let run = *run;
         let clean = status == ExitStatus::Code(0);
         match service.state {
-            State::Starting(_) if service.kept.rules.manner == Manner::Oneshot && clean => {
+            State::Starting(_) if run.begun == Begun::Skipped => {
+                self.clean_up(index, run, End::Skipped);
+            }
+            State::Starting(_) if run.begun == Begun::Failed => {
+                self.clean_up(index, run, End::Itself);
+            }
+            State::Starting(_)
+                if service.kept.rules.manner == Manner::Oneshot
+                    && run.begun == Begun::Ready
+                    && clean =>
+            {
                 self.up(index, (!run.over()).then_some(run));
             }
             State::Starting(_) => {
@@ -113,7 +126,7 @@ impl Supervisor {
     }
 
     fn note_end(&mut self, index: u32, status: ExitStatus, out_of_memory: bool) {
-        if status != ExitStatus::Code(0) {
+        if status != ExitStatus::Code(0) && !self.failed_to_begin(index) {
             let why = super::inform::ending(status, out_of_memory);
             let said = self.table.get(index).map(Service::complained);
             self.set_reason(index, &format!("{why}{}", said.unwrap_or_default()));

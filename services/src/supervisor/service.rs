@@ -57,6 +57,21 @@ pub(super) struct Run {
     pub(super) emptied: bool,
     /// The OOM killer was there.
     pub(super) out_of_memory: bool,
+    /// What became of that which is done before its program.
+    pub(super) begun: Begun,
+}
+
+/// How far a run is with what is done before its program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) enum Begun {
+    /// It is being done.
+    Not,
+    /// It is done, or there was nothing to be done.
+    Ready,
+    /// A condition does not hold.
+    Skipped,
+    /// It could not be done.
+    Failed,
 }
 
 impl Run {
@@ -64,6 +79,7 @@ impl Run {
         exited: None,
         emptied: false,
         out_of_memory: false,
+        begun: Begun::Ready,
     };
 
     /// Main process reaped and cgroup empty: the run is over.
@@ -93,6 +109,8 @@ pub(super) enum End {
     Itself,
     /// It was not ready in time, or not healthy: the restart policy decides on a failure.
     Unfit,
+    /// A condition of its does not hold: it counts as up, with nothing running.
+    Skipped,
 }
 
 impl State {
@@ -166,6 +184,8 @@ pub(super) enum ReloadBy {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Rules {
     pub(super) manner: Manner,
+    /// Something is done before its program.
+    pub(super) begins: bool,
     pub(super) reload: ReloadBy,
     pub(super) stop_signal: Signal,
     pub(super) stop_timeout: Duration,
@@ -211,6 +231,10 @@ impl Kept {
         Self {
             rules: Rules {
                 manner,
+                begins: definition
+                    .kind
+                    .program()
+                    .is_some_and(|it| !it.begin.is_empty()),
                 reload,
                 stop_signal: definition.stop.signal,
                 stop_timeout: definition.stop.timeout,
@@ -252,6 +276,8 @@ pub(super) struct Service {
     pub(super) removed: bool,
     /// Its cgroup and directories may exist.
     pub(super) dirty: bool,
+    /// It is up only in that nobody waits for it: a condition of its does not hold.
+    pub(super) skipped: bool,
     /// Whether the boot waits for it.
     pub(super) boot: BootMark,
     /// When it came into its state.
@@ -301,6 +327,7 @@ impl Service {
             queued: false,
             removed: false,
             dirty: false,
+            skipped: false,
             boot: BootMark::No,
             since: now,
             started: None,

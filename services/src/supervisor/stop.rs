@@ -126,7 +126,10 @@ impl Supervisor {
             return;
         };
         match (service.desired, end) {
-            (Desired::Down, End::Asked | End::Dependency | End::Itself | End::Unfit) => {
+            (
+                Desired::Down,
+                End::Asked | End::Dependency | End::Itself | End::Unfit | End::Skipped,
+            ) => {
                 self.rest(index);
             }
             (Desired::Up, End::Asked) => {
@@ -144,6 +147,7 @@ impl Supervisor {
                 self.judge(index, clean);
             }
             (Desired::Up, End::Unfit) => self.judge(index, false),
+            (Desired::Up, End::Skipped) => self.skip(index),
         }
     }
 

@@ -263,7 +263,7 @@ impl Books {
                 ensure(*pause <= self.longest_pause, Invariant::Pause, name)?;
                 ensure(right, Invariant::Pause, name)?;
             }
-            Change::Killed => {}
+            Change::Killed | Change::Skipped { .. } => {}
         }
         Ok(())
     }

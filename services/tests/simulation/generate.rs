@@ -65,6 +65,7 @@ fn program(rng: &mut Rng) -> Box<Program> {
             1 => Some(Reload::Signal(Signal::Hup)),
             _ => Some(Reload::Command(vec!["/bin/reload".into()])),
         },
+        begin: services::begin::Begin::default(),
         ready: None,
         health: (rng.u8(0..3) == 0).then(|| Health {
             probe: Probe::Exec(vec!["/bin/probe".into()]),
@@ -110,6 +111,7 @@ fn definition(rng: &mut Rng, index: u8) -> Definition {
         })),
         5..8 => Kind::Notify(program(rng)),
         _ => Kind::Oneshot(Box::new(Program {
+            begin: services::begin::Begin::default(),
             health: None,
             ..*program(rng)
         })),

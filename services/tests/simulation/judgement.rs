@@ -168,7 +168,7 @@ impl Model {
             return Err(Invariant::KnownIds.broken(name));
         };
         match change {
-            Change::Starting | Change::Stopping => return Ok(()),
+            Change::Starting | Change::Stopping | Change::Skipped { .. } => return Ok(()),
             Change::Killed => return entry.killed(now, ending),
             Change::Up => {
                 entry.settled = true;

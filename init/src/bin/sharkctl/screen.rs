@@ -103,7 +103,7 @@ impl Paint {
             StateName::Waiting | StateName::Starting | StateName::Stopping | StateName::Backoff => {
                 self.escape("33", text)
             }
-            StateName::Down => self.escape("2", text),
+            StateName::Down | StateName::Skipped => self.escape("2", text),
         }
     }
 
@@ -131,5 +131,6 @@ pub(crate) const fn state_word(state: StateName) -> &'static str {
         StateName::Stopping => "stopping",
         StateName::Backoff => "backoff",
         StateName::Failed => "failed",
+        StateName::Skipped => "skipped",
     }
 }

@@ -78,6 +78,7 @@ pub(crate) fn status_of_one(
         | StateName::Starting
         | StateName::Stopping
         | StateName::Backoff
+        | StateName::Skipped
         | StateName::Failed => Err(Failure::NotUp),
     }
 }
@@ -92,7 +93,7 @@ fn all_services(context: &Context, screen: &mut Screen<'_>) -> Result<Vec<Servic
 /// Whether a service in this state needs nobody's attention.
 const fn is_settled_well(state: StateName) -> bool {
     match state {
-        StateName::Up | StateName::Down => true,
+        StateName::Up | StateName::Down | StateName::Skipped => true,
         StateName::Waiting
         | StateName::Starting
         | StateName::Stopping
@@ -116,7 +117,9 @@ fn services_table(services: &[ServiceStatus], now_us: u64, paint: Paint) -> Stri
         let state = service.state;
         let number = |value: Option<u64>| value.map_or_else(String::new, |value| value.to_string());
         let about = match (&service.reason, &service.health) {
-            (Some(reason), _) if !is_settled_well(state) => reason.clone(),
+            (Some(reason), _) if !is_settled_well(state) || state == StateName::Skipped => {
+                reason.clone()
+            }
             (_, Some(health)) if health.state == HealthName::Failing => {
                 let words = health.words.as_deref().unwrap_or_default();
                 format!("unhealthy: {words}")
@@ -137,13 +140,14 @@ fn services_table(services: &[ServiceStatus], now_us: u64, paint: Paint) -> Stri
 }
 
 fn overview(services: &[ServiceStatus], boot: &BootInfo, now_us: u64, paint: Paint) -> String {
-    const ORDER: [StateName; 7] = [
+    const ORDER: [StateName; 8] = [
         StateName::Up,
         StateName::Failed,
         StateName::Backoff,
         StateName::Starting,
         StateName::Waiting,
         StateName::Stopping,
+        StateName::Skipped,
         StateName::Down,
     ];
     let counts: Vec<String> = ORDER

@@ -99,7 +99,11 @@ pub(crate) fn describe_boot(socket: &Path) -> String {
         .iter()
         .filter(|service| match service.state {
             StateName::Waiting | StateName::Starting | StateName::Backoff => true,
-            StateName::Down | StateName::Up | StateName::Stopping | StateName::Failed => false,
+            StateName::Down
+            | StateName::Up
+            | StateName::Stopping
+            | StateName::Skipped
+            | StateName::Failed => false,
         })
         .map(describe)
         .collect();

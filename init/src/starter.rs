@@ -1,0 +1,235 @@
+//! The starter, `init start`: the process of a run before its program. It looks at conditions, reads
+//! files of variables, lays out credentials, gives up root, and becomes the program. Not here: what is
+//! asked for (`services::begin`), and what PID 1 makes of it (`pid1::begin`).
+//!
+//! Any of these paths may be on a file system that does not answer; then this process waits, in the
+//! cgroup of the service and within its start time-out, and nobody else does. Only services that ask
+//! for one of these things have a starter at all.
+//!
+//! What it has done goes to PID 1 by the notify socket, ahead of its end and of all that the program
+//! says. "Ready" is said right before the program is executed: should that fail after all, it is told
+//! as well.
+
+mod credentials;
+mod facts;
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::net::UnixDatagram;
+use std::process::ExitCode;
+
+use serde::{Deserialize, Serialize};
+use services::begin::{Begin, ENV_FILE_MAX, EnvFile, parse_env_file};
+use services::definition::Ids;
+use services::notify::{Begun, encode_begun};
+
+use crate::errand;
+
+/// Largest order that is read.
+const ORDER_MAX: usize = 4 << 20;
+/// Names the directory of the credentials.
+pub const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
+/// Variables that say how to reach init: no file of variables replaces them.
+const OURS: [&str; 6] = [
+    "NOTIFY_SOCKET",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "LISTEN_PID",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+];
+
+/// What PID 1 asks for.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Order {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// What is done before.
+    pub begin: Begin,
+    /// Whom to run as; `None` stays root.
+    pub ids: Option<Ids>,
+    /// Directory of the credentials, where there are some.
+    pub credentials: Option<String>,
+    /// Where PID 1 is told; `None`: this is no main process, and the credentials are there already.
+    pub notify_socket: Option<String>,
+    /// What is known of the machine.
+    pub known: Known,
+}
+
+/// What PID 1 knows of the machine.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Known {
+    /// The slot it was booted from.
+    pub slot: Option<String>,
+    /// Value of the variable `container` of PID 1.
+    pub container: Option<String>,
+    /// A file that is there on the first boot only.
+    pub first_boot_mark: String,
+}
+
+/// Does what the order in descriptor `number` says; comes back only if that cannot be done.
+#[must_use]
+pub fn run(number: &str) -> ExitCode {
+    let order = match read_order(number) {
+        Ok(order) => order,
+        Err(error) => {
+            eprintln!("init start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match begin(&order) {
+        Ok(Done::Skipped(condition)) => {
+            tell(&order, &Begun::Skipped(condition));
+            ExitCode::SUCCESS
+        }
+        // 127 as a shell has it, and as the spawn of other services ends.
+        Err(error) => {
+            eprintln!("init start: {error}");
+            tell(&order, &Begun::Failed(error));
+            ExitCode::from(127)
+        }
+    }
+}
+
+fn read_order(number: &str) -> Result<Order, String> {
+    let fd: i32 = number
+        .parse()
+        .map_err(|_| format!("{number:?} is not a descriptor; PID 1 runs this by itself"))?;
+    let bytes = kernel::files::read(&format!("/proc/self/fd/{fd}"), ORDER_MAX);
+    let order = errand::unpack(&bytes.map_err(|error| error.to_string())?)?;
+    kernel::exec::close(fd);
+    Ok(order)
+}
+
+/// How it ends, other than in the program.
+enum Done {
+    /// This condition does not hold.
+    Skipped(String),
+}
+
+fn begin(order: &Order) -> Result<Done, String> {
+    let facts = facts::Machine::new(&order.known);
+    for condition in &order.begin.conditions {
+        let holds = condition.holds(&facts);
+        if !holds.map_err(|error| format!("condition {condition}: {error}"))? {
+            return Ok(Done::Skipped(condition.to_string()));
+        }
+    }
+    let mut environment: Vec<(Vec<u8>, Vec<u8>)> = std::env::vars_os()
+        .map(|(name, value)| (name.into_vec(), value.into_vec()))
+        .collect();
+    for file in &order.begin.env_files {
+        for (name, value) in read_env_file(file)? {
+            if !OURS.contains(&name.as_str()) {
+                set(&mut environment, &name, value);
+            }
+        }
+    }
+    if let Some(directory) = &order.credentials {
+        if order.notify_socket.is_some() {
+            credentials::lay_out(directory, &order.begin.credentials, order.ids.as_ref())?;
+        }
+        set(&mut environment, CREDENTIALS_VARIABLE, directory.clone());
+    }
+    become_program(order, &environment)?;
+    Err("the program was not executed, and the kernel does not say why".to_owned())
+}
+
+fn become_program(order: &Order, environment: &[(Vec<u8>, Vec<u8>)]) -> Result<(), String> {
+    let text = |bytes: Vec<u8>| CString::new(bytes).map_err(|_| "holds a NUL byte".to_owned());
+    let command = order.command.iter().map(|word| text(word.clone().into()));
+    let command: Vec<CString> = command.collect::<Result<_, _>>()?;
+    let variables = environment.iter();
+    let variables = variables.map(|(name, value)| text([name, &b"="[..], value].concat()));
+    let variables: Vec<CString> = variables.collect::<Result<_, _>>()?;
+    let program = order.command.first().map_or("", String::as_str);
+    if !kernel::files::exists(program) {
+        return Err(format!("execve {program}: there is no such file"));
+    }
+    let socket = UnixDatagram::unbound().map_err(|error| format!("socket: {error}"))?;
+    // While this is still root: the socket of init may be out of reach afterwards.
+    if let Some(path) = &order.notify_socket {
+        send(&socket, path, &Begun::Ready);
+    }
+    if let Some(ids) = &order.ids {
+        let ids = kernel::spawn::Ids {
+            uid: ids.uid,
+            gid: ids.gid,
+            groups: ids.groups.clone(),
+        };
+        kernel::exec::set_ids(&ids).map_err(|error| error.to_string())?;
+    }
+    kernel::exec::execute(&command, &variables).map_err(|error| error.to_string())
+}
+
+fn tell(order: &Order, begun: &Begun) {
+    if let (Some(path), Ok(socket)) = (&order.notify_socket, UnixDatagram::unbound()) {
+        send(&socket, path, begun);
+    }
+}
+
+fn send(socket: &UnixDatagram, path: &str, begun: &Begun) {
+    if let Err(error) = socket.send_to(encode_begun(begun).as_bytes(), path) {
+        eprintln!("init start: tell init by {path}: {error}");
+    }
+}
+
+fn read_env_file(file: &EnvFile) -> Result<Vec<(String, String)>, String> {
+    let path = file.path.display().to_string();
+    match kernel::files::read(&path, ENV_FILE_MAX) {
+        Ok(bytes) => {
+            let text = String::from_utf8(bytes).map_err(|_| format!("{path}: is not UTF-8"))?;
+            parse_env_file(&text).map_err(|error| format!("{path}: {error}"))
+        }
+        Err(error) if file.optional && error.errno == kernel::Errno::NOENT => Ok(Vec::new()),
+        Err(error) => Err(format!("env-files: {error}")),
+    }
+}
+
+/// Sets a variable, in place of an earlier one of that name.
+fn set(environment: &mut Vec<(Vec<u8>, Vec<u8>)>, name: &str, value: String) {
+    let known = environment.iter_mut();
+    match known
+        .into_iter()
+        .find(|(known, _)| known == name.as_bytes())
+    {
+        Some((_, old)) => *old = value.into_bytes(),
+        None => environment.push((name.as_bytes().to_vec(), value.into_bytes())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_may_be_missing_may_only_be_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("env");
+        let file = |optional| EnvFile {
+            path: path.clone(),
+            optional,
+        };
+        assert_eq!(read_env_file(&file(true)), Ok(Vec::new()));
+        let told = read_env_file(&file(false)).unwrap_err();
+        assert!(
+            told.starts_with("env-files: open ") && told.contains("ENOENT"),
+            "{told}"
+        );
+        std::fs::write(&path, "A=1\nB\n").unwrap();
+        let told = read_env_file(&file(true)).unwrap_err();
+        assert!(told.contains("line 3") || told.contains("line 2"), "{told}");
+        std::fs::write(&path, b"A=\xff\n").unwrap();
+        assert!(read_env_file(&file(true)).unwrap_err().contains("UTF-8"));
+    }
+
+    #[test]
+    fn a_variable_is_there_once() {
+        let mut environment = Vec::new();
+        set(&mut environment, "A", "1".to_owned());
+        set(&mut environment, "B", "2".to_owned());
+        set(&mut environment, "A", "3".to_owned());
+        let pair = |name: &str, value: &str| (name.as_bytes().to_vec(), value.as_bytes().to_vec());
+        assert_eq!(environment, [pair("A", "3"), pair("B", "2")]);
+    }
+}

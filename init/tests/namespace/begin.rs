@@ -1,0 +1,236 @@
+//! What is done before a program: conditions, files of variables, credentials.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::json;
+
+use crate::machine::{Machine, possible};
+
+/// A program that writes down what `$1` gives, and stays.
+fn printing(what: &str, more: &str) -> String {
+    format!(
+        "exec = [\"/bin/sh\", \"-c\", '{what} > @DIR@/out/$0.new; mv @DIR@/out/$0.new @DIR@/out/$0; \
+         exec sleep 1000', \"it\"]\nrestart.policy = \"never\"\n{more}"
+    )
+}
+
+fn written(machine: &Machine) -> String {
+    machine.wait("it has written", || {
+        fs::read_to_string(machine.path("out/it")).ok()
+    })
+}
+
+#[test]
+fn a_condition_that_does_not_hold_skips_and_holds_up_nobody() {
+    if !possible() {
+        return;
+    }
+    let machine = Machine::boot(&[
+        (
+            "a.toml",
+            "exec = \"/bin/sleep 1000\"\nconditions.path-exists = [\"@DIR@/flag\"]\n\
+             boot.essential = true\n",
+        ),
+        ("b.toml", "exec = \"/bin/sleep 1000\"\nrequires = [\"a\"]\n"),
+        (
+            "c.toml",
+            "exec = \"/bin/sleep 1000\"\n[conditions]\npath-missing = [\"@DIR@/flag\"]\n\
+             virtualization = [\"container\", \"!vm\"]\narchitecture = [\"!arm64\", \"!x86_64\"]\n",
+        ),
+        (
+            "d.toml",
+            "exec = \"/bin/sleep 1000\"\n[conditions]\npath-missing = [\"@DIR@/flag\"]\n\
+             virtualization = [\"yes\"]\nslot = [\"!a\", \"!b\"]\n",
+        ),
+    ]);
+    let failed = machine.call("WaitBoot", json!({})).unwrap();
+    assert_eq!(failed, json!({ "failed": [] }));
+    let status = machine.status("a");
+    assert_eq!(
+        (&status["state"], &status["wanted"]),
+        (&json!("skipped"), &json!(true))
+    );
+    let reason = status["reason"].as_str().unwrap();
+    assert!(
+        reason.starts_with("condition: path-exists /") && reason.ends_with("/flag"),
+        "{reason}"
+    );
+    assert_eq!(
+        (machine.state("b").as_str(), machine.pid("a")),
+        ("up", None)
+    );
+    let reason = machine.status("c")["reason"].clone();
+    assert!(
+        reason
+            .as_str()
+            .unwrap()
+            .starts_with("condition: architecture !"),
+        "{reason}"
+    );
+    assert_eq!(machine.state("d"), "up");
+
+    // It is asked again at each start.
+    fs::write(machine.path("flag"), "").unwrap();
+    machine.on("Restart", "a").unwrap();
+    assert_eq!(
+        (machine.state("a").as_str(), machine.state("b").as_str()),
+        ("up", "up")
+    );
+    fs::remove_file(machine.path("flag")).unwrap();
+    machine.on("Restart", "a").unwrap();
+    assert_eq!(machine.state("a"), "skipped");
+    machine.on("Stop", "a").unwrap();
+    assert_eq!(machine.state("a"), "down");
+}
+
+#[test]
+fn variables_of_files_go_over_those_of_the_service() {
+    if !possible() {
+        return;
+    }
+    let machine = Machine::boot(&[(
+        "it.toml",
+        &printing(
+            "echo \"$A $B $C $NOTIFY_SOCKET $PPID\"",
+            "type = \"simple\"\nwanted-by = []\nenv = { A = \"1\", B = \"1\" }\n\
+             env-files = [\"@DIR@/one\", \"-@DIR@/none\", \"@DIR@/two\"]\n",
+        ),
+    )]);
+    machine.call("WaitBoot", json!({})).unwrap();
+    let (error, parameters) = machine.on("Start", "it").unwrap_err();
+    let reason = parameters["reason"].to_string();
+    assert_eq!(error, "Failed");
+    assert!(
+        reason.contains("env-files: open ") && reason.contains("/one"),
+        "{reason}"
+    );
+    assert_eq!(machine.state("it"), "failed");
+    assert_eq!(machine.status("it")["reason"].to_string(), reason);
+
+    fs::write(
+        machine.path("one"),
+        "# one\nB='2 2'\nC=2\nNOTIFY_SOCKET=/x\n",
+    )
+    .unwrap();
+    fs::write(machine.path("two"), "C=\"3\"\n").unwrap();
+    machine.on("Start", "it").unwrap();
+    assert_eq!(written(&machine), "1 2 2 3 /x 1\n".replace(" /x", " "));
+    // The program is the main process itself.
+    let pid = machine.pid("it").unwrap();
+    machine.kill("KILL", pid);
+    machine.wait_state("it", "failed");
+}
+
+#[test]
+fn a_service_that_tells_when_it_is_ready_still_does() {
+    if !possible() {
+        return;
+    }
+    let machine = Machine::boot(&[(
+        "once.toml",
+        "type = \"oneshot\"\nexec = [\"/bin/sh\", \"-c\", \"test $A = 1\"]\n\
+         env-files = [\"@DIR@/services/env\"]\nwanted-by = []\n",
+    )]);
+    fs::write(machine.path("services/env"), "A=1\n").unwrap();
+    machine.on("Start", "once").unwrap();
+    assert_eq!(machine.state("once"), "up");
+    machine.on("Stop", "once").unwrap();
+    fs::write(machine.path("services/env"), "A=2\n").unwrap();
+    assert_eq!(machine.on("Start", "once").unwrap_err().0, "Failed");
+}
+
+#[test]
+fn a_program_that_cannot_be_executed_is_told_with_its_cause() {
+    if !possible() {
+        return;
+    }
+    let machine = Machine::boot(&[
+        (
+            "none.toml",
+            "exec = \"/no/such/program\"\nconditions.path-exists = [\"/\"]\nwanted-by = []\n\
+             restart.policy = \"never\"\n",
+        ),
+        (
+            "data.toml",
+            "exec = \"/etc/passwd\"\nconditions.path-exists = [\"/\"]\nwanted-by = []\n\
+             restart.policy = \"never\"\n",
+        ),
+    ]);
+    let (_, parameters) = machine.on("Start", "none").unwrap_err();
+    assert!(
+        parameters["reason"]
+            .to_string()
+            .contains("/no/such/program"),
+        "{parameters}"
+    );
+    let _answer = machine.on("Start", "data");
+    machine.wait_state("data", "failed");
+    let reason = machine.status("data")["reason"].to_string();
+    assert!(
+        reason.contains("execve /etc/passwd: ") && reason.contains("EACCES"),
+        "{reason}"
+    );
+}
+
+#[test]
+fn credentials_are_files_of_the_run_on_ramfs() {
+    if !possible() {
+        return;
+    }
+    let machine = Machine::boot(&[(
+        "it.toml",
+        &printing(
+            "(cd $CREDENTIALS_DIRECTORY; pwd; cat a b; echo; stat -f -c %T .; stat -c %a . a)",
+            "wanted-by = []\n[credentials]\na = { text = \"one \" }\nb = { file = \"@DIR@/secret\" }\n",
+        ),
+    )]);
+    machine.call("WaitBoot", json!({})).unwrap();
+    let (_, parameters) = machine.on("Start", "it").unwrap_err();
+    assert!(
+        parameters["reason"]
+            .to_string()
+            .contains("credential b: open"),
+        "{parameters}"
+    );
+    let directory = machine.path("run/credentials/it");
+
+    fs::write(machine.path("secret"), "two").unwrap();
+    machine.on("Start", "it").unwrap();
+    let text = written(&machine);
+    let expect = format!("{}\none two\nramfs\n500\n400\n", directory.display());
+    assert_eq!(text, expect);
+    let inside = format!("/proc/{}/root{}", machine.host_pid(), directory.display());
+    assert!(fs::exists(&inside).unwrap());
+    let root = format!(
+        "/proc/{}/root{}",
+        machine.host_pid(),
+        machine.path("run/credentials").display()
+    );
+    assert_eq!(
+        fs::metadata(root).unwrap().permissions().mode() & 0o777,
+        0o711
+    );
+    machine.on("Stop", "it").unwrap();
+    machine.wait("the credentials are gone", || {
+        (!fs::exists(&inside).unwrap()).then_some(())
+    });
+}
+
+#[test]
+fn a_mistake_in_a_file_of_variables_is_told_with_its_line() {
+    if !possible() {
+        return;
+    }
+    let machine = Machine::boot(&[(
+        "it.toml",
+        "exec = \"/bin/sleep 1000\"\nwanted-by = []\nenv-files = [\"/proc/self/environ\"]\n\
+         restart.policy = \"never\"\n",
+    )]);
+    let (_, parameters) = machine.on("Start", "it").unwrap_err();
+    assert!(
+        parameters["reason"].to_string().contains("environ: line 1"),
+        "{parameters}"
+    );
+    assert_eq!(machine.state("it"), "failed");
+}

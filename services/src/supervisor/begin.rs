@@ -1,0 +1,98 @@
+//! A run before its program is executed: what the starter tells of conditions, files of variables and
+//! credentials. Until it is done, a run is starting, whatever the type of the service. Not here: doing
+//! any of it.
+//!
+//! A service whose condition does not hold is *skipped*. It takes the place of one that is up, and
+//! nothing of it runs: those that require it start, it is stopped like a target, and its conditions are
+//! looked at again when it is started again. For the verdict on the boot it is good: that it is not to
+//! run here is what its files say.
+
+use crate::notify;
+
+use super::Supervisor;
+use super::event::{Change, Outcome};
+use super::requests::Goal;
+use super::service::{Begun, Manner, Reloading, State};
+
+impl Supervisor {
+    pub(super) fn on_begun(&mut self, index: u32, told: notify::Begun) {
+        let Some(service) = self.table.get_mut(index) else {
+            return;
+        };
+        let simple = service.kept.rules.manner == Manner::Simple;
+        match (&mut service.state, told) {
+            (State::Starting(run), told) if run.begun == Begun::Not => match told {
+                notify::Begun::Ready => {
+                    run.begun = Begun::Ready;
+                    if simple {
+                        self.find_ready(index);
+                    }
+                }
+                notify::Begun::Skipped(condition) => {
+                    run.begun = Begun::Skipped;
+                    service.reason = Some(format!("condition: {condition}").into());
+                }
+                notify::Begun::Failed(cause) => {
+                    run.begun = Begun::Failed;
+                    service.reason = Some(cause.into());
+                }
+            },
+            // It was about to be executed, and then could not be.
+            (
+                State::Starting(run) | State::Up { run: Some(run), .. },
+                notify::Begun::Failed(cause),
+            ) if run.exited.is_none() => {
+                run.begun = Begun::Failed;
+                service.reason = Some(cause.into());
+            }
+            (
+                State::Down
+                | State::Failed
+                | State::Waiting { .. }
+                | State::Spawning { .. }
+                | State::Starting(_)
+                | State::Up { .. }
+                | State::Leaving { .. }
+                | State::Stopping { .. }
+                | State::Backoff,
+                notify::Begun::Ready | notify::Begun::Skipped(_) | notify::Begun::Failed(_),
+            ) => {}
+        }
+    }
+
+    /// Whether the program was not executed after all, which says more than how its process ended.
+    pub(super) fn failed_to_begin(&self, index: u32) -> bool {
+        let Some(service) = self.table.get(index) else {
+            return false;
+        };
+        match service.state {
+            State::Starting(run)
+            | State::Up { run: Some(run), .. }
+            | State::Stopping { run, .. }
+            | State::Leaving { run: Some(run), .. } => run.begun == Begun::Failed,
+            State::Up { run: None, .. }
+            | State::Leaving { run: None, .. }
+            | State::Down
+            | State::Failed
+            | State::Waiting { .. }
+            | State::Spawning { .. }
+            | State::Backoff => false,
+        }
+    }
+
+    /// The run whose condition does not hold is over.
+    pub(super) fn skip(&mut self, index: u32) {
+        let reload = Reloading::No;
+        self.enter(index, State::Up { run: None, reload });
+        let Some(service) = self.table.get_mut(index) else {
+            return;
+        };
+        service.skipped = true;
+        service.tried = false;
+        service.failures = 0;
+        let cause: String = service.reason.as_deref().unwrap_or_default().into();
+        self.announce(index, Change::Skipped { cause });
+        self.settle(index);
+        self.answer(index, Goal::Up, &Outcome::Done);
+    }
+}
