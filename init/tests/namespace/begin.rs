@@ -234,3 +234,34 @@ fn a_mistake_in_a_file_of_variables_is_told_with_its_line() {
     );
     assert_eq!(machine.state("it"), "failed");
 }
+
+#[test]
+fn probes_and_reload_commands_have_the_same_variables_and_credentials() {
+    if !possible() {
+        return;
+    }
+    let machine = Machine::boot(&[(
+        "it.toml",
+        "exec = \"/bin/sleep 1000\"\nwanted-by = []\nenv-files = [\"@DIR@/services/env\"]\n\
+         conditions.path-exists = [\"@DIR@/services/env\"]\n\
+         reload = [\"/bin/sh\", \"-c\", \"cp $CREDENTIALS_DIRECTORY/a @DIR@/out/$A; rm @DIR@/services/env\"]\n\
+         [health]\nexec = [\"/bin/sh\", \"-c\", \"test $A$(cat $CREDENTIALS_DIRECTORY/a) = 1secret\"]\n\
+         interval = \"100ms\"\nfailures = 1000\n[credentials]\na = { text = \"secret\" }\n",
+    )]);
+    fs::write(machine.path("services/env"), "A=1\n").unwrap();
+    machine.on("Start", "it").unwrap();
+    machine.wait("a probe was good", || {
+        (machine.status("it")["health"]["state"] == "good").then_some(())
+    });
+    let before = machine.pid("it");
+    machine.on("ReloadService", "it").unwrap();
+    assert_eq!(fs::read_to_string(machine.path("out/1")).unwrap(), "secret");
+    // Without the file, probes fail, and say why; the service itself is another matter.
+    machine.wait("a probe was bad", || {
+        (machine.status("it")["health"]["state"] == "failing").then_some(())
+    });
+    assert_eq!(machine.pid("it"), before);
+    machine.wait("the log says why", || {
+        machine.log("it").contains("env-files: open").then_some(())
+    });
+}
