@@ -69,6 +69,7 @@ impl Need {
                 tool("mkfs.ext4", "e2fsprogs"),
                 tool("zstd", "zstd"),
                 tool("depmod", "kmod"),
+                tool("lz4", "lz4"),
             ],
             Self::Test => vec![
                 tool("e2fsck", "e2fsprogs"),

@@ -59,11 +59,13 @@ pub fn bounded(path: &Path, limit: u64) -> Result<String, Unreadable> {
         ErrorKind::NotFound => Unreadable::Absent,
         _ => Unreadable::Broken(format!("cannot be read: {error}")),
     };
-    let kind = fs::metadata(path).map_err(broken)?;
-    if !kind.is_file() {
+    let metadata = fs::metadata(path).map_err(broken)?;
+    if !metadata.is_file() {
         return Err(Unreadable::Broken("is not a regular file".to_owned()));
     }
-    let mut bytes = Vec::new();
+    // One byte more than it has, so that its end shows without another look for room.
+    let expected = metadata.len().min(limit).saturating_add(1);
+    let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or(0));
     fs::File::open(path)
         .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
         .map_err(broken)?;

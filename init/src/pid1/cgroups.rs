@@ -57,7 +57,8 @@ impl Cgroups {
 
     /// Makes the cgroup where there is none, sets its limits, those that are not named to the
     /// kernel's defaults, and opens it to start a process in it. Limits that could not be set are
-    /// returned as sentences; the service starts all the same.
+    /// returned as sentences; the service starts all the same. With `has_them` they are there from an
+    /// earlier run, if the cgroup is.
     ///
     /// # Errors
     /// The cgroup cannot be made, opened or thawed, for people.
@@ -66,11 +67,15 @@ impl Cgroups {
         name: &str,
         limits: &CgroupLimits,
         owner: Option<&Ids>,
+        has_them: bool,
     ) -> Result<(Cgroup, Vec<String>), String> {
         let cgroup = Cgroup::create(&self.path(name)).map_err(text)?;
         if !cgroup.is_fresh() {
             // PID 1 waits from clone to exec: in a cgroup that somebody froze it would wait for ever.
             cgroup.thaw().map_err(text)?;
+        }
+        if has_them && !cgroup.is_fresh() {
+            return Ok((cgroup, Vec::new()));
         }
         let unset = cgroup.set_limits(&kernel_limits(limits));
         let mut unset: Vec<String> = unset.into_iter().map(text).collect();
@@ -125,8 +130,7 @@ impl Cgroups {
     /// How many processes of the service the OOM killer has taken.
     #[must_use]
     pub(super) fn oom_kills(&self, name: &str) -> u64 {
-        let kills = self.open(name).and_then(|it| it.oom_kills());
-        kills.ok().flatten().unwrap_or(0)
+        self.open(name).map_or(0, |cgroup| oom_kills(&cgroup))
     }
 
     /// Memory of the service in bytes, and its number of processes and threads; what no controller
@@ -174,6 +178,14 @@ fn check_beside(below: &Cgroup, ours: u32) -> Result<(), String> {
         "0" => Ok(()),
         _ => Err(format!("{} is frozen", below.path())),
     }
+}
+
+/// How many processes of the cgroup the OOM killer has taken; a fresh one has had none.
+pub(super) fn oom_kills(cgroup: &Cgroup) -> u64 {
+    if cgroup.is_fresh() {
+        return 0;
+    }
+    cgroup.oom_kills().ok().flatten().unwrap_or(0)
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "for map_err")]
@@ -256,7 +268,7 @@ mod tests {
         };
         let check = |limits: &CgroupLimits, expect: [&str; 5]| {
             let (dir, cgroups) = with_files(&files);
-            let (_cgroup, unset) = cgroups.prepare("a", limits, None).unwrap();
+            let (_cgroup, unset) = cgroups.prepare("a", limits, None, false).unwrap();
             assert_eq!(unset, [""; 0]);
             assert_eq!(files.map(|name| content(dir.path(), name)), expect);
         };
@@ -271,7 +283,7 @@ mod tests {
     fn a_cgroup_is_thawed_before_a_process_is_put_into_it() {
         let (dir, cgroups) = with_files(&["cgroup.freeze"]);
         fs::write(dir.path().join("a/cgroup.freeze"), "1").unwrap();
-        let prepared = cgroups.prepare("a", &CgroupLimits::default(), None);
+        let prepared = cgroups.prepare("a", &CgroupLimits::default(), None, false);
         prepared.unwrap();
         assert_eq!(content(dir.path(), "cgroup.freeze"), "0");
     }
@@ -321,7 +333,7 @@ mod tests {
             cpu_weight: Some(7),
             ..CgroupLimits::default()
         };
-        let (_cgroup, unset) = cgroups.prepare("a", &limits, None).unwrap();
+        let (_cgroup, unset) = cgroups.prepare("a", &limits, None, false).unwrap();
         assert_eq!(unset.len(), 2, "{unset:?}");
         assert!(!dir.path().join("a/pids.max").exists());
         assert_eq!(cgroups.remove("a"), Ok(()));

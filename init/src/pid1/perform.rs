@@ -14,7 +14,7 @@ use services::supervisor::event::{Action, Change, Event};
 use services::time::Duration;
 
 use super::Init;
-use super::cgroups::Cgroups;
+use super::cgroups::{self, Cgroups};
 use super::later::Later;
 use super::plan::{self, Surroundings};
 use super::ready_line;
@@ -202,14 +202,14 @@ impl Init {
             return Ok(None);
         };
         let owner = program.account.as_ref().and_then(|it| it.ids.as_ref());
-        let (cgroup, unset) = cgroups.prepare(name, &program.cgroup, owner)?;
-        let oom_kills = if cgroup.is_fresh() {
-            0
-        } else {
-            cgroups.oom_kills(name)
-        };
+        let limits = &program.cgroup;
+        let earlier = self.table.get(service).and_then(|it| it.limits.as_ref());
+        let has_them = earlier == Some(limits);
+        let (cgroup, unset) = cgroups.prepare(name, limits, owner, has_them)?;
         if let Some(place) = self.table.get(service) {
-            place.oom_kills = oom_kills;
+            place.oom_kills = cgroups::oom_kills(&cgroup);
+            // What could not be set is tried again, and told again.
+            place.limits = unset.is_empty().then(|| limits.clone());
             if place.watch.is_none() {
                 let watch = self
                     .watches

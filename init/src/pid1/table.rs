@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
+use services::definition::CgroupLimits;
 use services::id::{RunId, ServiceId};
 
 use super::ready_line::ReadyLine;
@@ -88,6 +89,8 @@ pub(super) struct Place {
     pub(super) log: Option<LogPipe>,
     /// The watch on its cgroup's events, while it has a cgroup.
     pub(super) watch: Option<i32>,
+    /// The limits that its cgroup was given.
+    pub(super) limits: Option<CgroupLimits>,
     /// OOM kills of its cgroup that have been told.
     pub(super) oom_kills: u64,
     /// The run in hand.
@@ -114,6 +117,7 @@ impl Table {
             name: name.into(),
             log: None,
             watch: None,
+            limits: None,
             oom_kills: 0,
             live: None,
             runtime_dirs: Vec::new(),

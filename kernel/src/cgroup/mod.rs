@@ -114,7 +114,8 @@ impl Cgroup {
         Ok(text.split_whitespace().map(str::to_owned).collect())
     }
 
-    /// Enables `wanted` controllers for its children, one by one; those that could not be, and why.
+    /// Enables `wanted` controllers for its children, all at once, as each change moves every process
+    /// below; where that fails, one by one. Those that could not be, and why.
     /// The cgroup must hold no process itself, unless it is the root.
     #[must_use]
     pub fn enable(&self, wanted: &[&str]) -> Vec<(String, Error)> {
@@ -122,6 +123,10 @@ impl Cgroup {
             let result = self.write("cgroup.subtree_control", &format!("+{name}"));
             result.err().map(|error| ((*name).to_owned(), error))
         };
+        let all: Vec<String> = wanted.iter().map(|name| format!("+{name}")).collect();
+        if self.write("cgroup.subtree_control", &all.join(" ")).is_ok() {
+            return Vec::new();
+        }
         wanted.iter().filter_map(enable).collect()
     }
 

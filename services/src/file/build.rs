@@ -116,8 +116,8 @@ impl Build<'_> {
         let written = |key: &&super::keys::Key| self.draft.written.contains_key(key.name);
         let wrong: Vec<_> = KEYS
             .iter()
-            .filter(written)
             .filter(|key| !key.types.contains(&kind))
+            .filter(written)
             .collect();
         for key in wrong {
             let message = format!("has no meaning for a service of type `{}`", kind.name());

@@ -35,12 +35,19 @@ impl Key {
         if table.is_empty() {
             return self.name == name && !name.contains('.');
         }
+        // Lengths first: they tell nearly all apart without a look at the letters.
+        if self.name.len() != table.len() + 1 + name.len() {
+            return false;
+        }
         let rest = self.name.strip_prefix(table);
         rest.and_then(|rest| rest.strip_prefix('.')) == Some(name)
     }
 
     /// Whether it lies in `table`.
     pub(super) fn is_in(&self, table: &str) -> bool {
+        if self.name.as_bytes().get(table.len()) != Some(&b'.') {
+            return false;
+        }
         let rest = self.name.strip_prefix(table);
         rest.is_some_and(|rest| rest.starts_with('.'))
     }

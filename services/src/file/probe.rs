@@ -90,6 +90,10 @@ impl Build<'_> {
     /// A table that is there names one probe: no other key of it has a meaning without, and two would
     /// ask for two things. `last` is the word of the one that was read last.
     fn check_table(&mut self, table: &str, kinds: &[&'static str], last: Option<&str>) {
+        let inside = |key: &&str| key.split_once('.').is_some_and(|(it, _)| it == table);
+        if !self.draft.written.keys().any(|key| inside(&key)) {
+            return;
+        }
         for pair in self.of_one_file(table, kinds, last).windows(2) {
             if let [first, second] = pair {
                 let message = format!("is written beside {first}, and would ask for two things");

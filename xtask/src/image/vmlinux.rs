@@ -19,7 +19,7 @@ const PAYLOAD_OFFSET: usize = 0x248;
 const PAYLOAD_LENGTH: usize = 0x24c;
 
 /// Beginnings of compressed files, and what makes them larger.
-const FORMATS: [(&[u8], &[&str]); 3] = [
+const FORMATS: [(&[u8], &[&str]); 4] = [
     (
         b"\xfd7zXZ\0",
         &["xz", "--decompress", "--stdout", "--single-stream"],
@@ -27,6 +27,11 @@ const FORMATS: [(&[u8], &[&str]); 3] = [
     (
         b"\x28\xb5\x2f\xfd",
         &["zstd", "--decompress", "--stdout", "--quiet"],
+    ),
+    // The legacy format of LZ4, as Debian's cloud kernel has it.
+    (
+        b"\x02\x21\x4c\x18",
+        &["lz4", "--decompress", "--stdout", "--quiet"],
     ),
     (b"\x1f\x8b", &["gzip", "--decompress", "--stdout"]),
 ];

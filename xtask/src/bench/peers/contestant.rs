@@ -129,13 +129,6 @@ impl Contestant {
         }
     }
 
-    pub(super) fn is_floor(&self) -> bool {
-        match self {
-            Self::Floor(_) => true,
-            Self::Shark | Self::Debian(_) | Self::Named(..) => false,
-        }
-    }
-
     /// Its root, with n services.
     pub(super) fn prepare(&self, kit: &Kit, n: u32) -> Result<Prepared> {
         let mut prepared = Prepared::default();

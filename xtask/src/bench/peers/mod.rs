@@ -34,7 +34,7 @@ pub(crate) struct PeersArgs {
           value_parser = clap::value_parser!(u32).range(5..=1000))]
     n: Vec<u32>,
 
-    /// Only these; the floors are always measured
+    /// Only these; the ratios in the table are to `floor` and to `floor-cgroup-ctl`
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
 
@@ -97,7 +97,7 @@ pub(super) fn run(args: &PeersArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The contestants asked for, and the floors ahead of them.
+/// The contestants asked for, the floors ahead of all others.
 fn choose(args: &PeersArgs) -> Result<Vec<Contestant>> {
     let mut all = Contestant::known();
     for (name, path) in &args.peers {
@@ -109,9 +109,9 @@ fn choose(args: &PeersArgs) -> Result<Vec<Contestant>> {
             bail!("--only {name}: there are {}", known.join(", "));
         }
     }
-    all.retain(|it| {
-        it.is_floor() || args.only.is_empty() || args.only.iter().any(|name| name == it.name())
-    });
+    let wanted =
+        |it: &Contestant| args.only.is_empty() || args.only.iter().any(|name| name == it.name());
+    all.retain(wanted);
     Ok(all)
 }
 
