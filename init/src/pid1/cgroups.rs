@@ -16,6 +16,17 @@ const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
 /// The cgroup below that of a service that takes no process itself.
 const BESIDE: &str = "shark.beside";
 
+/// What is left of the cgroup of an earlier run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Remains {
+    /// It is gone.
+    Nothing,
+    /// The next run can be born in it.
+    Usable,
+    /// It may have cgroups below it, or have passed controllers down: then it takes no process.
+    Divided,
+}
+
 /// The hierarchy, set up.
 #[derive(Debug)]
 pub(super) struct Cgroups {
@@ -143,11 +154,15 @@ impl Cgroups {
         })
     }
 
-    /// Whether an earlier run has left a cgroup that the next can be born in: it has not made any
-    /// below it. To remove and make one with its controllers costs more than all else of a restart.
+    /// What an earlier run has left of its cgroup. To remove and make one with its controllers costs
+    /// more than all else of a restart.
     #[must_use]
-    pub(super) fn is_usable(&self, name: &str, limits: &CgroupLimits) -> bool {
-        !limits.delegate && self.open(name).and_then(|it| it.is_divided()) == Ok(false)
+    pub(super) fn remains(&self, name: &str, limits: &CgroupLimits) -> Remains {
+        match self.open(name) {
+            Err(error) if error.errno == kernel::Errno::NOENT => Remains::Nothing,
+            Ok(cgroup) if !limits.delegate && cgroup.is_divided() == Ok(false) => Remains::Usable,
+            Ok(_) | Err(_) => Remains::Divided,
+        }
     }
 
     /// Removes the service's cgroup with all it has made below it.

@@ -14,7 +14,7 @@ use services::supervisor::event::{Action, Change, Event};
 use services::time::Duration;
 
 use super::Init;
-use super::cgroups::{self, Cgroups};
+use super::cgroups::{self, Remains};
 use super::later::Later;
 use super::plan::{self, Surroundings};
 use super::ready_line;
@@ -141,12 +141,14 @@ impl Init {
     /// passed controllers down to cgroups of its own making, as a container engine does, takes no
     /// process any more (EBUSY).
     fn renew_cgroup(&mut self, service: ServiceId, name: &str, limits: &CgroupLimits) {
-        let usable = |cgroups: &Cgroups| cgroups.is_usable(name, limits);
-        if self.cgroups.as_ref().is_some_and(usable) {
-            return;
-        }
-        // Where it cannot be removed it is still the one that is watched, and is used again.
-        if let Some(Ok(())) = self.cgroups.as_ref().map(|cgroups| cgroups.remove(name)) {
+        let Some(cgroups) = &self.cgroups else { return };
+        let gone = match cgroups.remains(name, limits) {
+            Remains::Nothing => true,
+            Remains::Usable => false,
+            // Where it cannot be removed it is still the one that is watched, and is used again.
+            Remains::Divided => cgroups.remove(name).is_ok(),
+        };
+        if gone {
             self.table.unwatched(service);
         }
     }

@@ -91,7 +91,7 @@ impl Build<'_> {
     /// ask for two things. `last` is the word of the one that was read last.
     fn check_table(&mut self, table: &str, kinds: &[&'static str], last: Option<&str>) {
         let inside = |key: &&str| key.split_once('.').is_some_and(|(it, _)| it == table);
-        if !self.draft.written.keys().any(|key| inside(&key)) {
+        if !self.draft.written.keys().any(inside) {
             return;
         }
         for pair in self.of_one_file(table, kinds, last).windows(2) {
