@@ -39,6 +39,11 @@ pub enum Mode {
         /// The descriptor of its order.
         order: String,
     },
+    /// The timers child: keep the last starts of services with a persistent timer.
+    Timers {
+        /// Where they are kept.
+        file: String,
+    },
     /// Print how it is called.
     Help,
     /// Print the version.
@@ -98,6 +103,9 @@ pub fn mode(pid: u32, arguments: &[String]) -> Mode {
             None => Mode::Misused(
                 "expected probe tcp ADDRESS:PORT, unix PATH, http ADDRESS:PORT PATH or path PATH",
             ),
+        },
+        (_, ["timers", file]) => Mode::Timers {
+            file: (*file).to_owned(),
         },
         (_, ["--help" | "-h"]) => Mode::Help,
         (_, ["--version" | "-V"]) => Mode::Version,
@@ -176,6 +184,8 @@ mod tests {
         );
         let order = "3".to_owned();
         check(7, "start 3", Mode::Start { order });
+        let file = "/f".to_owned();
+        check(7, "timers /f", Mode::Timers { file });
         check(7, "--help", Mode::Help);
         check(7, "--version", Mode::Version);
         for line in [

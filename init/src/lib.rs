@@ -15,3 +15,4 @@ pub mod probe;
 pub mod record;
 pub mod scrub;
 pub mod starter;
+pub mod timers;

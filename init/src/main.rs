@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         Mode::Start { order } => init::starter::run(&order),
         Mode::Budget => init::budget::run(),
         Mode::Probe(probe) => init::probe::run(&probe),
+        Mode::Timers { file } => init::timers::run(&file),
         Mode::Help => {
             print!("{}", arguments::HELP);
             ExitCode::SUCCESS

@@ -97,6 +97,16 @@ impl Paths {
         self.runtime_dir.join("handover.json")
     }
 
+    /// Where the last starts of services with a persistent timer are kept: with the data of the
+    /// machine, or in a runtime directory of somebody's own.
+    #[must_use]
+    pub fn timers(&self) -> PathBuf {
+        match self.moved_runtime_dir() {
+            None => PathBuf::from("/var/lib/shark/timers"),
+            Some(directory) => directory.join("timers"),
+        }
+    }
+
     /// The directories as one value of [`SERVICE_PATH_VARIABLE`].
     #[must_use]
     pub fn service_path_text(&self) -> String {

@@ -39,6 +39,16 @@ pub fn unix_seconds() -> u64 {
     u64::try_from(clock_gettime(ClockId::Realtime).tv_sec).unwrap_or(0)
 }
 
+/// Nanoseconds of CLOCK_REALTIME since 1970, UTC, before it too.
+#[must_use]
+pub fn unix_nanos() -> i64 {
+    let now = clock_gettime(ClockId::Realtime);
+    let second = i64::try_from(SECOND).unwrap_or(0);
+    now.tv_sec
+        .saturating_mul(second)
+        .saturating_add(now.tv_nsec)
+}
+
 /// A timerfd on CLOCK_BOOTTIME: readable once its deadline has passed, also after a suspend, which
 /// the timeout of epoll_wait(2) does not count.
 #[derive(Debug)]
@@ -97,6 +107,60 @@ impl AsFd for BootTimer {
     }
 }
 
+/// Tells when CLOCK_REALTIME was set: a timerfd on it that is never due, and is cancelled by that.
+#[derive(Debug)]
+pub struct ClockWatch {
+    fd: OwnedFd,
+}
+
+impl ClockWatch {
+    /// Watches from now on.
+    ///
+    /// # Errors
+    /// timerfd_create(2), timerfd_settime(2): out of descriptors or memory.
+    pub fn new() -> Result<Self> {
+        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+        let fd = timerfd_create(TimerfdClockId::Realtime, flags).at("timerfd_create", "")?;
+        let watch = Self { fd };
+        watch.arm()?;
+        Ok(watch)
+    }
+
+    /// Whether the clock was set since the last time this was asked. Readable until it is asked.
+    ///
+    /// # Errors
+    /// read(2) and timerfd_settime(2) on the timer; none is known.
+    pub fn was_set(&self) -> Result<bool> {
+        let mut count = [0_u8; 8];
+        match retry_on_intr(|| rustix::io::read(&self.fd, &mut count)) {
+            Ok(_) | Err(Errno::CANCELED) => self.arm().map(|()| true),
+            Err(Errno::AGAIN) => Ok(false),
+            Err(errno) => Err(errno).at("read", "timerfd of the machine's clock"),
+        }
+    }
+
+    fn arm(&self) -> Result<()> {
+        let never = Timespec {
+            tv_sec: i64::MAX,
+            tv_nsec: 0,
+        };
+        let spec = Itimerspec {
+            it_interval: timespec(0),
+            it_value: never,
+        };
+        let flags = TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET;
+        timerfd_settime(&self.fd, flags, &spec)
+            .map(drop)
+            .at("timerfd_settime", "the machine's clock")
+    }
+}
+
+impl AsFd for ClockWatch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
 fn timespec(nanos: u64) -> Timespec {
     Timespec {
         tv_sec: i64::try_from(nanos / SECOND).unwrap_or(i64::MAX),
@@ -124,6 +188,16 @@ mod tests {
         timer.set(Some(boottime() + SECOND)).unwrap();
         timer.set(None).unwrap();
         assert!(!timer.clear().unwrap());
+    }
+
+    /// To set it is not for a test: what is shown is that the kernel takes the watch, and that it is
+    /// quiet while nobody does.
+    #[test]
+    fn a_watched_clock_that_nobody_sets_is_quiet() {
+        let watch = ClockWatch::new().unwrap();
+        assert!(!watch.was_set().unwrap());
+        let apart = unix_nanos() / 1_000_000_000 - i64::try_from(unix_seconds()).unwrap();
+        assert!(apart.abs() <= 1);
     }
 
     #[test]

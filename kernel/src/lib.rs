@@ -20,6 +20,7 @@ pub mod files;
 pub mod inherited;
 pub mod inotify;
 pub mod kmsg;
+pub mod listen;
 pub mod memfd;
 pub mod modules;
 pub mod mount;

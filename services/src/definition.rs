@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::begin::Begin;
+use crate::calendar::Calendar;
 use crate::id::ServiceName;
 use crate::time::Duration;
 
@@ -29,6 +30,12 @@ pub struct Definition {
     pub start_timeout: Duration,
     /// How it is stopped.
     pub stop: Stop,
+    /// When it is started; `None`: as soon as it is wanted.
+    pub timer: Option<Box<Timer>>,
+    /// What is opened for it before it runs, in the order in which it gets them.
+    pub sockets: Vec<Socket>,
+    /// Whether only its sockets are opened when it is wanted, and the first traffic starts it.
+    pub lazy: bool,
     /// What it means for the boot it belongs to.
     pub boot: BootRole,
     /// When a boot of this target is found good; only targets have it, and `None` is
@@ -79,11 +86,86 @@ impl Definition {
     pub fn mask(&mut self) {
         self.kind = Kind::Target;
         self.gate = None;
+        self.timer = None;
+        self.sockets.clear();
+        self.lazy = false;
         self.description = format!("(masked) {}", self.description);
         self.boot = match self.boot {
             BootRole::None => BootRole::None,
             BootRole::Wanted | BootRole::Essential | BootRole::Masked => BootRole::Masked,
         };
+    }
+}
+
+/// When a service is started, again and again. It has at least one of the three.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timer {
+    /// So long after the boot began.
+    pub on_boot: Option<Duration>,
+    /// So long after its last start; never zero.
+    pub every: Option<Duration>,
+    /// At these points of civil time, UTC.
+    pub calendar: Vec<Calendar>,
+    /// Started after the boot when a point of the calendar went by while the machine was off.
+    pub persistent: bool,
+    /// `on_boot` and `calendar` are put off by up to this, always by the same.
+    pub random_delay: Duration,
+}
+
+impl Timer {
+    /// Whether it names a time, and not one right after the other.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        let named = self.on_boot.is_some() || self.every.is_some() || !self.calendar.is_empty();
+        named
+            && self
+                .every
+                .is_none_or(|every| every >= Duration::from_secs(1))
+    }
+}
+
+/// A socket or FIFO that is opened on behalf of a service, and that it finds open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Socket {
+    /// The name under which the service knows it (`$LISTEN_FDNAMES`).
+    pub name: String,
+    /// Where it listens.
+    pub listen: Listen,
+    /// Permissions of what lies in the file system.
+    pub mode: u32,
+    /// Its owner there; `None` is root.
+    pub owner: Option<Account>,
+    /// Connections that wait to be accepted, at most.
+    pub backlog: u32,
+    /// Whether others may listen at the same address (SO_REUSEPORT).
+    pub reuse_port: bool,
+    /// Whether it is removed from the file system when the service is stopped.
+    pub remove_on_stop: bool,
+}
+
+/// Where a socket listens. Paths are absolute.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub enum Listen {
+    Tcp(SocketAddr),
+    Udp(SocketAddr),
+    Unix(String),
+    UnixDatagram(String),
+    UnixSeqpacket(String),
+    Fifo(String),
+}
+
+impl Listen {
+    /// The path of what lies in the file system.
+    #[must_use]
+    pub fn path(&self) -> Option<&str> {
+        match self {
+            Self::Tcp(_) | Self::Udp(_) => None,
+            Self::Unix(path)
+            | Self::UnixDatagram(path)
+            | Self::UnixSeqpacket(path)
+            | Self::Fifo(path) => Some(path),
+        }
     }
 }
 

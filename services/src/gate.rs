@@ -414,6 +414,8 @@ fn why(service: &GateService<'_>) -> String {
             }
             (StateName::Stopping, Some(reason)) => format!("stopping: {}", clause(reason)),
             (StateName::Stopping, None) => "stopping".to_owned(),
+            (StateName::Listening, _) => "waiting for traffic".to_owned(),
+            (StateName::Armed, _) => "waiting for its timer".to_owned(),
         },
     };
     match service.restarts {

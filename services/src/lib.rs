@@ -6,6 +6,7 @@
 
 pub mod begin;
 pub mod budget;
+pub mod calendar;
 pub mod control;
 pub mod definition;
 pub mod diagnostic;

@@ -21,6 +21,10 @@ pub enum ShutdownKind {
 pub enum StateName {
     /// Not running, and nobody wants it to.
     Down,
+    /// Not running, and started when its timer says so.
+    Armed,
+    /// Not running, its sockets open, and started by traffic.
+    Listening,
     /// To be started; something it needs is not there.
     Waiting,
     /// Started, not ready.
@@ -75,6 +79,26 @@ pub struct HealthStatus {
     /// What the last bad one said.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub words: Option<String>,
+}
+
+/// The timer of a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TimerStatus {
+    /// When it is due next, microseconds of CLOCK_BOOTTIME.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub next_us: Option<u64>,
+    /// The same by the machine's clock, seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub next_unix: Option<i64>,
+    /// When it was last started by the machine's clock, seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub last_unix: Option<i64>,
+    /// How its last run ended: `success`, or why it failed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub result: Option<String>,
+    /// Times that went by while it still ran.
+    pub missed: u32,
 }
 
 /// What a service means for the verdict on the boot, in one word.
@@ -138,6 +162,9 @@ pub struct ServiceStatus {
     /// Names of the descriptors that are kept for it.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub stored: Vec<String>,
+    /// Its timer, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub timer: Option<TimerStatus>,
     /// What it means for the boot, where it means something.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub boot_role: Option<RoleName>,

@@ -157,6 +157,10 @@ impl Player {
                 run: self.run(who),
                 outcome: outcome(what),
             }],
+            "listening" => vec![Event::Listening { run: self.run(who) }],
+            "traffic" => vec![Event::Traffic {
+                service: self.core.lookup(who).expect("a service"),
+            }],
             _ => vec![self.asked(verb, who)],
         }
     }
@@ -214,7 +218,7 @@ impl Player {
     }
 
     fn describe(&mut self, action: &Action) -> String {
-        if let Action::Spawn { run } = action {
+        if let Action::Spawn { run } | Action::Listen { run } = action {
             let name = self.name(run.service).to_owned();
             self.runs.insert(name, *run);
         }
@@ -231,6 +235,13 @@ impl Player {
             },
             Action::KillProbe { run } => format!("KillProbe {}", told(run)),
             Action::Release { service } => format!("Release {}", self.name(*service)),
+            Action::RememberStart {
+                service,
+                unix_seconds,
+            } => format!("RememberStart {} {unix_seconds}", self.name(*service)),
+            Action::RecallStarts => "RecallStarts".into(),
+            Action::Listen { run } => format!("Listen {}", told(run)),
+            Action::Unlisten { service } => format!("Unlisten {}", self.name(*service)),
             Action::Announce { service, change } => {
                 format!("{}: {change:?}", self.name(*service))
             }
@@ -302,6 +313,7 @@ impl Player {
             Why::Probe(id) => format!("Probe {}", self.name(id)),
             Why::ProbeTimeout(id) => format!("ProbeTimeout {}", self.name(id)),
             Why::Watchdog(id) => format!("Watchdog {}", self.name(id)),
+            Why::Elapse(id) => format!("Elapse {}", self.name(id)),
             Why::ShutdownLimit => "ShutdownLimit".into(),
         };
         format!("    {:?} {why}\n", at - Time::default())

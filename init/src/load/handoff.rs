@@ -30,6 +30,8 @@ pub struct Meta {
     pub control_group: Option<u32>,
     /// The instance that was to be there is of no template.
     pub no_template: bool,
+    /// Differs from machine to machine, for delays that are to differ: made of the machine id.
+    pub machine: u64,
 }
 
 /// The result as bytes.
@@ -76,6 +78,7 @@ mod tests {
                 diagnostics: vec![crate::load::read::whole_file("/a.toml", "is bad".into())],
                 control_group: Some(991),
                 no_template: false,
+                machine: 7,
             },
             graph: graph.map(<[u8]>::to_vec),
         }

@@ -30,6 +30,8 @@ pub const MASK_VARIABLE: &str = "SHARK_MASK";
 pub const INSTANCE_VARIABLE: &str = "SHARK_INSTANCE";
 /// Largest /etc/passwd and /etc/group that is read.
 const ACCOUNTS_MAX: u64 = 4 << 20;
+/// Largest /etc/machine-id that is read.
+const MACHINE_ID_MAX: u64 = 100;
 /// The group whose members may change things through the control socket.
 const CONTROL_GROUP: &str = "shark";
 
@@ -101,6 +103,7 @@ fn check(
             diagnostics,
             control_group: accounts.group(CONTROL_GROUP),
             no_template: false,
+            machine: machine(),
         },
         graph,
     }
@@ -123,6 +126,19 @@ fn mask(graph: Graph, masks: &[&str], diagnostics: &mut Vec<Diagnostic>) -> Opti
             None
         }
     }
+}
+
+/// A number made of the machine id; of a machine without one, 0.
+fn machine() -> u64 {
+    let text = read::bounded("/etc/machine-id".as_ref(), MACHINE_ID_MAX).unwrap_or_default();
+    let digits = text
+        .trim()
+        .bytes()
+        .filter_map(|it| char::from(it).to_digit(16));
+    // Half of it is random enough.
+    digits
+        .take(16)
+        .fold(0, |number, digit| number << 4 | u64::from(digit))
 }
 
 /// The account database. A machine without one has only numbers and root.

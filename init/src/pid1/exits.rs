@@ -66,6 +66,7 @@ impl Init {
             Some(Owner::Recorder) => self.recorder_ended(status),
             Some(Owner::Scrub) => self.scrub_ended(status),
             Some(Owner::Budget) => self.budget_ended(status),
+            Some(Owner::Timers) => self.timers_ended(status),
             // A grandchild that outlived its parent: reaped, and nobody asks.
             None => {}
         }
@@ -183,7 +184,12 @@ impl Init {
             Some(Owner::Main(run)) => return Some((run, true)),
             Some(Owner::Reload(run) | Owner::Probe(run)) => return Some((run, false)),
             Some(
-                Owner::Loader | Owner::Logger | Owner::Recorder | Owner::Scrub | Owner::Budget,
+                Owner::Loader
+                | Owner::Logger
+                | Owner::Recorder
+                | Owner::Scrub
+                | Owner::Budget
+                | Owner::Timers,
             ) => return None,
             None => {}
         }

@@ -17,7 +17,7 @@ use super::Init;
 use super::plan;
 use super::say::Level;
 use super::table::Owner;
-use crate::load::handoff;
+use crate::load::handoff::{self, Meta};
 
 /// The loader may take so long; a directory on a dead network file system is no reason to wait.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -211,13 +211,14 @@ impl Init {
             }
         }
         match read_result(&working.result) {
-            Ok(Loaded::Graph(graph, control_group)) => {
+            Ok(Loaded::Graph(graph, meta)) => {
                 match purpose {
                     Purpose::BootWhole
                     | Purpose::BootVendor
                     | Purpose::Reload(_)
                     | Purpose::Instance(..) => {
-                        self.control_group = control_group;
+                        self.control_group = meta.control_group;
+                        self.machine_seed = meta.machine;
                     }
                     Purpose::Rehearse(_) => {}
                 }
@@ -389,6 +390,9 @@ impl Init {
         let line = format!("{} services", graph.services().len());
         self.say(Level::Notice, &line);
         self.supervisor = Some(Supervisor::new(graph));
+        let seed = self.machine_seed;
+        self.tell(Event::Machine { seed });
+        self.tell_clock();
         if let Ok(target) = ServiceName::new(&self.boot.info.target) {
             self.tell(Event::Boot { target });
         }
@@ -400,7 +404,7 @@ impl Init {
 
 /// What a loader that ended well has left.
 enum Loaded {
-    Graph(Box<Graph>, Option<u32>),
+    Graph(Box<Graph>, Meta),
     Refused(Vec<Diagnostic>),
     NoTemplate,
 }
@@ -411,7 +415,7 @@ fn read_result(result: &OwnedFd) -> Result<Loaded, String> {
     let (meta, graph) = handoff::decode(&bytes)?;
     match graph {
         Some(graph) => Graph::from_bytes(graph)
-            .map(|graph| Loaded::Graph(Box::new(graph), meta.control_group))
+            .map(|graph| Loaded::Graph(Box::new(graph), meta))
             .map_err(|error| error.to_string()),
         None if meta.no_template => Ok(Loaded::NoTemplate),
         None => Ok(Loaded::Refused(meta.diagnostics)),

@@ -29,14 +29,16 @@ pub mod say;
 mod sender;
 mod setup;
 mod signals;
+mod sockets;
 mod table;
+mod timekeeper;
 mod turn;
 mod turns;
 pub(crate) mod watchdog;
 
 use std::process::ExitCode;
 
-use kernel::clock::BootTimer;
+use kernel::clock::{BootTimer, ClockWatch};
 use kernel::epoll::{Events, Poller, Readiness};
 use kernel::inotify::Inotify;
 use kernel::signals::{Signal, SignalFd};
@@ -61,6 +63,7 @@ use recorder::Recorder;
 use say::{Level, Say};
 use signals::Signals;
 use table::Table;
+use timekeeper::Timekeeper;
 use turns::Turns;
 use watchdog::Feeder;
 
@@ -74,6 +77,7 @@ struct Init {
     poller: Poller,
     events: Events,
     timer: BootTimer,
+    clock: ClockWatch,
     signal_source: SignalFd,
     watches: Inotify,
     notify_socket: NotifySocket,
@@ -89,6 +93,7 @@ struct Init {
     cgroups: Option<Cgroups>,
     clients: Clients,
     control_group: Option<u32>,
+    machine_seed: u64,
     signals: Signals,
     loader: Loader,
     logger: Logger,
@@ -97,6 +102,7 @@ struct Init {
     watchdog: Option<Feeder>,
     chores: Chores,
     turns: Turns,
+    timekeeper: Timekeeper,
     // What is left for the next turn.
     more_actions: bool,
     unreaped: bool,
@@ -231,6 +237,7 @@ fn open(prepared: setup::Prepared, now: Time) -> kernel::Result<Init> {
         poller: Poller::new()?,
         events: Events::new(),
         timer: BootTimer::new()?,
+        clock: ClockWatch::new()?,
         signal_source: SignalFd::new(&received)?,
         watches: Inotify::new()?,
         notify_socket: NotifySocket::bind(&notify)?,
@@ -246,6 +253,7 @@ fn open(prepared: setup::Prepared, now: Time) -> kernel::Result<Init> {
         cgroups,
         clients: Clients::default(),
         control_group: None,
+        machine_seed: 0,
         signals: Signals::default(),
         loader: Loader::default(),
         logger: Logger::default(),
@@ -254,6 +262,7 @@ fn open(prepared: setup::Prepared, now: Time) -> kernel::Result<Init> {
         watchdog,
         chores: Chores::default(),
         turns: Turns::default(),
+        timekeeper: Timekeeper::default(),
         more_actions: false,
         // A child may have ended before the signal was blocked.
         unreaped: true,
@@ -266,6 +275,7 @@ fn open(prepared: setup::Prepared, now: Time) -> kernel::Result<Init> {
     let poller = &init.poller;
     poller.add(&init.signal_source, turn::SIGNALS, Readiness::READ)?;
     poller.add(&init.timer, turn::TIMER, Readiness::READ)?;
+    poller.add(&init.clock, turn::CLOCK, Readiness::READ)?;
     poller.add(&init.watches, turn::WATCHES, Readiness::READ)?;
     poller.add(&init.notify_socket, turn::NOTIFY, Readiness::READ)?;
     poller.add(&init.listener, turn::LISTENER, Readiness::READ)?;

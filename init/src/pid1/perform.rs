@@ -19,6 +19,7 @@ use super::later::Later;
 use super::plan::{self, Surroundings};
 use super::ready_line;
 use super::say::Level;
+use super::sockets;
 
 /// Pause before a kill that failed, for want of descriptors or memory, is tried again.
 const KILL_AGAIN: Duration = Duration::from_secs(1);
@@ -74,6 +75,8 @@ impl Init {
     fn perform(&mut self, action: Action) {
         match action {
             Action::Spawn { run } => self.spawn(run),
+            Action::Listen { run } => self.listen(run),
+            Action::Unlisten { service } => self.unlisten(service),
             Action::Signal { run, signal } => self.signal(run, signal),
             Action::Adopt { run, pid } => self.adopt(run, pid),
             Action::KillAll { run } => self.kill_all(run),
@@ -81,6 +84,11 @@ impl Init {
             Action::Probe { run, purpose } => self.probe(run, purpose),
             Action::KillProbe { run } => self.kill_probe(run),
             Action::Release { service } => self.release(service),
+            Action::RememberStart {
+                service,
+                unix_seconds,
+            } => self.remember_start(service, unix_seconds),
+            Action::RecallStarts => self.recall_starts(),
             Action::Announce { service, change } => self.announce(service, &change),
             Action::Complete { request, outcome } => self.complete(request, outcome),
             Action::BootSettled { failed } => self.boot_settled(&failed),
@@ -119,6 +127,7 @@ impl Init {
         // Noted first: the child may make them and then fail to execute the program.
         let place = self.table.place(run.service, definition.name.as_str());
         place.runtime_dirs.clone_from(&program.runtime_dirs);
+        self.open_sockets(run.service, &definition)?;
         let cgroup = self.prepare_cgroup(run.service, definition.name.as_str(), program)?;
         let pipe = ready_line::open(program)?;
         let order = Execution {
@@ -172,7 +181,15 @@ impl Init {
         let name = definition.name.as_str();
         let before = self.starter_order(service, name, order.program, order.command)?;
         let notify_socket = self.paths.notify_socket();
-        let log = self.table.get(service).and_then(|place| place.log.as_ref());
+        let place = self.table.get(service);
+        let (log, sockets) = match &place {
+            Some(place) => (place.log.as_ref(), place.sockets.as_slice()),
+            None => (None, &[][..]),
+        };
+        let passed = match order.part {
+            Part::Main => sockets::passed(sockets),
+            Part::Beside => Vec::new(),
+        };
         let surroundings = Surroundings {
             cgroup: order.cgroup.map(AsFd::as_fd),
             output: order.output.or(log.map(|log| log.write.as_fd())),
@@ -181,7 +198,7 @@ impl Init {
                 Part::Main => order.program.watchdog.timeout,
                 Part::Beside => None,
             },
-            passed: &[],
+            passed: &passed,
             ready_line: order.ready_line,
             runtime_dir: self.paths.moved_runtime_dir(),
             order: before.as_deref(),
@@ -299,6 +316,8 @@ impl Init {
             Change::Starting => (Level::Info, format!("{name}: starting")),
             Change::Up => (Level::Info, format!("{name}: up")),
             Change::Skipped { cause } => (Level::Info, format!("{name}: skipped: {cause}")),
+            Change::Listening => (Level::Info, format!("{name}: listening")),
+            Change::Armed => (Level::Info, format!("{name}: waits for its timer")),
             Change::Stopping => (Level::Info, format!("{name}: stopping")),
             Change::Killed => (
                 Level::Warning,

@@ -10,6 +10,7 @@ use services::definition::CgroupLimits;
 use services::id::{RunId, ServiceId};
 
 use super::ready_line::ReadyLine;
+use super::sockets::Held;
 
 /// On whose behalf a process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub(super) enum Owner {
     Scrub,
     /// The budget child.
     Budget,
+    /// The timers child.
+    Timers,
 }
 
 /// A command that runs beside a main process.
@@ -95,6 +98,8 @@ pub(super) struct Place {
     pub(super) oom_kills: u64,
     /// The run in hand.
     pub(super) live: Option<Live>,
+    /// Its sockets, from the first start on until it stays down.
+    pub(super) sockets: Vec<Held>,
     /// Directories below /run that go with its end.
     pub(super) runtime_dirs: Vec<String>,
     /// Whether its run may have credentials, which go with the run.
@@ -120,6 +125,7 @@ impl Table {
             limits: None,
             oom_kills: 0,
             live: None,
+            sockets: Vec::new(),
             runtime_dirs: Vec::new(),
             credentials: false,
         };

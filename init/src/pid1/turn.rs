@@ -34,11 +34,20 @@ pub(super) const NOTIFY: u64 = 4;
 pub(super) const LISTENER: u64 = 5;
 /// Token of the socket to the logger.
 pub(super) const LOGGER: u64 = 6;
+/// Token of the watch on the machine's clock.
+pub(super) const CLOCK: u64 = 7;
 /// Tokens from here on are clients.
 pub(super) const CLIENT: u64 = 1 << 32;
 
 /// Tokens from here on are pipes of services that say by a line that they are ready.
 const READY_LINE: u64 = 1 << 33;
+/// Tokens from here on are sockets of services.
+const SOCKET: u64 = 1 << 34;
+
+/// The token of the sockets of a service.
+pub(super) const fn socket_token(index: u32) -> u64 {
+    SOCKET | index as u64
+}
 
 /// Most datagrams, connections and dead children a turn takes.
 const BOUND: usize = 256;
@@ -63,10 +72,17 @@ pub(super) struct Ready {
     notify: bool,
     listener: bool,
     logger: bool,
+    clock: bool,
     clients: Vec<(u32, Readiness)>,
     ready_lines: Vec<u32>,
     /// Children that signals name; empty but within a turn.
     ended: Vec<u32>,
+    /// Services that listen, by place.
+    sockets: Vec<u32>,
+}
+
+fn low_half(token: u64) -> u32 {
+    u32::try_from(token & u64::from(u32::MAX)).unwrap_or_default()
 }
 
 impl Init {
@@ -99,6 +115,9 @@ impl Init {
         if ready.watches {
             self.take_changes_of_cgroups();
         }
+        if ready.clock {
+            self.clock_ready();
+        }
         self.take_timers();
         if ready.logger {
             self.logger_ready();
@@ -108,6 +127,9 @@ impl Init {
         }
         if ready.listener {
             self.take_connections();
+        }
+        for index in ready.sockets.drain(..) {
+            self.socket_ready(index);
         }
         for number in std::mem::take(&mut self.resumed) {
             self.serve(number);
@@ -149,6 +171,7 @@ impl Init {
             clients: std::mem::take(&mut ready.clients),
             ready_lines: std::mem::take(&mut ready.ready_lines),
             ended: std::mem::take(&mut ready.ended),
+            sockets: std::mem::take(&mut ready.sockets),
             ..Ready::default()
         };
         let more = self.more_actions || self.unreaped || !self.resumed.is_empty();
@@ -172,11 +195,13 @@ impl Init {
                 NOTIFY => ready.notify = true,
                 LISTENER => ready.listener = true,
                 LOGGER => ready.logger = true,
+                CLOCK => ready.clock = true,
                 TIMER => {
                     let _fired = self.timer.clear();
                 }
+                SOCKET.. => ready.sockets.push(low_half(token)),
                 _ => {
-                    let number = u32::try_from(token & u64::from(u32::MAX)).unwrap_or_default();
+                    let number = low_half(token);
                     if token & READY_LINE == 0 {
                         ready.clients.push((number, readiness));
                     } else {
@@ -204,6 +229,7 @@ impl Init {
             self.recorder.deadline(),
             self.gate.deadline(self.shutting_down),
             self.chores.deadline(),
+            self.timekeeper.deadline(),
             self.feeding_due(),
         ]
         .into_iter()
@@ -289,6 +315,9 @@ impl Init {
         }
         if due(self.recorder.deadline(), self.now) {
             self.recorder_overdue();
+        }
+        if due(self.timekeeper.deadline(), self.now) {
+            self.timers_overdue();
         }
         if due(self.chores.deadline(), self.now) {
             self.do_chores();

@@ -26,5 +26,7 @@ mod probes;
 mod record;
 mod reload;
 mod restart;
+mod sockets;
 mod surroundings;
 mod templates;
+mod timers;

@@ -5,7 +5,9 @@ use super::reply::{ERRORS, ReplyError};
 use super::request::METHODS;
 use super::*;
 use crate::diagnostic::{Diagnostic, Place};
-use crate::status::{HealthName, HealthStatus, RoleName, ServiceStatus, ShutdownKind, StateName};
+use crate::status::{
+    HealthName, HealthStatus, RoleName, ServiceStatus, ShutdownKind, StateName, TimerStatus,
+};
 
 /// The text without comments, on one line, with single spaces.
 fn bare() -> String {
@@ -71,6 +73,13 @@ fn status() -> ServiceStatus {
         ready_us: Some(1),
         memory_bytes: Some(4096),
         tasks: Some(2),
+        timer: Some(TimerStatus {
+            next_us: Some(1),
+            next_unix: Some(1),
+            last_unix: Some(1),
+            result: Some("success".into()),
+            missed: 0,
+        }),
         health: Some(HealthStatus {
             state: HealthName::Failing,
             since_us: 3,
@@ -174,6 +183,7 @@ fn diagnostic() -> Diagnostic {
 fn the_text_has_every_type_as_it_is_written() {
     check_members("type ServiceStatus", &status());
     check_members("type Health ", &status().health);
+    check_members("type Timer ", &status().timer);
     check_members("type BootInfo", &boot());
     check_members("type Timing", &boot().timings[0]);
     check_members("type GateInfo", &gate());
@@ -183,9 +193,11 @@ fn the_text_has_every_type_as_it_is_written() {
     check_members("type PastBoot", &record().history[0]);
     check_members("type Diagnostic", &diagnostic());
     check_members("method ReloadAll(dryRun: ?bool) ->", &Changed::default());
-    use StateName::{Backoff, Down, Failed, Skipped, Starting, Stopping, Up, Waiting};
+    use StateName::{
+        Armed, Backoff, Down, Failed, Listening, Skipped, Starting, Stopping, Up, Waiting,
+    };
     let states = [
-        Down, Waiting, Starting, Up, Stopping, Backoff, Failed, Skipped,
+        Down, Armed, Listening, Waiting, Starting, Up, Stopping, Backoff, Failed, Skipped,
     ];
     check_words("type State", &states.map(word));
     let states = [HealthName::Unknown, HealthName::Good, HealthName::Failing];

@@ -43,6 +43,8 @@ impl Build<'_> {
         self.check_role();
         self.check_probes();
         let gate = self.gate();
+        let timer = self.timer();
+        let (sockets, lazy) = self.sockets();
         let restart = self.restart();
         let stop = Stop::default();
         let stop = Stop {
@@ -50,6 +52,7 @@ impl Build<'_> {
             timeout: self.draft.stop_timeout.unwrap_or(stop.timeout),
         };
         let kind = self.kind();
+        self.check_lazy(lazy, &kind, timer.is_some());
         let (relations, names) = self.relations();
         let role = ["boot.essential", "boot.wanted"].map(|key| self.draft.written.get(key));
         let role = role.into_iter().flatten().next().cloned();
@@ -58,6 +61,9 @@ impl Build<'_> {
             description: self.draft.description.unwrap_or_default(),
             source: self.file.to_owned(),
             kind,
+            timer,
+            sockets,
+            lazy,
             relations,
             restart,
             start_timeout: self.draft.start_timeout.unwrap_or(DEFAULT_START_TIMEOUT),

@@ -12,6 +12,7 @@ use crate::definition::Definition;
 /// Fields, by their path in a definition, that are written under another name.
 const OTHERWISE: &[(&str, &str)] = &[
     ("kind", "type"),
+    ("timer.calendar", "timer.on-calendar"),
     ("account", "user"),
     ("account.group", "group"),
     ("environment", "env"),

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::before::BeginDraft;
+use super::sockets::SocketDraft;
 use super::value::Value;
+use crate::calendar::Calendar;
 use crate::definition::{CgroupLimits, Probe, Reload, Resource, RestartPolicy, Signal};
 use crate::diagnostic::Place;
 use crate::graph::Relation;
@@ -83,6 +85,9 @@ pub(super) struct Draft {
     pub(super) watchdog_signal: Option<Signal>,
     pub(super) fd_store_max: Option<u16>,
     pub(super) gate: GateDraft,
+    pub(super) timer: TimerDraft,
+    pub(super) sockets: Vec<SocketDraft>,
+    pub(super) lazy: Option<bool>,
     pub(super) cgroup: CgroupLimits,
     pub(super) limits: BTreeMap<Resource, Option<u64>>,
 }
@@ -127,6 +132,16 @@ pub(super) struct GateDraft {
     pub(super) deadline: Option<Duration>,
     pub(super) soak: Option<Duration>,
     pub(super) scrub: Option<bool>,
+}
+
+/// The keys of `[timer]`.
+#[derive(Default)]
+pub(super) struct TimerDraft {
+    pub(super) on_boot: Option<Duration>,
+    pub(super) every: Option<Duration>,
+    pub(super) calendar: Option<Vec<Calendar>>,
+    pub(super) persistent: Option<bool>,
+    pub(super) random_delay: Option<Duration>,
 }
 
 impl Draft {

@@ -5,6 +5,8 @@
 use super::before;
 use super::draft::Type::{self, Notify, Oneshot, Simple, Target};
 use super::draft::{Draft, POLICIES, ReadyBy, put};
+use super::sockets;
+use super::timer;
 use super::value::Value;
 use crate::definition::{Bytes, FD_STORE_MOST, Probe, Resource};
 use crate::graph::Relation;
@@ -71,6 +73,8 @@ const SHORTEST: Duration = Duration::from_millis(1);
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 /// The same while a service starts, which takes an end.
 const SHORTEST_READY_INTERVAL: Duration = Duration::from_millis(10);
+/// Shortest time from one start to the next.
+const SHORTEST_PERIOD: Duration = Duration::from_secs(1);
 /// Shortest deadline of a gate.
 const SHORTEST_DEADLINE: Duration = Duration::from_secs(1);
 /// Largest `cgroup.cpu-max`: a thousand CPUs.
@@ -119,6 +123,8 @@ pub(super) const KEYS: &[Key] = &[
     key("runtime-dirs", "list of names", "none", PROGRAM, |d, v| put(&mut d.runtime_dirs, v.directories(RESERVED_RUNTIME))),
     key("state-dirs", "list of names", "none", PROGRAM, |d, v| put(&mut d.state_dirs, v.directories(&[]))),
     key("tty", "path", "none", PROGRAM, |d, v| put(&mut d.tty, v.path())),
+    key("lazy", "boolean", "false", PROGRAM, |d, v| put(&mut d.lazy, v.boolean())),
+    key("sockets", "table of tables", "none", PROGRAM, |d, v| sockets::read(&mut d.sockets, v)),
     key("restart.policy", "policy", "on-failure", PROGRAM, |d, v| put(&mut d.policy, v.choice(&POLICIES))),
     key("restart.delay", "duration", "200ms", PROGRAM, |d, v| put(&mut d.delay, v.duration(Duration::ZERO))),
     key("restart.max-delay", "duration", "30s", PROGRAM, |d, v| put(&mut d.max_delay, v.duration(SHORTEST))),
@@ -156,6 +162,11 @@ pub(super) const KEYS: &[Key] = &[
     key("watchdog.timeout", "duration", "none", STAYING, |d, v| put(&mut d.watchdog_timeout, v.duration(SHORTEST))),
     key("watchdog.signal", "signal", "ABRT", STAYING, |d, v| put(&mut d.watchdog_signal, v.signal())),
     key("fd-store.max", "0 to 64", "0", PROGRAM, |d, v| put(&mut d.fd_store_max, v.integer(0, FD_STORE_MOST))),
+    key("timer.on-boot", "duration", "none", PROGRAM, |d, v| put(&mut d.timer.on_boot, v.duration(Duration::ZERO))),
+    key("timer.every", "duration", "none", PROGRAM, |d, v| put(&mut d.timer.every, v.duration(SHORTEST_PERIOD))),
+    key("timer.on-calendar", "list of times", "none", PROGRAM, |d, v| put(&mut d.timer.calendar, timer::calendar(v))),
+    key("timer.persistent", "boolean", "false", PROGRAM, |d, v| put(&mut d.timer.persistent, v.boolean())),
+    key("timer.random-delay", "duration", "0s", PROGRAM, |d, v| put(&mut d.timer.random_delay, v.duration(SHORTEST_PERIOD))),
     key("gate.deadline", "duration", "5min", TARGET, |d, v| put(&mut d.gate.deadline, v.duration(SHORTEST_DEADLINE))),
     key("gate.soak", "duration", "10s", TARGET, |d, v| put(&mut d.gate.soak, v.duration(Duration::ZERO))),
     key("gate.scrub", "boolean", "false", TARGET, |d, v| put(&mut d.gate.scrub, v.boolean())),

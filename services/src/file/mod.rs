@@ -23,9 +23,11 @@ mod document;
 mod draft;
 mod keys;
 mod probe;
+mod sockets;
 mod template;
 #[cfg(test)]
 mod tests;
+mod timer;
 mod value;
 
 use crate::diagnostic::Diagnostic;
@@ -39,6 +41,7 @@ pub use collect::{files_of, has_template};
 pub use differ::differing_keys;
 pub use document::MAX_FILE;
 pub(crate) use probe::SOCKET_PATH_MAX;
+pub(crate) use sockets::SOCKETS_MAX;
 
 /// Most problems that are told in one go.
 pub const MAX_DIAGNOSTICS: usize = 1000;

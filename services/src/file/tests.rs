@@ -17,7 +17,9 @@ mod boot;
 mod everything;
 mod page;
 mod probes;
+mod sockets;
 mod templates;
+mod timer;
 
 /// Layer 0 is /v, 1 is /r, 2 is /e; the layer is taken from the path.
 fn sources(files: &[(&str, &str)]) -> Vec<Source> {

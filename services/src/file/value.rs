@@ -122,6 +122,23 @@ impl<'a> Value<'_, 'a> {
         }
     }
 
+    /// A string that `read` turns into something, or says what is wrong with it.
+    pub(super) fn parsed<T>(
+        &mut self,
+        expected: &str,
+        read: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let item = self.item;
+        let text = self.text_of(item, expected)?;
+        match read(text) {
+            Ok(value) => Some(value),
+            Err(problem) => {
+                self.tell(item, format!("{} {problem}", short(text)), expected);
+                None
+            }
+        }
+    }
+
     /// An absolute path.
     pub(super) fn path(&mut self) -> Option<PathBuf> {
         let check = |text: &str| match text.starts_with('/') {
@@ -266,7 +283,7 @@ impl<'a> Value<'_, 'a> {
         }
     }
 
-    /// A file mode creation mask, as an octal string.
+    /// A file mode creation mask, or permissions, as an octal string.
     pub(super) fn umask(&mut self) -> Option<u32> {
         let expected = "an octal string from \"0000\" to \"0777\"";
         let item = self.item;
@@ -301,6 +318,27 @@ impl<'a> Value<'_, 'a> {
             }
         }
         Some(names)
+    }
+
+    /// A list of strings, each of which `read` turns into something or says what is wrong with it.
+    pub(super) fn list_of<T>(
+        &mut self,
+        expected: &str,
+        mut read: impl FnMut(&str) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        let item = self.item;
+        let items = self.list(item, expected)?;
+        let mut list = Vec::with_capacity(items.len());
+        for item in items {
+            let Some(text) = self.text_of(item, expected) else {
+                continue;
+            };
+            match read(text) {
+                Ok(value) => list.push(value),
+                Err(problem) => self.tell(item, format!("{} {problem}", short(text)), expected),
+            }
+        }
+        Some(list)
     }
 
     /// A list of names of directories, each a single component of a path.

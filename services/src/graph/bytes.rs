@@ -8,9 +8,9 @@ use std::fmt;
 
 use super::Graph;
 use crate::begin::CredentialSource;
-use crate::definition::{Definition, FD_STORE_MOST, Health, Probe, Program, Ready, Reload};
+use crate::definition::{Definition, FD_STORE_MOST, Health, Probe, Program, Ready, Reload, Socket};
 use crate::diagnostic::Diagnostic;
-use crate::file::SOCKET_PATH_MAX;
+use crate::file::{SOCKET_PATH_MAX, SOCKETS_MAX};
 
 const MAGIC: &[u8; 8] = b"SHARKGRA";
 /// Counts up whenever the layout of a definition changes.
@@ -144,6 +144,28 @@ fn number(bytes: &[u8]) -> Result<(u32, &[u8]), GraphBytesError> {
 
 /// The promises of [`Program`] that its type does not keep by itself.
 fn check_definition(definition: &Definition) -> Result<(), GraphBytesError> {
+    let named = |socket: &Socket| {
+        let path = socket.listen.path();
+        let absolute = path.is_none_or(|it| it.starts_with('/') && !it.contains('\0'));
+        absolute && !socket.name.contains([':', '\0']) && socket.mode <= 0o777
+    };
+    let sockets = &definition.sockets;
+    if sockets.len() > SOCKETS_MAX
+        || !sockets.iter().all(named)
+        || definition.lazy && (sockets.is_empty() || definition.timer.is_some())
+    {
+        let message = format!("`{}` has impossible sockets", definition.name);
+        return Err(GraphBytesError::Definition(message));
+    }
+    if let Some(timer) = definition.timer.as_deref()
+        && !timer.is_sound()
+    {
+        let message = format!(
+            "`{}` has a timer without a time or a pause",
+            definition.name
+        );
+        return Err(GraphBytesError::Definition(message));
+    }
     let Some(program) = definition.kind.program() else {
         return Ok(());
     };

@@ -316,6 +316,9 @@ fn default_target(name: ServiceName) -> Definition {
         },
         start_timeout: DEFAULT_START_TIMEOUT,
         stop: Stop::default(),
+        timer: None,
+        sockets: Vec::new(),
+        lazy: false,
         boot: BootRole::None,
         gate: None,
     }

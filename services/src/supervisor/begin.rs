@@ -54,6 +54,8 @@ impl Supervisor {
                 | State::Up { .. }
                 | State::Leaving { .. }
                 | State::Stopping { .. }
+                | State::Armed
+                | State::Listening
                 | State::Backoff,
                 notify::Begun::Ready | notify::Begun::Skipped(_) | notify::Begun::Failed(_),
             ) => {}
@@ -74,6 +76,8 @@ impl Supervisor {
             | State::Leaving { run: None, .. }
             | State::Down
             | State::Failed
+            | State::Armed
+            | State::Listening
             | State::Waiting { .. }
             | State::Spawning { .. }
             | State::Backoff => false,
@@ -94,5 +98,12 @@ impl Supervisor {
         self.announce(index, Change::Skipped { cause });
         self.settle(index);
         self.answer(index, Goal::Up, &Outcome::Done);
+        if self.is_timed(index) {
+            // The condition may hold at its next time.
+            if let Some(service) = self.table.get_mut(index) {
+                service.skipped = false;
+            }
+            self.lie_in_wait(index);
+        }
     }
 }

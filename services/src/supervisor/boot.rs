@@ -30,6 +30,7 @@ pub struct BootReport {
 #[derive(Debug, Default)]
 pub(super) struct Boot {
     target: Option<ServiceName>,
+    begun_at: Option<Time>,
     /// Marked services that have not settled.
     pending: BTreeSet<u32>,
     settled_at: Option<Time>,
@@ -39,6 +40,10 @@ pub(super) struct Boot {
 impl Boot {
     pub(super) const fn settled(&self) -> bool {
         self.settled_at.is_some()
+    }
+
+    pub(super) const fn begun_at(&self) -> Option<Time> {
+        self.begun_at
     }
 
     pub(super) const fn target(&self) -> Option<&ServiceName> {
@@ -84,6 +89,7 @@ impl Supervisor {
             return;
         }
         self.boot.target = Some(target.clone());
+        self.boot.begun_at = Some(self.now);
         if let Some(root) = self.table.lookup(target.as_str()) {
             self.want(root);
             for index in self.closure(root, |_| true) {
@@ -99,7 +105,7 @@ impl Supervisor {
             && service.boot == BootMark::No
             && self.boot.settled_at.is_none()
         {
-            if matches!(service.state, State::Up { .. }) {
+            if service.state.available() {
                 service.boot = BootMark::Settled;
             } else {
                 service.boot = BootMark::Pending;
@@ -148,5 +154,6 @@ impl Supervisor {
         for request in self.requests.take_boot() {
             self.complete(request, Outcome::Done);
         }
+        self.catch_up();
     }
 }

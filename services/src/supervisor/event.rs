@@ -24,6 +24,17 @@ pub enum Event {
         /// The run.
         run: RunId,
     },
+    /// The sockets of a lazy service are open, and watched for traffic.
+    Listening {
+        /// The run, which is not to be started yet.
+        run: RunId,
+    },
+    /// Something waits on a socket of a lazy service that listens. Told once for each
+    /// [`Action::Listen`].
+    Traffic {
+        /// The service.
+        service: ServiceId,
+    },
     /// The process of `run` could not be made, or could not be executed.
     SpawnFailed {
         /// The run.
@@ -107,6 +118,22 @@ pub enum Event {
         /// What happens at the end.
         kind: ShutdownKind,
     },
+    /// Which machine this is: a number that differs from machine to machine, for delays that are to
+    /// differ. Told before the boot.
+    Machine {
+        /// The number.
+        seed: u64,
+    },
+    /// The machine's clock has been set, or is told for the first time.
+    ClockSet {
+        /// What it says now: nanoseconds since 1970, UTC.
+        unix_nanos: i64,
+    },
+    /// The answer to [`Action::RecallStarts`].
+    StartsRecalled {
+        /// Last starts in former boots, seconds since 1970; `None`: they cannot be read.
+        starts: Option<Vec<(ServiceName, i64)>>,
+    },
     /// Time has passed: whatever was due is done.
     Tick,
 }
@@ -159,6 +186,17 @@ pub enum Action {
         /// The run; its definition is `Supervisor::definition(run.service)`.
         run: RunId,
     },
+    /// Open the sockets of a lazy service, but for those that are open already, and watch them for
+    /// the first traffic. Answered by `Listening` or `SpawnFailed`; then `Traffic` may come.
+    Listen {
+        /// The run; its definition is `Supervisor::definition(run.service)`.
+        run: RunId,
+    },
+    /// Close the sockets of a service, lazy or not: it stays down.
+    Unlisten {
+        /// The service.
+        service: ServiceId,
+    },
     /// Send the main process of `run` a signal, by pidfd. Gone already: nothing happens.
     Signal {
         /// The run.
@@ -208,6 +246,15 @@ pub enum Action {
         /// The service.
         service: ServiceId,
     },
+    /// Keep, over a power-off too, when a service with a persistent timer was last started.
+    RememberStart {
+        /// The service.
+        service: ServiceId,
+        /// Its start by the machine's clock, seconds since 1970.
+        unix_seconds: i64,
+    },
+    /// Look up what `RememberStart` has kept in former boots. Answered by `StartsRecalled`.
+    RecallStarts,
     /// Say what changed, to the kernel log and to whoever watches.
     Announce {
         /// The service.
@@ -246,6 +293,10 @@ pub enum Change {
         /// Which.
         cause: String,
     },
+    /// It waits for its timer.
+    Armed,
+    /// Its sockets are open, and it waits for traffic.
+    Listening,
     /// It has been asked to stop.
     Stopping,
     /// It did not stop in time and everything of it was killed.

@@ -118,6 +118,8 @@ impl Supervisor {
                     State::Waiting { .. }
                     | State::Down
                     | State::Failed
+                    | State::Armed
+                    | State::Listening
                     | State::Spawning { .. }
                     | State::Starting(_)
                     | State::Up { .. }
@@ -172,6 +174,10 @@ impl Supervisor {
                 Some(Answer::Good(since)) => Condition::Good { since: *since },
                 Some(Answer::Bad { words, .. }) => Condition::Unhealthy { words },
             },
+            // Whoever comes is served.
+            State::Listening => Condition::Good {
+                since: service.since,
+            },
             State::Failed => Condition::Failed {
                 cause: reason.unwrap_or("it failed"),
                 blame: self.blame(index),
@@ -203,6 +209,7 @@ impl Supervisor {
             }
             State::Waiting { .. }
             | State::Down
+            | State::Armed
             | State::Spawning { .. }
             | State::Leaving { .. }
             | State::Stopping { .. }

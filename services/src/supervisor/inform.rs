@@ -44,6 +44,8 @@ impl Supervisor {
                 State::Up { run: None, .. }
                 | State::Down
                 | State::Failed
+                | State::Armed
+                | State::Listening
                 | State::Waiting { .. }
                 | State::Spawning { .. }
                 | State::Starting(_)
@@ -53,6 +55,7 @@ impl Supervisor {
             }
             .map(|it| u64::try_from(it.as_micros()).unwrap_or(u64::MAX)),
             stored: Vec::new(),
+            timer: self.timer_status(service),
             boot_role: match service.role() {
                 BootRole::None => None,
                 BootRole::Wanted => Some(RoleName::Wanted),
@@ -110,6 +113,8 @@ impl Supervisor {
             }
             | State::Down
             | State::Failed
+            | State::Armed
+            | State::Listening
             | State::Spawning { .. }
             | State::Stopping { .. }
             | State::Backoff => service.reason.as_deref().map(str::to_owned),

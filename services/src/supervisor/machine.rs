@@ -59,6 +59,7 @@ impl Supervisor {
             return;
         };
         match (service.state, service.desired) {
+            (State::Down, Desired::Up) if self.waits_for_timer(index) => self.lie_in_wait(index),
             (State::Down, Desired::Up) => {
                 self.enter(
                     index,
@@ -70,7 +71,18 @@ impl Supervisor {
                 self.try_start(index, 0);
             }
             (State::Waiting { cursor, .. }, Desired::Up) => self.try_start(index, cursor),
-            (State::Waiting { .. } | State::Backoff | State::Failed, Desired::Down) => {
+            (State::Armed, Desired::Up) if self.waits_for_timer(index) => {}
+            (State::Armed, Desired::Up) => self.trigger(index),
+            (State::Listening, Desired::Up) if self.is_lazy(index) => {}
+            (State::Listening, Desired::Up) => self.rouse(index),
+            (
+                State::Armed
+                | State::Listening
+                | State::Waiting { .. }
+                | State::Backoff
+                | State::Failed,
+                Desired::Down,
+            ) => {
                 self.rest(index);
             }
             (State::Spawning { .. } | State::Starting(_) | State::Up { .. }, Desired::Down) => {
@@ -110,6 +122,8 @@ impl Supervisor {
             State::Up { .. } => !matches!(state, State::Up { .. }),
             State::Down
             | State::Failed
+            | State::Armed
+            | State::Listening
             | State::Waiting { .. }
             | State::Spawning { .. }
             | State::Leaving { .. }
@@ -121,7 +135,14 @@ impl Supervisor {
             self.unwatch(index);
         }
         match state {
-            State::Down | State::Failed | State::Backoff | State::Up { .. } => self.wake(index),
+            State::Down
+            | State::Armed
+            | State::Listening
+            | State::Failed
+            | State::Backoff
+            | State::Up { .. } => {
+                self.wake(index);
+            }
             State::Waiting { .. }
             | State::Spawning { .. }
             | State::Starting(_)
@@ -143,6 +164,8 @@ impl Supervisor {
                 State::Waiting { on, .. } | State::Leaving { on, .. } => on == index,
                 State::Down
                 | State::Failed
+                | State::Armed
+                | State::Listening
                 | State::Spawning { .. }
                 | State::Starting(_)
                 | State::Up { .. }
@@ -197,7 +220,7 @@ impl Supervisor {
             let blocked = match edge.tie {
                 Tie::Requires if doomed(other) => return Verdict::Doomed { on: edge.other },
                 Tie::Requires if mutated(Mutation::RequiredNotAwaited) => false,
-                Tie::Requires => !matches!(other.state, State::Up { .. }),
+                Tie::Requires => !other.state.available(),
                 Tie::Wants | Tie::Order if mutated(Mutation::WantedNotAwaited) => false,
                 Tie::Wants | Tie::Order => !other.settled(),
             };
@@ -235,6 +258,9 @@ impl Supervisor {
     }
 
     fn start(&mut self, index: u32) {
+        if self.is_lazy(index) {
+            return self.open_sockets(index);
+        }
         let now = self.now;
         let Some(service) = self.table.get_mut(index) else {
             return;
@@ -245,11 +271,17 @@ impl Supervisor {
         service.watching = None;
         service.probing = None;
         service.started = Some(now);
-        match service.kept.rules.manner {
+        let manner = service.kept.rules.manner;
+        self.note_start(index);
+        let Some(service) = self.table.get_mut(index) else {
+            return;
+        };
+        match manner {
             Manner::Target => self.up(index, None),
             Manner::Simple | Manner::Notify | Manner::Oneshot => {
                 service.runs = service.runs.wrapping_add(1).max(1);
                 service.dirty = true;
+                service.listens |= service.kept.rules.sockets;
                 self.enter(index, State::Spawning { recalled: None });
                 self.announce(index, Change::Starting);
                 if let Some(run) = self.table.run_id(index) {
@@ -281,6 +313,7 @@ impl Supervisor {
         if let Some(service) = self.table.get_mut(index) {
             service.ready = Some(now);
             service.tried = false;
+            service.due = false;
             service.reason = None;
         }
         let reload = Reloading::No;

@@ -27,6 +27,10 @@
 //! time: what is left of it is killed, and the run is over when its main process is reaped *and*
 //! its cgroup is empty. Only then the next run may start.
 //!
+//! A service with a timer that is wanted is not `Waiting` but `Armed`: its timer, or somebody who asks
+//! for it, takes it to `Waiting`, and a run that ended well takes it back. A lazy one is
+//! `Listening` in the same way, until there is traffic on its sockets.
+//!
 //! # All services
 //!
 //! Every event is handled in two phases. First it *propagates*: wishes travel along the relations
@@ -44,6 +48,7 @@ mod boot;
 pub mod event;
 mod gate;
 mod inform;
+mod listen;
 mod machine;
 pub mod mutation;
 mod notified;
@@ -54,6 +59,7 @@ mod ready;
 mod replace;
 mod requests;
 mod restart;
+mod schedule;
 mod service;
 mod shutdown;
 mod stop;
@@ -75,6 +81,7 @@ use crate::time::Time;
 pub use boot::BootReport;
 pub use notified::EXTENDED_MAX;
 pub use replace::Differences;
+pub use schedule::SMALL_STEP;
 pub use shutdown::{SHUTDOWN_GRACE, SHUTDOWN_MARGIN, SHUTDOWN_TIMEOUT_MAX};
 pub use timers::Why;
 
@@ -90,7 +97,7 @@ pub const MAX_REQUESTS: usize = 256;
 /// next event.
 ///
 /// Bounds: at most [`crate::graph::MAX_SERVICES`] services (and as many that a reload has removed
-/// and that have not ended yet), [`MAX_REQUESTS`] open requests, three timers, one probe and one
+/// and that have not ended yet), [`MAX_REQUESTS`] open requests, four timers, one probe and one
 /// place in the queue a service. One event makes a few actions a service at the most.
 #[derive(Debug)]
 pub struct Supervisor {
@@ -101,6 +108,7 @@ pub struct Supervisor {
     boot: boot::Boot,
     marks: gate::Marks,
     shutdown: shutdown::Shutdown,
+    clock: schedule::Clock,
     /// Services to be looked at, each at most once.
     queue: VecDeque<u32>,
     actions: VecDeque<Action>,
@@ -122,6 +130,7 @@ impl Supervisor {
             boot: boot::Boot::default(),
             marks: gate::Marks::default(),
             shutdown: shutdown::Shutdown::default(),
+            clock: schedule::Clock::default(),
             queue: VecDeque::new(),
             actions: VecDeque::new(),
             now: Time::default(),
@@ -146,6 +155,8 @@ impl Supervisor {
         match event {
             Event::Boot { target } => self.on_boot(&target),
             Event::Spawned { run } => self.on_spawned(run),
+            Event::Listening { run } => self.on_listening(run),
+            Event::Traffic { service } => self.on_traffic(service),
             Event::SpawnFailed { run, cause } => self.on_spawn_failed(run, &cause),
             Event::Exited { run, status } => self.on_exited(run, status),
             Event::Emptied { run } => self.on_emptied(run),
@@ -162,6 +173,9 @@ impl Supervisor {
             Event::Forget { request } => self.requests.forget(request),
             Event::Replace { request, graph } => self.on_replace(request, *graph),
             Event::Shutdown { kind } => self.on_shutdown(kind),
+            Event::Machine { seed } => self.clock.seed = seed,
+            Event::ClockSet { unix_nanos } => self.on_clock_set(unix_nanos),
+            Event::StartsRecalled { starts } => self.on_starts_recalled(starts.as_deref()),
             Event::Tick => self.on_tick(),
         }
         self.work_off();

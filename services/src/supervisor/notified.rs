@@ -138,6 +138,8 @@ impl Supervisor {
             | State::Spawning { .. }
             | State::Down
             | State::Failed
+            | State::Armed
+            | State::Listening
             | State::Waiting { .. }
             | State::Backoff => return,
         }

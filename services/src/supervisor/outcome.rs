@@ -92,7 +92,12 @@ impl Supervisor {
                     && run.begun == Begun::Ready
                     && clean =>
             {
+                let timed = service.kept.rules.timer.is_some();
                 self.up(index, (!run.over()).then_some(run));
+                if timed {
+                    // It is up for a moment only, and then ready for its next time.
+                    self.clean_up(index, run, End::Itself);
+                }
             }
             State::Starting(_) => {
                 let why = super::inform::ending(status, run.out_of_memory);
@@ -112,6 +117,8 @@ impl Supervisor {
             }
             State::Down
             | State::Failed
+            | State::Armed
+            | State::Listening
             | State::Waiting { .. }
             | State::Spawning { .. }
             | State::Backoff => {}
@@ -152,6 +159,8 @@ impl Supervisor {
             | State::Starting(_)
             | State::Down
             | State::Failed
+            | State::Armed
+            | State::Listening
             | State::Waiting { .. }
             | State::Spawning { .. }
             | State::Backoff => {}
@@ -172,6 +181,8 @@ impl Supervisor {
             }
             State::Down
             | State::Failed
+            | State::Armed
+            | State::Listening
             | State::Waiting { .. }
             | State::Spawning { .. }
             | State::Starting(_)
@@ -219,6 +230,7 @@ impl Supervisor {
                 Due::Service(index) => self.on_deadline(index),
                 Due::Probe(index) => self.on_probe_due(index),
                 Due::Watchdog(index) => self.on_watchdog_due(index),
+                Due::Elapse(index) => self.on_elapse(index),
                 Due::Shutdown => self.on_shutdown_limit(),
             }
             // Each timer meets the world as the one before it left it.
@@ -256,6 +268,8 @@ impl Supervisor {
             State::Backoff => self.retry(index),
             State::Down
             | State::Failed
+            | State::Armed
+            | State::Listening
             | State::Waiting { .. }
             | State::Spawning { .. }
             | State::Leaving { .. } => {}

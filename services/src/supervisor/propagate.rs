@@ -46,7 +46,7 @@ impl Supervisor {
         service.desired = Desired::Up;
         match &mut service.state {
             State::Up { .. } => {}
-            State::Failed | State::Backoff | State::Down => {
+            State::Failed | State::Backoff | State::Down | State::Armed | State::Listening => {
                 service.failures = 0;
                 service.restarts = 0;
                 service.tried = false;
@@ -69,7 +69,9 @@ impl Supervisor {
             self.answer(index, Goal::Down, &Outcome::Superseded);
         }
         self.mark(index);
-        self.oust(index);
+        if !self.waits_for_timer(index) && !self.is_lazy(index) {
+            self.oust(index);
+        }
     }
 
     /// What cannot run beside `index` is stopped.
@@ -213,6 +215,8 @@ fn held(state: &State) -> bool {
         State::Starting(_) | State::Up { .. } => true,
         State::Down
         | State::Failed
+        | State::Armed
+        | State::Listening
         | State::Waiting { .. }
         | State::Leaving { .. }
         | State::Stopping { .. }

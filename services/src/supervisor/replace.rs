@@ -132,6 +132,7 @@ impl Supervisor {
             service.desired = Desired::Down;
             service.state = State::Down;
         }
+        self.unschedule(index);
         self.settle(index);
         self.answer(index, super::requests::Goal::Up, &Outcome::Superseded);
         self.table.condemn(index);
@@ -183,8 +184,24 @@ impl Supervisor {
                         *cursor = 0;
                         self.mark(index);
                     }
+                    // Its timer may be another, or be there no longer.
+                    State::Armed => {
+                        self.schedule(index);
+                        self.mark(index);
+                    }
+                    // Its sockets may be others; those that are the same stay open.
+                    State::Listening => {
+                        self.enter(
+                            index,
+                            State::Waiting {
+                                on: index,
+                                cursor: 0,
+                            },
+                        );
+                        self.mark(index);
+                    }
+                    State::Failed => self.schedule(index),
                     State::Down
-                    | State::Failed
                     | State::Spawning { .. }
                     | State::Starting(_)
                     | State::Up { .. }

@@ -148,7 +148,15 @@ impl Supervisor {
             return;
         }
         self.requests.add(request, index, Goal::Up);
+        self.make_due(index);
         self.want(index);
+    }
+
+    /// Whoever asks for a service by its name does not want to wait for its timer.
+    fn make_due(&mut self, index: u32) {
+        if let Some(service) = self.table.get_mut(index) {
+            service.due = true;
+        }
     }
 
     fn request_stop(&mut self, request: RequestId, index: u32) {
@@ -166,6 +174,7 @@ impl Supervisor {
     /// Everything of it, and of those that require it, ends first; then it is started like any
     /// other, and they with it.
     fn request_restart(&mut self, request: RequestId, index: u32) {
+        self.make_due(index);
         self.want(index);
         self.bounce(index);
         self.requests.add(request, index, Goal::Up);

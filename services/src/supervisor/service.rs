@@ -1,7 +1,7 @@
 //! One service: its state with the payload of each, and the rules of it that are needed at all
 //! times. Not here: transitions (`machine`, `outcome`, `stop`) and neighbours (`topology`).
 
-use crate::definition::{BootRole, Definition, Kind, Reload, Restart, Signal};
+use crate::definition::{BootRole, Definition, Kind, Reload, Restart, Signal, Timer};
 use crate::id::ServiceName;
 use crate::status::StateName;
 use crate::time::{Duration, Time};
@@ -10,6 +10,7 @@ use super::event::ExitStatus;
 use super::mutation::{Mutation, mutated};
 use super::probe::{HealthRules, Probing};
 use super::ready::ReadyRules;
+use super::schedule::Schedule;
 use super::watchdog::{WatchdogRules, Watching};
 
 /// Whether the service is wanted.
@@ -26,6 +27,10 @@ pub(super) enum State {
     Down,
     /// Nothing of it runs, and it is left alone until somebody wants it anew.
     Failed,
+    /// Nothing of it runs, and it is started when its timer says so.
+    Armed,
+    /// Nothing of it runs, its sockets are open, and traffic starts it.
+    Listening,
     /// To be started, when the neighbour `on` has changed. `cursor` is how many predecessors have
     /// been looked at and do not block.
     Waiting { on: u32, cursor: u32 },
@@ -122,7 +127,27 @@ impl State {
             | Self::Up { .. }
             | Self::Leaving { .. }
             | Self::Stopping { .. } => true,
-            Self::Down | Self::Failed | Self::Waiting { .. } | Self::Backoff => false,
+            Self::Down
+            | Self::Failed
+            | Self::Armed
+            | Self::Listening
+            | Self::Waiting { .. }
+            | Self::Backoff => false,
+        }
+    }
+
+    /// Whether those that require it may run: it is up, or lies in wait.
+    pub(super) const fn available(&self) -> bool {
+        match self {
+            Self::Up { .. } | Self::Armed | Self::Listening => true,
+            Self::Down
+            | Self::Failed
+            | Self::Waiting { .. }
+            | Self::Spawning { .. }
+            | Self::Starting(_)
+            | Self::Leaving { .. }
+            | Self::Stopping { .. }
+            | Self::Backoff => false,
         }
     }
 
@@ -131,7 +156,12 @@ impl State {
         match self {
             Self::Spawning { .. } | Self::Starting(_) | Self::Stopping { .. } => true,
             Self::Up { run, .. } | Self::Leaving { run, .. } => run.is_some(),
-            Self::Down | Self::Failed | Self::Waiting { .. } | Self::Backoff => false,
+            Self::Down
+            | Self::Failed
+            | Self::Armed
+            | Self::Listening
+            | Self::Waiting { .. }
+            | Self::Backoff => false,
         }
     }
 
@@ -142,6 +172,8 @@ impl State {
             Self::Up { run, .. } | Self::Leaving { run, .. } => run.as_mut(),
             Self::Down
             | Self::Failed
+            | Self::Armed
+            | Self::Listening
             | Self::Waiting { .. }
             | Self::Spawning { .. }
             | Self::Backoff => None,
@@ -152,6 +184,8 @@ impl State {
         match self {
             Self::Down => StateName::Down,
             Self::Failed => StateName::Failed,
+            Self::Armed => StateName::Armed,
+            Self::Listening => StateName::Listening,
             Self::Waiting { .. } => StateName::Waiting,
             Self::Spawning { recalled: None } | Self::Starting(_) => StateName::Starting,
             Self::Up { .. } => StateName::Up,
@@ -196,6 +230,10 @@ pub(super) struct Rules {
     pub(super) ready: Option<Box<ReadyRules>>,
     /// Only of those that run a program.
     pub(super) watchdog: Option<WatchdogRules>,
+    pub(super) timer: Option<Box<Timer>>,
+    /// It has sockets.
+    pub(super) sockets: bool,
+    pub(super) lazy: bool,
 }
 
 impl Rules {
@@ -244,6 +282,9 @@ impl Kept {
                 health: health.map(|health| Box::new(HealthRules::new(health))),
                 ready: ready.map(|ready| Box::new(ReadyRules::new(ready))),
                 watchdog: watchdog.map(WatchdogRules::new),
+                timer: definition.timer.clone(),
+                sockets: !definition.sockets.is_empty(),
+                lazy: definition.lazy,
             },
             packed: postcard::to_allocvec(definition)
                 .unwrap_or_default()
@@ -270,6 +311,10 @@ pub(super) struct Service {
     /// Since it was last wanted anew, an attempt has failed, or waits for one that has: nobody but
     /// those that require it waits for it any longer.
     pub(super) tried: bool,
+    /// It is to be started now, though it has a timer or is lazy.
+    pub(super) due: bool,
+    /// Its sockets may be open.
+    pub(super) listens: bool,
     /// It is in the queue.
     pub(super) queued: bool,
     /// It is not in the newest graph: freed when down.
@@ -294,6 +339,8 @@ pub(super) struct Service {
     pub(super) watching: Option<Box<Watching>>,
     /// Its probes, where it is asked whether it is ready, or for its health.
     pub(super) probing: Option<Box<Probing>>,
+    /// Its timer, where it has one and has been wanted.
+    pub(super) schedule: Option<Box<Schedule>>,
     /// Why it is in its state.
     pub(super) reason: Option<Box<str>>,
     /// How it ended when it last failed: its reason is gone with the next start.
@@ -324,6 +371,8 @@ impl Service {
             failures: 0,
             restarts: 0,
             tried: false,
+            due: false,
+            listens: false,
             queued: false,
             removed: false,
             dirty: false,
@@ -336,6 +385,7 @@ impl Service {
             armed: now,
             watching: None,
             probing: None,
+            schedule: None,
             reason: None,
             last_failure: None,
             status_text: None,
@@ -368,7 +418,9 @@ impl Service {
     /// Whether somebody who only comes after it need not wait for it.
     pub(super) fn settled(&self) -> bool {
         match self.state {
-            State::Up { .. } | State::Failed | State::Backoff => true,
+            State::Up { .. } | State::Armed | State::Listening | State::Failed | State::Backoff => {
+                true
+            }
             State::Down => self.desired == Desired::Down,
             State::Waiting { .. }
             | State::Spawning { .. }

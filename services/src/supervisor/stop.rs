@@ -23,6 +23,8 @@ impl Supervisor {
             State::Up { run, .. } => *run,
             State::Down
             | State::Failed
+            | State::Armed
+            | State::Listening
             | State::Waiting { .. }
             | State::Leaving { .. }
             | State::Stopping { .. }
@@ -175,8 +177,30 @@ impl Supervisor {
             service.failures = service.failures.saturating_add(1);
             service.last_failure.clone_from(&service.reason);
         }
+        service.due = false;
+        let newest = service.next.as_deref().unwrap_or(&service.kept);
+        let timed = newest.rules.timer.is_some();
+        let lazy = newest.rules.lazy;
         let restart = &service.kept.rules.restart;
-        match sequel(restart, clean, service.failures) {
+        let brief = service
+            .started
+            .is_some_and(|started| now.since(started) < reset_after);
+        let sequel = match sequel(restart, clean, service.failures) {
+            // Traffic that it left waiting would start it again at once, and so without end.
+            Sequel::Rest if lazy && brief => Sequel::Again(restart.delay.min(restart.max_delay)),
+            sequel => sequel,
+        };
+        self.note_result(index, clean);
+        let Some(service) = self.table.get_mut(index) else {
+            return;
+        };
+        match sequel {
+            Sequel::Rest if timed => self.lie_in_wait(index),
+            Sequel::Rest if lazy => {
+                self.enter(index, State::Down);
+                self.release(index);
+                self.mark(index);
+            }
             Sequel::Rest => {
                 service.desired = Desired::Down;
                 self.rest(index);
@@ -202,6 +226,8 @@ impl Supervisor {
     /// It is down, and stays so.
     pub(super) fn rest(&mut self, index: u32) {
         self.enter(index, State::Down);
+        self.unschedule(index);
+        self.close_sockets(index);
         self.announce(index, Change::Down);
         self.release(index);
         self.settle(index);
@@ -220,8 +246,11 @@ impl Supervisor {
             service.reason = Some(cause.into());
             service.last_failure = Some(cause.into());
             service.tried = true;
+            service.due = false;
         }
+        self.note_result(index, false);
         self.enter(index, State::Failed);
+        self.close_sockets(index);
         let told: String = cause.into();
         self.announce(index, Change::Failed { cause: told });
         self.release(index);
@@ -231,7 +260,7 @@ impl Supervisor {
         self.propagate_failure(index);
     }
 
-    fn release(&mut self, index: u32) {
+    pub(super) fn release(&mut self, index: u32) {
         let id = self.table.id(index);
         if let Some(service) = self.table.get_mut(index)
             && let Some(id) = id
@@ -267,6 +296,8 @@ impl Supervisor {
             State::Leaving { run: None, end, .. } => self.over(index, end, None),
             State::Down
             | State::Failed
+            | State::Armed
+            | State::Listening
             | State::Waiting { .. }
             | State::Spawning { .. }
             | State::Starting(_)
@@ -283,6 +314,11 @@ fn going_down(service: &Service) -> bool {
         State::Leaving { .. } | State::Stopping { .. } => true,
         State::Spawning { recalled } => recalled.is_some() || service.desired == Desired::Down,
         State::Starting(_) | State::Up { .. } => service.desired == Desired::Down,
-        State::Down | State::Failed | State::Waiting { .. } | State::Backoff => false,
+        State::Down
+        | State::Failed
+        | State::Armed
+        | State::Listening
+        | State::Waiting { .. }
+        | State::Backoff => false,
     }
 }

@@ -1,6 +1,6 @@
-//! Who is to be woken when. At most three timers a service, one of them for its probes and one for
-//! its watchdog, and one of the shutdown. Not here: what happens then (`outcome`, `probe`,
-//! `watchdog`, `shutdown`).
+//! Who is to be woken when. At most four timers a service, one of them for its probes, one for
+//! its watchdog, one for its next start, and one of the shutdown. Not here: what happens then
+//! (`outcome`, `probe`, `watchdog`, `schedule`, `shutdown`).
 
 use std::collections::BTreeSet;
 
@@ -27,6 +27,8 @@ pub enum Why {
     ProbeTimeout(ServiceId),
     /// The service must have said by then that it is alive.
     Watchdog(ServiceId),
+    /// The service is started by its timer.
+    Elapse(ServiceId),
     /// All services must be down by then.
     ShutdownLimit,
 }
@@ -37,6 +39,7 @@ pub(super) enum Due {
     Service(u32),
     Probe(u32),
     Watchdog(u32),
+    Elapse(u32),
     Shutdown,
 }
 
@@ -94,6 +97,9 @@ impl Supervisor {
                     .id(index)
                     .map_or(Why::ShutdownLimit, Why::Watchdog);
             }
+            Due::Elapse(index) => {
+                return self.table.id(index).map_or(Why::ShutdownLimit, Why::Elapse);
+            }
             Due::Shutdown => return Why::ShutdownLimit,
         };
         let (Some(id), Some(service)) = (self.table.id(index), self.table.get(index)) else {
@@ -107,6 +113,8 @@ impl Supervisor {
             | State::Spawning { .. }
             | State::Down
             | State::Failed
+            | State::Armed
+            | State::Listening
             | State::Waiting { .. } => Why::StartTimeout(id),
         }
     }

@@ -116,6 +116,11 @@ impl Books {
                 let none = kernel.run_of(&name).is_none();
                 ensure(none, Invariant::OneRun, &name)
             }
+            // Nothing here has a timer or a socket: tests/timers.rs and a transcript have.
+            Action::RememberStart { .. }
+            | Action::RecallStarts
+            | Action::Listen { .. }
+            | Action::Unlisten { .. } => Err(Invariant::KnownIds.broken(&"a timer or a socket")),
             Action::Announce { service, change } => {
                 let definition = core.definition(*service);
                 let definition = definition.ok_or_else(|| unknown(&"a service"))?;
@@ -247,7 +252,11 @@ impl Books {
             Change::Stopping => {
                 self.stopping.insert(name.clone());
             }
-            Change::Down | Change::Failed { .. } | Change::Starting => {
+            Change::Down
+            | Change::Armed
+            | Change::Listening
+            | Change::Failed { .. }
+            | Change::Starting => {
                 self.stopping.remove(name);
                 self.backoff
                     .remove(name)

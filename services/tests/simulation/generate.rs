@@ -156,6 +156,9 @@ fn definition(rng: &mut Rng, index: u8) -> Definition {
             max_failures: rng.bool().then(|| rng.u32(1..6)),
         },
         start_timeout: milli(rng.u64(500..9000)),
+        timer: None,
+        sockets: Vec::new(),
+        lazy: false,
         stop: Stop {
             signal: Signal::Term,
             timeout: milli(rng.u64(100..9000)),

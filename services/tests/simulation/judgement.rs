@@ -118,7 +118,11 @@ impl Model {
                 None => Err(Invariant::KnownIds.broken(&"an announcement")),
             },
             Action::BootSettled { .. } => self.boot_settled(),
-            Action::KillProbe { .. }
+            Action::RememberStart { .. }
+            | Action::RecallStarts
+            | Action::Listen { .. }
+            | Action::Unlisten { .. }
+            | Action::KillProbe { .. }
             | Action::SpawnReload { .. }
             | Action::Adopt { .. }
             | Action::Release { .. }
@@ -169,6 +173,7 @@ impl Model {
         };
         match change {
             Change::Starting | Change::Stopping | Change::Skipped { .. } => return Ok(()),
+            Change::Armed | Change::Listening => return Err(Invariant::Announced.broken(name)),
             Change::Killed => return entry.killed(now, ending),
             Change::Up => {
                 entry.settled = true;

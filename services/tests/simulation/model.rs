@@ -93,6 +93,11 @@ impl Model {
             Event::ReadyLine { run, outcome } => self.line(*run, outcome.is_ok()),
             Event::ProbeEnded { run, outcome } => self.answered(*run, outcome.is_ok()),
             Event::OutOfMemory { .. }
+            | Event::Machine { .. }
+            | Event::ClockSet { .. }
+            | Event::StartsRecalled { .. }
+            | Event::Listening { .. }
+            | Event::Traffic { .. }
             | Event::ReloadEnded { .. }
             | Event::Forget { .. }
             | Event::Replace { .. } => {}

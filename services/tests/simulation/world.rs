@@ -270,6 +270,13 @@ impl<'a> World<'a> {
             Action::KillProbe { run: r } => format!("KillProbe {}", run(r)),
             Action::Adopt { run: r, pid } => format!("Adopt {} {pid}", run(r)),
             Action::Release { service } => format!("Release {}", name(*service)),
+            Action::RememberStart {
+                service,
+                unix_seconds,
+            } => format!("RememberStart {} {unix_seconds}", name(*service)),
+            Action::RecallStarts => "RecallStarts".into(),
+            Action::Listen { run: r } => format!("Listen {}", run(r)),
+            Action::Unlisten { service } => format!("Unlisten {}", name(*service)),
             Action::Announce { service, change } => format!("{} {change:?}", name(*service)),
             Action::Complete { .. } | Action::BootSettled { .. } | Action::Finish { .. } => {
                 format!("{action:?}")
@@ -292,6 +299,10 @@ impl<'a> World<'a> {
             Action::KillProbe { run } => self.kernel.kill_probe(*run, self.now),
             Action::Adopt { .. }
             | Action::Release { .. }
+            | Action::RememberStart { .. }
+            | Action::RecallStarts
+            | Action::Listen { .. }
+            | Action::Unlisten { .. }
             | Action::Announce { .. }
             | Action::Complete { .. }
             | Action::BootSettled { .. }

@@ -11,6 +11,7 @@ Examples:
   sharkctl status sshd             one service and its last lines
   sharkctl restart sshd chronyd    both at once; waits until they are up
   sharkctl logs -f sshd            follow a log
+  sharkctl timers                  what is started next, and when
   sharkctl boot                    which slot, why, and how long the boot took
   sharkctl boot wait               until the boot was found good, or not
   sharkctl boot history            the boots before this one, and how they ended
@@ -89,6 +90,8 @@ pub(crate) enum Verb {
 pub(crate) enum ServiceVerb {
     /// List every service: state, process, how long, memory
     List,
+    /// List services with a timer: when each is started next, when it was last, and how that ended
+    Timers,
     /// Tell about one service, or about all of them and the boot
     #[command(after_help = "\
 Exit status:

@@ -18,6 +18,7 @@ mod slots;
 mod table;
 #[cfg(test)]
 mod tests;
+mod timers;
 mod verify;
 mod waiting;
 
@@ -166,6 +167,7 @@ fn perform_service(
         }
         ServiceVerb::Reload { services, .. } => change(Change::Reload, services),
         ServiceVerb::List => show::list(context, screen),
+        ServiceVerb::Timers => timers::timers(context, screen),
         ServiceVerb::Status { service: None } => show::status_of_all(context, screen),
         ServiceVerb::Status {
             service: Some(name),

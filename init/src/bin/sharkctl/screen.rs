@@ -98,7 +98,7 @@ impl Paint {
     /// The name of a state.
     pub(crate) fn state(self, state: StateName, text: &str) -> String {
         match state {
-            StateName::Up => self.escape("32", text),
+            StateName::Up | StateName::Armed | StateName::Listening => self.escape("32", text),
             StateName::Failed => self.escape("1;31", text),
             StateName::Waiting | StateName::Starting | StateName::Stopping | StateName::Backoff => {
                 self.escape("33", text)
@@ -125,6 +125,8 @@ impl Paint {
 pub(crate) const fn state_word(state: StateName) -> &'static str {
     match state {
         StateName::Down => "down",
+        StateName::Armed => "armed",
+        StateName::Listening => "listening",
         StateName::Waiting => "waiting",
         StateName::Starting => "starting",
         StateName::Up => "up",

@@ -72,7 +72,7 @@ pub(crate) fn status_of_one(
         screen.print(text)?;
     }
     match service.state {
-        StateName::Up => Ok(()),
+        StateName::Up | StateName::Armed | StateName::Listening => Ok(()),
         StateName::Down
         | StateName::Waiting
         | StateName::Starting
@@ -83,7 +83,10 @@ pub(crate) fn status_of_one(
     }
 }
 
-fn all_services(context: &Context, screen: &mut Screen<'_>) -> Result<Vec<ServiceStatus>, Failure> {
+pub(crate) fn all_services(
+    context: &Context,
+    screen: &mut Screen<'_>,
+) -> Result<Vec<ServiceStatus>, Failure> {
     match ask(context.patience(), screen, Request::List)? {
         Reply::Services { services } => Ok(services),
         _ => Err(unexpected_reply()),
@@ -93,7 +96,11 @@ fn all_services(context: &Context, screen: &mut Screen<'_>) -> Result<Vec<Servic
 /// Whether a service in this state needs nobody's attention.
 const fn is_settled_well(state: StateName) -> bool {
     match state {
-        StateName::Up | StateName::Down | StateName::Skipped => true,
+        StateName::Up
+        | StateName::Armed
+        | StateName::Listening
+        | StateName::Down
+        | StateName::Skipped => true,
         StateName::Waiting
         | StateName::Starting
         | StateName::Stopping
@@ -140,8 +147,10 @@ fn services_table(services: &[ServiceStatus], now_us: u64, paint: Paint) -> Stri
 }
 
 fn overview(services: &[ServiceStatus], boot: &BootInfo, now_us: u64, paint: Paint) -> String {
-    const ORDER: [StateName; 8] = [
+    const ORDER: [StateName; 10] = [
         StateName::Up,
+        StateName::Armed,
+        StateName::Listening,
         StateName::Failed,
         StateName::Backoff,
         StateName::Starting,
@@ -223,6 +232,9 @@ fn details(service: &ServiceStatus, now_us: u64, paint: Paint) -> String {
     }
     if let Some(health) = &service.health {
         line("health", printable(&health_text(health, now_us)));
+    }
+    if let Some(timer) = &service.timer {
+        line("timer", printable(&crate::timers::text(timer, now_us)));
     }
     if let Some(pid) = service.pid {
         line("pid", pid.to_string());
@@ -325,6 +337,7 @@ mod tests {
             ready_us: None,
             memory_bytes: None,
             tasks: None,
+            timer: None,
             health: None,
             watchdog_us: None,
             stored: Vec::new(),

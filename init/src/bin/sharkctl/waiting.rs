@@ -100,6 +100,8 @@ pub(crate) fn describe_boot(socket: &Path) -> String {
         .filter(|service| match service.state {
             StateName::Waiting | StateName::Starting | StateName::Backoff => true,
             StateName::Down
+            | StateName::Armed
+            | StateName::Listening
             | StateName::Up
             | StateName::Stopping
             | StateName::Skipped

@@ -203,7 +203,13 @@ fn every_key_arrives() {
     for key in keys::KEYS {
         let (_, name) = key.split();
         let line = format!("\n{name} = ");
-        let texts = [EVERYTHING, GATE, probes::KINDS];
+        let texts = [
+            EVERYTHING,
+            GATE,
+            probes::KINDS,
+            timer::TIMER,
+            sockets::SOCKETS,
+        ];
         assert!(texts.iter().any(|text| text.contains(&line)), "{name}");
     }
 }

@@ -79,7 +79,7 @@ pub(super) fn serve(
     }
 }
 
-pub(super) fn service(name: &str, state: StateName) -> ServiceStatus {
+pub(crate) fn service(name: &str, state: StateName) -> ServiceStatus {
     ServiceStatus {
         name: name.into(),
         description: format!("About {name}"),
@@ -98,6 +98,7 @@ pub(super) fn service(name: &str, state: StateName) -> ServiceStatus {
         health: None,
         watchdog_us: None,
         stored: Vec::new(),
+        timer: None,
         boot_role: None,
         source: format!("/etc/shark/services/{name}.toml"),
     }
