@@ -20,7 +20,9 @@ fuzz_target!(|data: &[u8]| {
             Message::MainPid(pid) => assert!(pid > 1 && pid <= i32::MAX as u32),
             Message::WatchdogTimeout(Some(timeout)) => assert!(!timeout.is_zero()),
             Message::Ignored(count) => assert!(count > 0),
-            Message::Begin(Begun::Skipped(text) | Begun::Failed(text)) => check_text(&text, STATUS_MAX),
+            Message::Begin(Begun::Skipped(text) | Begun::Failed(text)) => {
+                check_text(&text, STATUS_MAX)
+            }
             Message::Begin(Begun::Ready)
             | Message::Ready
             | Message::Reloading

@@ -30,6 +30,7 @@ mod tests;
 mod timer;
 mod value;
 
+use crate::definition::Definition;
 use crate::diagnostic::Diagnostic;
 use crate::graph::{Graph, Placed};
 use crate::id::ServiceName;
@@ -64,6 +65,8 @@ pub struct Loaded {
     pub graph: Option<Graph>,
     /// All that is wrong, by file, line and column; empty when there is a graph.
     pub diagnostics: Vec<Diagnostic>,
+    /// Instances that are in no graph, and stand for the templates that have none.
+    pub made_up: Vec<Definition>,
 }
 
 /// A key of a service file, as people are told of it.
@@ -129,7 +132,7 @@ pub fn load(sources: &[Source], accounts: Option<&Accounts>) -> Loaded {
         read(name, files, accounts, &mut diagnostics)
     });
     if !made_up.is_empty() {
-        let all = services.iter().cloned().chain(made_up).collect();
+        let all = services.iter().chain(&made_up).cloned().collect();
         if let Err(mut more) = Graph::check(all) {
             diagnostics.append(&mut more);
         }
@@ -146,6 +149,7 @@ pub fn load(sources: &[Source], accounts: Option<&Accounts>) -> Loaded {
     Loaded {
         graph: graph.filter(|_| diagnostics.is_empty()),
         diagnostics: shorten(diagnostics),
+        made_up: made_up.into_iter().map(|it| it.definition).collect(),
     }
 }
 

@@ -495,4 +495,15 @@ fn verify_a_root() {
         "health.toml:2:1: key `health.exec`: `/bin/probe` does not exist",
         "",
     );
+    std::fs::remove_dir_all(root.path().join("etc/shark/services/a.toml.d")).unwrap();
+    // A template without an instance is no exception.
+    write(
+        "etc/shark/services/t@.toml",
+        "wanted-by = []\nexec = \"/bin/a-%i\"\n",
+    );
+    run(&line).expect(
+        1,
+        "t@.toml:2:1: key `exec`: `/bin/a-example` does not exist",
+        "1 problem\n",
+    );
 }

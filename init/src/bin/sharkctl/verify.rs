@@ -34,7 +34,7 @@ pub(crate) fn verify(screen: &mut Screen<'_>, options: &Verify) -> Result<(), Fa
     if let Some(graph) = &loaded.graph {
         services = graph.services().len();
         if let Some(root) = &options.root {
-            let definitions = graph.services().iter();
+            let definitions = graph.services().iter().chain(&loaded.made_up);
             diagnostics.extend(definitions.flat_map(|d| check_programs(root, d, &sources)));
         }
     }
