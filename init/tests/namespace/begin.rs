@@ -265,3 +265,22 @@ fn probes_and_reload_commands_have_the_same_variables_and_credentials() {
         machine.log("it").contains("env-files: open").then_some(())
     });
 }
+
+#[test]
+fn descriptors_are_passed_on_to_the_program_and_the_order_is_not() {
+    if !possible() {
+        return;
+    }
+    let machine = Machine::boot(&[(
+        "it.toml",
+        &printing(
+            "(test $LISTEN_PID = $$ && echo $LISTEN_FDS $A; ls /proc/$$/fd | grep -c \"^[345]$\")",
+            "env-files = [\"@DIR@/services/env\"]\nwanted-by = []\n\
+             [sockets.one]\nlisten = \"unix:@DIR@/out/one\"\n\
+             [sockets.two]\nlisten = \"unix:@DIR@/out/two\"\n",
+        ),
+    )]);
+    fs::write(machine.path("services/env"), "A=yes\nLISTEN_FDS=9\n").unwrap();
+    machine.on("Start", "it").unwrap();
+    assert_eq!(written(&machine), "2 yes\n2\n");
+}

@@ -466,7 +466,7 @@ mod tests {
         sshd.watchdog_us = Some(30_000_000);
         sshd.stored = vec!["conn".into(), "conn".into()];
         let text = details(&sshd, 3_500_000, Paint(false));
-        let more = "  watched: silent for at most 30s\n   stored: 2 descriptors: conn conn\n";
+        let more = "  watched: silent for at most 30.0s\n   stored: 2 descriptors: conn conn\n";
         assert!(text.ends_with(&format!("{more}{source}")), "{text}");
     }
 }
