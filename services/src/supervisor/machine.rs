@@ -181,7 +181,11 @@ impl Supervisor {
 
     fn try_start(&mut self, index: u32, cursor: u32) {
         match self.look(index, cursor) {
-            Verdict::Clear => self.start(index),
+            Verdict::Clear => {
+                // A reload may have made rivals of two that wait: whose turn comes first wins.
+                self.oust(index);
+                self.start(index);
+            }
             Verdict::Doomed { on } => {
                 let cause = self.doom(on);
                 self.fail(index, &cause);
@@ -197,8 +201,7 @@ impl Supervisor {
                 if stalled {
                     self.stall(index, on);
                 }
-                // A reload may have made rivals of two that are both wanted: the one that starts
-                // stops the other, here as ever.
+                // Or of two of which the other is up: it is stopped, here as ever.
                 self.oust(index);
             }
         }
