@@ -28,6 +28,8 @@ pub enum Mutation {
     NeighbourNotWoken,
     ProbeOutlivesRun,
     BadProbeForgiven,
+    WatchdogAsleep,
+    ExtensionShortens,
     BadProbeIsReady,
     MuteAwaited,
     ReloadAppliedAtOnce,
@@ -39,7 +41,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::RequiredNotAwaited,
         Self::WantedNotAwaited,
         Self::RivalsNotAwaited,
@@ -60,6 +62,8 @@ impl Mutation {
         Self::NeighbourNotWoken,
         Self::ProbeOutlivesRun,
         Self::BadProbeForgiven,
+        Self::WatchdogAsleep,
+        Self::ExtensionShortens,
         Self::BadProbeIsReady,
         Self::MuteAwaited,
         Self::ReloadAppliedAtOnce,

@@ -7,6 +7,7 @@ use crate::time::Duration;
 
 use super::Supervisor;
 use super::event::{Action, Change};
+use super::mutation::{Mutation, mutated};
 use super::service::{End, Manner, Reloading, State};
 use super::timers::Due;
 
@@ -147,7 +148,7 @@ impl Supervisor {
             return;
         };
         let at = (now + by).min(service.armed + EXTENDED_MAX);
-        if at > deadline {
+        if at > deadline || mutated(Mutation::ExtensionShortens) {
             service.deadline = Some(at);
             self.timers.cancel(Due::Service(index), Some(deadline));
             self.timers.arm(at, Due::Service(index));

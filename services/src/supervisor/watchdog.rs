@@ -14,6 +14,7 @@ use crate::units::duration_text;
 
 use super::Supervisor;
 use super::event::{Action, Change};
+use super::mutation::{Mutation, mutated};
 use super::service::{End, Reloading, Service, State};
 use super::timers::Due;
 
@@ -75,7 +76,9 @@ impl Supervisor {
         }));
         self.timers
             .cancel(Due::Watchdog(index), watching.due.replace(at));
-        self.timers.arm(at, Due::Watchdog(index));
+        if !mutated(Mutation::WatchdogAsleep) {
+            self.timers.arm(at, Due::Watchdog(index));
+        }
     }
 
     /// It is no longer up, or reads its configuration again.

@@ -164,7 +164,7 @@ impl Books {
         }
         for rival in graph.conflicts(index) {
             let rival = &graph.service(*rival).unwrap().name;
-            let free = kernel.run_of(rival).is_none() && !self.up.contains(rival);
+            let free = kernel.run_of(rival).is_none();
             let pair = format!("{name} conflicts with {rival}");
             ensure(free, Invariant::RivalsApart, &pair)?;
         }

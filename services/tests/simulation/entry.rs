@@ -21,6 +21,42 @@ pub(crate) enum Cause {
     Late,
     /// Too many bad probes in a row.
     Unhealthy,
+    /// It was silent for too long, or said that it is broken.
+    Bitten,
+}
+
+/// Longest time that a service can make of a deadline by asking for more.
+const EXTENDED_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A time by which something must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Deadline {
+    set: Time,
+    pub(crate) at: Time,
+}
+
+impl Deadline {
+    pub(crate) fn new(now: Time, limit: Duration) -> Self {
+        Self {
+            set: now,
+            at: now + limit,
+        }
+    }
+
+    /// It takes up to so long from now on; never less than before.
+    pub(crate) fn extend(&mut self, now: Time, by: Duration) {
+        self.at = self.at.max((now + by).min(self.set + EXTENDED_MAX));
+    }
+}
+
+/// Whether a service that is up reads its configuration again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reloading {
+    No,
+    /// By its own word.
+    Announced(Deadline),
+    /// Its reload command runs.
+    Command(Deadline),
 }
 
 /// The probe of a run.
@@ -50,8 +86,17 @@ pub(crate) struct Live {
     pub(crate) unborn: bool,
     /// It ended by itself before it was ready.
     pub(crate) early: bool,
-    /// When it was told to stop, or said that it does.
-    pub(crate) told: Option<Time>,
+    /// Until when it may take to be ready, where it has to be told.
+    pub(crate) start: Option<Deadline>,
+    /// Until when it may take to stop, once it was told to, or said that it does.
+    pub(crate) stop: Option<Deadline>,
+    pub(crate) reload: Reloading,
+    /// How often it said it would say that it is alive, if it said so.
+    pub(crate) watch: Option<Option<Duration>>,
+    /// When it has been silent for too long.
+    pub(crate) alive_by: Option<Time>,
+    /// It has got the signal of its watchdog.
+    pub(crate) aborted: bool,
     pub(crate) killed: bool,
     pub(crate) probe: Asked,
     pub(crate) bad: u32,
@@ -72,7 +117,12 @@ impl Live {
             emptied: false,
             unborn: false,
             early: false,
-            told: None,
+            start: None,
+            stop: None,
+            reload: Reloading::No,
+            watch: None,
+            alive_by: None,
+            aborted: false,
             killed: false,
             probe: Asked::No,
             bad: 0,
@@ -92,6 +142,10 @@ impl Live {
     }
 }
 
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there are a few of them in a test"
+)]
 #[derive(Clone, Debug)]
 pub(crate) enum Life {
     /// Nothing of it is there.
@@ -169,7 +223,7 @@ impl Entry {
             _ if !self.wanted => return Sequel::Down,
             None | Some(Cause::Asked) => return Sequel::StartsAgain,
             Some(Cause::Dependency) => return Sequel::Failed,
-            Some(Cause::Itself | Cause::Late | Cause::Unhealthy) => {}
+            Some(Cause::Itself | Cause::Late | Cause::Unhealthy | Cause::Bitten) => {}
         }
         let rule = &self.definition.restart;
         let clean = live.clean();

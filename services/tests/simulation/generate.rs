@@ -6,7 +6,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use services::definition::{
     BootRole, CgroupLimits, Definition, Health, Kind, Probe, Program, Ready, Relations, Reload,
-    Restart, RestartPolicy, Signal, Stop,
+    Restart, RestartPolicy, Signal, Stop, Watchdog,
 };
 use services::gate::GateSettings;
 use services::graph::Graph;
@@ -74,7 +74,10 @@ fn program(rng: &mut Rng) -> Box<Program> {
             failures: rng.u32(1..4),
             delay: Duration::from_millis(rng.u64(0..2000)),
         }),
-        watchdog: services::definition::Watchdog::default(),
+        watchdog: Watchdog {
+            timeout: (rng.u8(0..4) == 0).then(|| Duration::from_millis(rng.u64(300..6000))),
+            ..Watchdog::default()
+        },
         fd_store_max: 0,
         account: None,
         environment: Vec::new(),
@@ -113,6 +116,7 @@ fn definition(rng: &mut Rng, index: u8) -> Definition {
         _ => Kind::Oneshot(Box::new(Program {
             begin: services::begin::Begin::default(),
             health: None,
+            watchdog: Watchdog::default(),
             ..*program(rng)
         })),
     };
@@ -238,7 +242,7 @@ fn operation(rng: &mut Rng, services: &[Definition]) -> Operation {
         25..31 => Operation::Crash(who),
         31 => Operation::Storm,
         32..35 => Operation::Stale(who),
-        35..38 => Operation::Say(who, rng.u8(0..6)),
+        35..38 => Operation::Say(who, rng.u8(0..11)),
         38 => Operation::OutOfMemory(who),
         39 => Operation::Suspend(Duration::from_secs(rng.u64(1..4000))),
         40 => Operation::ClockBack(Duration::from_millis(rng.u64(1..9000))),

@@ -47,6 +47,7 @@ invariants! {
     NoIdleWait, "no-idle-wait", "no service waits that could start";
     OneProbe, "one-probe", "a service has one probe at a time, for its readiness while it starts or for its health while it is up, and none outlives its run";
     Unhealthy, "unhealthy", "a run with `health.failures` bad probes in a row is stopped, and none with fewer";
+    Watchdog, "watchdog", "a service that is up, and silent for the time of its watchdog, gets the signal of it then, and none other does";
     Soak, "soak", "a boot is found good only after everything essential was up and healthy for a whole soak";
     SettlesOnce, "settles-once", "the boot settles once, when each service of its target is up, has failed or has been tried";
     AnsweredOnce, "answered-once", "every request is answered exactly once, unless its client has gone";

@@ -4,14 +4,14 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use services::definition::Kind;
+use services::definition::{Kind, Signal};
 use services::id::{RunId, ServiceName};
 use services::status::StateName;
 use services::supervisor::Supervisor;
 use services::supervisor::event::{Action, Change, Command, ExitStatus, Outcome};
 use services::time::Time;
 
-use crate::entry::{Asked, Cause, Entry, Life, Live, Sequel};
+use crate::entry::{Asked, Cause, Deadline, Entry, Life, Live, Reloading, Sequel};
 use crate::invariants::{Broken, Invariant, Verdict, ensure};
 use crate::model::Model;
 
@@ -78,6 +78,7 @@ impl Model {
                 let right = entry.wanted && !entry.failed && entry.is_free();
                 ensure(right, Invariant::StartsWanted, &name)?;
                 self.its_turn(&name)?;
+                self.rivals_are_gone(&name)?;
                 let Some(entry) = self.entries.get_mut(&name) else {
                     return Ok(());
                 };
@@ -87,16 +88,7 @@ impl Model {
             }
             Action::Signal { run, signal } => {
                 let name = self.name(run, core)?;
-                let stop = self
-                    .entries
-                    .get(&name)
-                    .is_some_and(|it| it.definition.stop.signal == *signal);
-                if !stop {
-                    return Ok(());
-                }
-                let live = self.ending_run(&name)?;
-                live.told.get_or_insert(now);
-                Ok(())
+                self.signalled(&name, *signal)
             }
             Action::KillAll { run } => {
                 let name = self.name(run, core)?;
@@ -118,17 +110,63 @@ impl Model {
                 None => Err(Invariant::KnownIds.broken(&"an announcement")),
             },
             Action::BootSettled { .. } => self.boot_settled(),
+            Action::SpawnReload { run } => {
+                let name = self.name(run, core)?;
+                if let Some(entry) = self.entries.get_mut(&name) {
+                    let limit = entry.definition.start_timeout;
+                    if let Life::Live(live) = &mut entry.life {
+                        live.reload = Reloading::Command(Deadline::new(now, limit));
+                        live.alive_by = None;
+                    }
+                }
+                Ok(())
+            }
             Action::RememberStart { .. }
             | Action::RecallStarts
             | Action::Listen { .. }
             | Action::Unlisten { .. }
             | Action::KillProbe { .. }
-            | Action::SpawnReload { .. }
             | Action::Adopt { .. }
             | Action::Release { .. }
             | Action::Complete { .. }
             | Action::Finish { .. } => Ok(()),
         }
+    }
+
+    /// It was sent a signal: to stop, or by its watchdog; others are no business of the model.
+    fn signalled(&mut self, name: &ServiceName, signal: Signal) -> Verdict {
+        let now = self.now;
+        let Some(entry) = self.entries.get(name) else {
+            return Err(Invariant::KnownIds.broken(name));
+        };
+        let program = entry.definition.kind.program();
+        let abort = program.map(|it| it.watchdog.signal) == Some(signal);
+        let (stop, limit) = (
+            entry.definition.stop.signal == signal,
+            entry.definition.stop.timeout,
+        );
+        if abort && !stop {
+            let live = self.ending_run(name)?;
+            let right = live.cause == Some(Cause::Bitten) && !live.aborted;
+            live.aborted = true;
+            return ensure(right, Invariant::Watchdog, name);
+        }
+        if stop {
+            let live = self.ending_run(name)?;
+            live.stop.get_or_insert(Deadline::new(now, limit));
+        }
+        Ok(())
+    }
+
+    /// Nothing that it conflicts with is up or runs.
+    fn rivals_are_gone(&self, name: &ServiceName) -> Verdict {
+        for rival in &self.entries[name].rivals {
+            let live = self.entries.get(rival).and_then(Entry::live);
+            let gone = live.is_none_or(|live| live.over() && live.cause.is_some());
+            let pair = format!("{name} conflicts with {rival}");
+            ensure(gone, Invariant::RivalsApart, &pair)?;
+        }
+        Ok(())
     }
 
     /// Whoever comes before it has had its turn.
@@ -380,9 +418,8 @@ impl Entry {
     }
 
     fn killed(&mut self, now: Time, ending: bool) -> Verdict {
-        let limit = self.definition.stop.timeout;
-        let told = self.live().and_then(|live| live.told);
-        let late = told.is_some_and(|told| told + limit <= now);
+        let stop = self.live().and_then(|live| live.stop);
+        let late = stop.is_some_and(|it| it.at <= now);
         ensure(
             late || ending,
             Invariant::StopTimeout,
@@ -407,6 +444,7 @@ impl Entry {
         let right = ready && live.cause.is_none() && live.ready.is_none();
         ensure(right, Invariant::UpRightly, name)?;
         live.ready = Some(now);
+        live.shows_life(&self.definition, now);
         Ok(())
     }
 
@@ -437,6 +475,10 @@ impl Entry {
                     (right, Invariant::Announced)
                 }
                 Some(Cause::Late) => (state == StateName::Stopping, Invariant::StartTimeout),
+                Some(Cause::Bitten) => {
+                    let right = state == StateName::Stopping && live.aborted;
+                    (right, Invariant::Watchdog)
+                }
                 Some(Cause::Unhealthy) => (state == StateName::Stopping, Invariant::Unhealthy),
                 Some(Cause::Dependency) => {
                     (state == StateName::Stopping, Invariant::FailureSpreads)
@@ -451,9 +493,8 @@ impl Entry {
 
     /// It should have been killed by now.
     fn overdue(&self, now: Time) -> bool {
-        let limit = self.definition.stop.timeout;
         self.live().is_some_and(|live| {
-            let late = live.told.is_some_and(|told| told + limit <= now);
+            let late = live.stop.is_some_and(|it| it.at <= now);
             late && !live.killed && live.exited.is_none()
         })
     }

@@ -31,6 +31,8 @@ pub(crate) struct Process {
     pub(crate) emptied: bool,
     /// `Emptied` is on its way, at least.
     gone: bool,
+    /// It says so often that it is alive.
+    rhythm: Option<Duration>,
     rng: Rng,
 }
 
@@ -127,6 +129,11 @@ impl Kernel {
             Event::ReadyLine { run, .. } => {
                 return self.processes.get(run).is_some_and(|it| !it.dead);
             }
+            Event::Notified {
+                run,
+                message: Message::Alive,
+                ..
+            } => return self.says_it_is_alive(*run, now),
             // A killed probe has only one end.
             Event::ProbeEnded { run, .. } => {
                 let Some(probe) = self.probes.remove(run) else {
@@ -144,6 +151,19 @@ impl Kernel {
                 }
             }
             _ => {}
+        }
+        true
+    }
+
+    /// It says that it is alive, and will again, unless it hangs from now on.
+    fn says_it_is_alive(&mut self, run: RunId, now: Time) -> bool {
+        let calm = self.calm;
+        let Some(process) = self.processes.get_mut(&run).filter(|it| !it.dead) else {
+            return false;
+        };
+        let hangs = !calm && process.rng.u8(0..20) == 0;
+        if let Some(rhythm) = process.rhythm.filter(|_| !hangs) {
+            self.at(now + rhythm, said(run, Message::Alive));
         }
         true
     }
@@ -202,7 +222,12 @@ impl Kernel {
             }
         };
         let good = calm || rng.u8(0..4) > 0;
-        let process = Process::new(name.clone(), rng);
+        let mut process = Process::new(name.clone(), rng);
+        let watchdog = kind.program().and_then(|it| it.watchdog.timeout);
+        if let Some(timeout) = watchdog {
+            process.rhythm = Some(timeout / 2);
+            self.at(asked, said(run, Message::Alive));
+        }
         self.processes.insert(run, process);
         if let Some(after) = end {
             let status = if good {
@@ -397,6 +422,7 @@ impl Process {
             dead: false,
             emptied: false,
             gone: false,
+            rhythm: None,
             rng,
         }
     }

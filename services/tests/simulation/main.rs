@@ -19,6 +19,7 @@ mod invariants;
 mod judgement;
 mod kernel;
 mod model;
+mod said;
 mod world;
 
 use std::cell::RefCell;

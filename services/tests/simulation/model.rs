@@ -7,19 +7,14 @@
 //! all that is held against the core in `judgement`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
-use services::definition::{Definition, Kind, Ready};
+use services::definition::{Definition, Kind};
 use services::graph::Graph;
 use services::id::{RunId, ServiceName};
-use services::notify::Message;
 use services::supervisor::event::{Command, Event, ExitStatus};
 use services::time::Time;
 
-use crate::entry::{Asked, Cause, Entry, Life, Live};
-
-/// How long after the end of a descriptor the end of its program may be told, and count instead.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+use crate::entry::{Asked, Cause, Deadline, Entry, Life, Live};
 
 /// All services.
 #[derive(Default)]
@@ -71,8 +66,18 @@ impl Model {
             Event::Tick => self.time_passes(),
             Event::Spawned { run } => {
                 let now = self.now;
-                if let Some((_, live)) = self.live(*run) {
-                    live.spawned.get_or_insert(now);
+                if let Some((definition, live)) = self.live(*run) {
+                    let limit = definition.start_timeout;
+                    let by = definition.kind.program().and_then(|it| it.ready.as_ref());
+                    let awaited = match definition.kind {
+                        Kind::Notify(_) | Kind::Oneshot(_) => true,
+                        Kind::Simple(_) => by.is_some(),
+                        Kind::Target => false,
+                    };
+                    if live.spawned.is_none() {
+                        live.spawned = Some(now);
+                        live.start = awaited.then_some(Deadline::new(now, limit));
+                    }
                 }
             }
             Event::SpawnFailed { run, .. } => {
@@ -92,13 +97,13 @@ impl Model {
             Event::Notified { run, message, .. } => self.said(*run, message),
             Event::ReadyLine { run, outcome } => self.line(*run, outcome.is_ok()),
             Event::ProbeEnded { run, outcome } => self.answered(*run, outcome.is_ok()),
+            Event::ReloadEnded { run, .. } => self.reloaded(*run),
             Event::OutOfMemory { .. }
             | Event::Machine { .. }
             | Event::ClockSet { .. }
             | Event::StartsRecalled { .. }
             | Event::Listening { .. }
             | Event::Traffic { .. }
-            | Event::ReloadEnded { .. }
             | Event::Forget { .. }
             | Event::Replace { .. } => {}
         }
@@ -241,7 +246,7 @@ impl Model {
     }
 
     /// The present run of that id, unless there is none.
-    fn live(&mut self, run: RunId) -> Option<(&Definition, &mut Live)> {
+    pub(crate) fn live(&mut self, run: RunId) -> Option<(&Definition, &mut Live)> {
         self.entries.values_mut().find_map(|entry| {
             let Life::Live(live) = &mut entry.life else {
                 return None;
@@ -265,58 +270,20 @@ impl Model {
         }
     }
 
-    fn said(&mut self, run: RunId, message: &Message) {
-        let now = self.now;
-        let Some((definition, live)) = self.live(run) else {
-            return;
-        };
-        let free = live.spawned.is_some() && live.cause.is_none();
-        if free && *message == Message::Ready && matches!(definition.kind, Kind::Notify(_)) {
-            live.said_ready = true;
-        }
-        if free && *message == Message::Stopping && live.exited.is_none() {
-            live.cause = Some(Cause::Itself);
-            live.early = live.ready.is_none();
-            live.told = Some(now);
-        }
-    }
-
-    /// A line that it is ready, or the end of the descriptor without one: then it has failed, but for
-    /// the time in which its own end may be told.
-    fn line(&mut self, run: RunId, good: bool) {
-        let now = self.now;
-        let Some((definition, live)) = self.live(run) else {
-            return;
-        };
-        let ready = definition.kind.program().and_then(|it| it.ready.as_ref());
-        let starts = live.spawned.is_some() && live.cause.is_none() && live.ready.is_none();
-        match ready {
-            Some(Ready::Line(_)) if starts && good => live.said_ready = true,
-            Some(Ready::Line(_)) if starts => live.mute = Some(now + LAST_WORDS),
-            Some(_) | None => {}
-        }
-    }
-
     /// What is due: attempts that took too long, probes that did, and pauses that are over.
     fn time_passes(&mut self) {
         let now = self.now;
         for (name, entry) in &mut self.entries {
             let held = entry.held();
-            let limit = entry.definition.start_timeout;
-            let awaited = match entry.definition.kind {
-                Kind::Notify(_) | Kind::Oneshot(_) => true,
-                Kind::Simple(_) => entry.found_by().is_some(),
-                Kind::Target => false,
-            };
             if let Life::Live(live) = &mut entry.life
-                && awaited
                 && live.cause.is_none()
                 && live.ready.is_none()
-                && (live.spawned.is_some_and(|at| at + limit <= now)
+                && (live.start.is_some_and(|it| it.at <= now)
                     || live.mute.is_some_and(|at| at <= now))
             {
                 live.cause = Some(Cause::Late);
             }
+            entry.silence(now);
             entry.probe_is_late(now);
             if held && !entry.held() {
                 self.fell.insert(name.clone());

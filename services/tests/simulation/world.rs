@@ -453,6 +453,11 @@ impl<'a> World<'a> {
             2 => Message::Stopping,
             3 => Message::Status("busy".into()),
             4 => Message::MainPid(77),
+            5 => Message::ExtendTimeout(Duration::from_secs(4)),
+            6 => Message::Alive,
+            7 => Message::Broken,
+            8 => Message::WatchdogTimeout(Some(Duration::from_secs(2))),
+            9 => Message::WatchdogTimeout(None),
             _ => Message::Ignored(1),
         };
         self.tell(said(run, message))
