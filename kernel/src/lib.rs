@@ -30,6 +30,7 @@ pub mod pidfd;
 pub mod pipe;
 pub mod reap;
 pub mod reboot;
+pub mod same;
 pub mod signals;
 pub mod spawn;
 pub mod system;

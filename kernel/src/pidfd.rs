@@ -42,6 +42,48 @@ pub fn send_signal(pidfd: impl AsFd, signal: Signal) -> Result<Sent> {
     }
 }
 
+/// Whether the process of `pidfd` has ended and been waited for: until then its number is its own,
+/// and everything below /proc that has this number speaks of it.
+#[must_use]
+pub fn is_reaped(pidfd: impl AsFd) -> bool {
+    let fd = pidfd.as_fd().as_raw_fd();
+    let none = core::ptr::null::<libc::siginfo_t>();
+    // SAFETY: plain numbers and a null pointer (no siginfo); signal 0 only asks.
+    let answer = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, 0, none, 0) };
+    answer != 0 && last_errno() == Errno::SRCH
+}
+
+/// `struct pidfd_info` as it was first (PIDFD_INFO_SIZE_VER0).
+#[repr(C)]
+struct Info {
+    mask: u64,
+    cgroup: u64,
+    rest: [u32; 12],
+}
+
+/// PIDFD_GET_INFO: _IOWR(0xFF, 11, struct pidfd_info).
+const GET_INFO: u64 = 0xC000_FF0B | (size_of::<Info>() as u64) << 16;
+/// PIDFD_INFO_CGROUPID.
+const INFO_CGROUP: u64 = 1 << 2;
+/// PIDFD_INFO_EXIT.
+const INFO_EXIT: u64 = 1 << 3;
+
+/// The cgroup (the inode of its directory) in which the process of `pidfd` is, or was when it was
+/// waited for; `None` where the kernel does not tell: of the living since Linux 6.13, of the dead
+/// since 6.16.
+#[must_use]
+pub fn cgroup_id(pidfd: impl AsFd) -> Option<u64> {
+    let mut info = Info {
+        mask: INFO_CGROUP | INFO_EXIT,
+        cgroup: 0,
+        rest: [0; 12],
+    };
+    let fd = pidfd.as_fd().as_raw_fd();
+    // SAFETY: the request names the size of the struct, which outlives the call.
+    let answer = unsafe { libc::ioctl(fd, GET_INFO as _, &raw mut info) };
+    (answer == 0 && info.mask & INFO_CGROUP != 0).then_some(info.cgroup)
+}
+
 /// A pidfd of a process that somebody else started (a main process named by `MAINPID=`).
 ///
 /// # Errors

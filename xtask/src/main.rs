@@ -9,6 +9,7 @@ mod cache;
 mod command;
 mod fuzz;
 mod image;
+mod libsystemd;
 mod paths;
 mod qemu;
 mod record;

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::arch::Arch;
-use crate::command;
+use crate::{command, libsystemd};
 
 /// What is about to be done, and so which tools must be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +72,10 @@ impl Need {
                 tool("lz4", "lz4"),
             ],
             Self::Test => vec![
+                tool("/usr/include/stdio.h", "libc6-dev"),
+                tool("apt-get", "apt"),
+                tool("cc", "gcc"),
+                tool("dpkg-deb", "dpkg"),
                 tool("e2fsck", "e2fsprogs"),
                 tool("git", "git"),
                 tool("man", "man-db"),
@@ -98,10 +102,10 @@ pub(crate) struct SetupArgs {
     check: bool,
 }
 
-/// Installs what images and machines need. What building needs depends on the Rust at hand, and is
+/// Installs what images, machines and tests need. What building needs depends on the Rust at hand, and is
 /// looked after by `cargo xtask build`.
 pub(crate) fn run(args: &SetupArgs) -> Result<()> {
-    let needs = [Need::Image, Need::Qemu(args.arch)];
+    let needs = [Need::Image, Need::Qemu(args.arch), Need::Test];
     let missing = missing(&needs);
     if args.check && !missing.is_empty() {
         bail!(
@@ -110,7 +114,11 @@ pub(crate) fn run(args: &SetupArgs) -> Result<()> {
             install_line(&missing)
         );
     }
+    if args.check && !libsystemd::is_here() {
+        bail!("missing: libsystemd and systemd-notify for the tests\n  cargo xtask setup");
+    }
     need(&needs)?;
+    libsystemd::unpacked()?;
     command::step("every tool is here");
     Ok(())
 }
@@ -156,6 +164,17 @@ fn install(packages: &[&str]) -> Result<()> {
             .args(["install", "-y", "--no-install-recommends"])
             .args(packages),
     )
+}
+
+/// Fetches packages into a directory, without installing them.
+pub(crate) fn download(packages: &[&str], into: &Path) -> Result<()> {
+    let fetch = || command::run(apt().arg("download").args(packages).current_dir(into));
+    if fetch().is_err() {
+        command::step("refreshing the package lists first");
+        command::run(apt().arg("update"))?;
+        fetch()?;
+    }
+    Ok(())
 }
 
 fn apt() -> Command {

@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::image::{self, ImageOptions};
-use crate::{build, command, paths, setup};
+use crate::{build, command, libsystemd, paths, setup};
 
 /// Service files that the boots of `tests-qemu` put to the test.
 const TEST_SERVICES: &str = "tests-qemu/services";
@@ -52,6 +52,7 @@ pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
         }
         let mut tests = cargo(&["test", "--workspace", "--exclude", "tests-qemu", "--locked"]);
         tests.args(&args.filter);
+        tests.env(libsystemd::VARIABLE, libsystemd::unpacked()?);
         step("unit and namespace tests", tests)?;
         if args.filter.is_none() {
             step("rules broken on purpose", broken_rules())?;

@@ -2,14 +2,11 @@
 //! it (the core).
 
 use services::id::{RunId, ServiceId};
-use services::notify::Message;
-use services::supervisor::Supervisor;
 use services::supervisor::event::{Event, ExitStatus};
 
 use super::Init;
 use super::beside;
 use super::say::Level;
-use super::sender;
 use super::table::Owner;
 
 /// Most processes reaped in one turn.
@@ -44,7 +41,9 @@ impl Init {
             }
         }
         // What they sent before they ended is in the socket by now.
+        self.table.untold = ends.iter().map(|(pid, _)| *pid).collect();
         self.take_notifications();
+        self.table.untold.clear();
         for (pid, status) in ends {
             self.ended(pid, status);
         }
@@ -174,63 +173,6 @@ impl Init {
         }
         for service in changed {
             self.check_emptied(service);
-        }
-    }
-
-    /// The run whose process `pid` is, and whether it is the main one: what PID 1 knows itself, or
-    /// else what the kernel says of that process.
-    pub(super) fn run_of_sender(&mut self, pid: u32) -> Option<(RunId, bool)> {
-        match self.table.owner(pid) {
-            Some(Owner::Main(run)) => return Some((run, true)),
-            Some(Owner::Reload(run) | Owner::Probe(run)) => return Some((run, false)),
-            Some(
-                Owner::Loader
-                | Owner::Logger
-                | Owner::Recorder
-                | Owner::Scrub
-                | Owner::Budget
-                | Owner::Timers,
-            ) => return None,
-            None => {}
-        }
-        if self.cgroups.is_some() {
-            let path = kernel::cgroup::of_process(pid).ok()??;
-            let name = sender::service_of_cgroup(&path)?;
-            let service = self.supervisor.as_ref()?.lookup(name.as_str())?;
-            let live = self.table.get(service)?.live.as_ref()?;
-            return Some((live.run, false));
-        }
-        let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        let session = sender::session_of_stat(&text)?;
-        Some((self.table.run_of_session(session)?, false))
-    }
-
-    /// Takes one assignment of a service's datagram.
-    pub(super) fn notified(&mut self, run: RunId, message: Message, from_main: bool) {
-        self.tell(Event::Notified {
-            run,
-            message,
-            from_main,
-        });
-        // At once: the end of the process that said it may be the next thing told.
-        let adoption = self.supervisor.as_mut().and_then(Supervisor::poll_adoption);
-        if let Some((run, pid)) = adoption {
-            self.adopt(run, pid);
-        }
-    }
-
-    /// Takes the process that a service names for its main one, if it is one of the service's.
-    pub(super) fn adopt(&mut self, run: RunId, pid: u32) {
-        match self.run_of_sender(pid) {
-            Some((found, false)) if found == run => {}
-            // It is the main process already, or somebody else's.
-            Some(_) | None => return,
-        }
-        match kernel::pidfd::open(pid) {
-            Ok(pidfd) => {
-                self.table.adopt(run, pid, pidfd);
-            }
-            Err(error) => self.say(Level::Warning, &error.to_string()),
         }
     }
 }

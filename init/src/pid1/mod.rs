@@ -15,6 +15,7 @@ pub(crate) mod errands;
 mod exits;
 mod gate;
 mod handover;
+mod heard;
 mod later;
 mod loader;
 mod logger;
@@ -30,6 +31,7 @@ mod sender;
 mod setup;
 mod signals;
 mod sockets;
+mod store;
 mod table;
 mod timekeeper;
 mod turn;
@@ -43,7 +45,7 @@ use kernel::epoll::{Events, Poller, Readiness};
 use kernel::inotify::Inotify;
 use kernel::signals::{Signal, SignalFd};
 use kernel::spawn::Spawner;
-use kernel::unix::{Listener, NotifySocket};
+use kernel::unix::Listener;
 use services::control::BootMode;
 use services::status::ShutdownKind;
 use services::supervisor::Supervisor;
@@ -56,6 +58,7 @@ use cgroups::Cgroups;
 use clients::Clients;
 use gate::Keeper;
 use handover::Told;
+use heard::NotifySockets;
 use later::Chores;
 use loader::Loader;
 use logger::Logger;
@@ -80,7 +83,7 @@ struct Init {
     clock: ClockWatch,
     signal_source: SignalFd,
     watches: Inotify,
-    notify_socket: NotifySocket,
+    notify_sockets: NotifySockets,
     listener: Listener,
     ready: turn::Ready,
     // What it knows.
@@ -240,7 +243,7 @@ fn open(prepared: setup::Prepared, now: Time) -> kernel::Result<Init> {
         clock: ClockWatch::new()?,
         signal_source: SignalFd::new(&received)?,
         watches: Inotify::new()?,
-        notify_socket: NotifySocket::bind(&notify)?,
+        notify_sockets: NotifySockets::open(&notify)?,
         // Whoever can connect may ask; who may change something is checked with each request.
         listener: Listener::bind(&control, 0o666)?,
         ready: turn::Ready::default(),
@@ -277,7 +280,7 @@ fn open(prepared: setup::Prepared, now: Time) -> kernel::Result<Init> {
     poller.add(&init.timer, turn::TIMER, Readiness::READ)?;
     poller.add(&init.clock, turn::CLOCK, Readiness::READ)?;
     poller.add(&init.watches, turn::WATCHES, Readiness::READ)?;
-    poller.add(&init.notify_socket, turn::NOTIFY, Readiness::READ)?;
+    init.notify_sockets.watch(poller)?;
     poller.add(&init.listener, turn::LISTENER, Readiness::READ)?;
     Ok(init)
 }

@@ -128,6 +128,7 @@ impl Init {
         let place = self.table.place(run.service, definition.name.as_str());
         place.runtime_dirs.clone_from(&program.runtime_dirs);
         self.open_sockets(run.service, &definition)?;
+        self.limit_store(run.service, program.fd_store_max.into());
         let cgroup = self.prepare_cgroup(run.service, definition.name.as_str(), program)?;
         let pipe = ready_line::open(program)?;
         let order = Execution {
@@ -180,20 +181,22 @@ impl Init {
         self.open_log(service)?;
         let name = definition.name.as_str();
         let before = self.starter_order(service, name, order.program, order.command)?;
-        let notify_socket = self.paths.notify_socket();
-        let place = self.table.get(service);
-        let (log, sockets) = match &place {
-            Some(place) => (place.log.as_ref(), place.sockets.as_slice()),
-            None => (None, &[][..]),
-        };
-        let passed = match order.part {
-            Part::Main => sockets::passed(sockets),
-            Part::Beside => Vec::new(),
+        let heard = plan::is_heard(&definition.kind);
+        let notify_socket = heard.then(|| self.notify_address(order.program));
+        let place = self.table.get(service).map(|place| &*place);
+        let log = place.and_then(|place| place.log.as_ref());
+        let passed = match (order.part, place) {
+            (Part::Main, Some(place)) => {
+                let mut passed = sockets::passed(&place.sockets);
+                passed.extend(place.store.passed());
+                passed
+            }
+            (Part::Main, None) | (Part::Beside, _) => Vec::new(),
         };
         let surroundings = Surroundings {
             cgroup: order.cgroup.map(AsFd::as_fd),
             output: order.output.or(log.map(|log| log.write.as_fd())),
-            notify_socket: plan::is_heard(&definition.kind).then_some(notify_socket.as_path()),
+            notify_socket: notify_socket.as_deref(),
             watchdog: match order.part {
                 Part::Main => order.program.watchdog.timeout,
                 Part::Beside => None,
@@ -229,6 +232,7 @@ impl Init {
             place.oom_kills = cgroups::oom_kills(&cgroup);
             // What could not be set is tried again, and told again.
             place.limits = unset.is_empty().then(|| limits.clone());
+            place.cgroup = cgroup.id().ok();
             if place.watch.is_none() {
                 let watch = self
                     .watches
@@ -287,6 +291,7 @@ impl Init {
         let name = place.name.clone();
         let directories = std::mem::take(&mut place.runtime_dirs);
         self.table.unwatched(service);
+        self.limit_store(service, 0);
         for directory in directories {
             let path = plan::runtime_dir(&directory);
             if let Err(error) = kernel::files::remove_tree(&path.display().to_string()) {

@@ -35,7 +35,7 @@ pub(super) struct Surroundings<'a> {
     /// Where its output goes.
     pub(super) output: Option<BorrowedFd<'a>>,
     /// Where it says what it has to say, if it is of the kind that does.
-    pub(super) notify_socket: Option<&'a Path>,
+    pub(super) notify_socket: Option<&'a str>,
     /// How often it must say that it is alive.
     pub(super) watchdog: Option<Duration>,
     /// Descriptors that it finds from 3 on.
@@ -135,7 +135,7 @@ fn service_plan(
     }
     // After the file's own: a service must not be able to lose its way to us by mistake.
     if let Some(path) = surroundings.notify_socket {
-        plan.set_env("NOTIFY_SOCKET", &path.display().to_string())?;
+        plan.set_env("NOTIFY_SOCKET", path)?;
     }
     if let Some(timeout) = surroundings.watchdog {
         plan.set_env("WATCHDOG_USEC", &timeout.as_micros().to_string())?;
@@ -372,7 +372,7 @@ mod tests {
         let surroundings = Surroundings {
             cgroup: None,
             output: None,
-            notify_socket: Some(Path::new("/run/n")),
+            notify_socket: Some("/run/n"),
             watchdog: Some(Duration::from_secs(2)),
             passed: &[],
             ready_line: None,

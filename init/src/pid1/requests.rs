@@ -287,6 +287,8 @@ impl Init {
     /// What the core knows of a service, and what only the kernel knows.
     fn status(&mut self, id: ServiceId, with_usage: bool) -> Option<ServiceStatus> {
         let mut status = self.supervisor.as_ref()?.status(id)?;
+        let place = self.table.get(id);
+        status.stored = place.map(|place| place.store.names()).unwrap_or_default();
         if let Some(live) = self.table.get(id).and_then(|place| place.live.as_ref()) {
             status.pid = (!live.ended).then_some(live.pid);
             if let (Some(cgroups), true) = (&self.cgroups, with_usage) {

@@ -13,13 +13,16 @@ pub(super) fn service_of_cgroup(path: &str) -> Option<ServiceName> {
     ServiceName::new(name.strip_suffix(" (deleted)").unwrap_or(name)).ok()
 }
 
-/// The session of a process, from the text of `/proc/PID/stat`. Without cgroups, a run is known by
-/// the session its main process has opened.
+/// Parent and session of a process, from the text of `/proc/PID/stat`. Without cgroups, a run is
+/// known by the session its main process has opened, and a process by those it descends from.
 #[must_use]
-pub(super) fn session_of_stat(text: &str) -> Option<u32> {
+pub(super) fn parent_and_session(text: &str) -> Option<(u32, u32)> {
     // The program's name is in parentheses and may hold anything, parentheses included.
     let (_, fields) = text.rsplit_once(')')?;
-    fields.split_whitespace().nth(3)?.parse().ok()
+    let mut fields = fields.split_whitespace().skip(1);
+    let parent = fields.next()?.parse().ok()?;
+    let session = fields.nth(1)?.parse().ok()?;
+    Some((parent, session))
 }
 
 #[cfg(test)]
@@ -51,7 +54,7 @@ mod tests {
     #[test]
     fn a_program_name_cannot_forge_a_session() {
         let text = "12 (x) S 1 1 99 (y) S 1 7 7 0 -1";
-        assert_eq!(session_of_stat(text), Some(7));
-        assert_eq!(session_of_stat("12 (x"), None);
+        assert_eq!(parent_and_session(text), Some((1, 7)));
+        assert_eq!(parent_and_session("12 (x"), None);
     }
 }

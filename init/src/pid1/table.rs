@@ -11,6 +11,7 @@ use services::id::{RunId, ServiceId};
 
 use super::ready_line::ReadyLine;
 use super::sockets::Held;
+use super::store::Store;
 
 /// On whose behalf a process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,10 +97,14 @@ pub(super) struct Place {
     pub(super) limits: Option<CgroupLimits>,
     /// OOM kills of its cgroup that have been told.
     pub(super) oom_kills: u64,
+    /// The inode of its cgroup, from the first start on.
+    pub(super) cgroup: Option<u64>,
     /// The run in hand.
     pub(super) live: Option<Live>,
     /// Its sockets, from the first start on until it stays down.
     pub(super) sockets: Vec<Held>,
+    /// Descriptors that are kept for its next run.
+    pub(super) store: Store,
     /// Directories below /run that go with its end.
     pub(super) runtime_dirs: Vec<String>,
     /// Whether its run may have credentials, which go with the run.
@@ -112,6 +117,10 @@ pub(super) struct Table {
     owners: BTreeMap<u32, Owner>,
     places: BTreeMap<u32, Place>,
     watches: BTreeMap<i32, u32>,
+    /// Numbers of processes that have been reaped and are about to be told.
+    pub(super) untold: Vec<u32>,
+    /// Counts the descriptors that were kept.
+    pub(super) stored_count: u32,
 }
 
 impl Table {
@@ -124,8 +133,10 @@ impl Table {
             watch: None,
             limits: None,
             oom_kills: 0,
+            cgroup: None,
             live: None,
             sockets: Vec::new(),
+            store: Store::default(),
             runtime_dirs: Vec::new(),
             credentials: false,
         };

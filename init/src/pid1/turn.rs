@@ -10,7 +10,6 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use kernel::epoll::Readiness;
-use services::notify;
 use services::supervisor::Supervisor;
 use services::supervisor::event::Event;
 use services::time::{Duration, Time};
@@ -28,7 +27,7 @@ pub(super) const SIGNALS: u64 = 1;
 pub(super) const TIMER: u64 = 2;
 /// Token of the watches on cgroups.
 pub(super) const WATCHES: u64 = 3;
-/// Token of the sd_notify socket.
+/// Token of the sd_notify sockets.
 pub(super) const NOTIFY: u64 = 4;
 /// Token of the control socket.
 pub(super) const LISTENER: u64 = 5;
@@ -48,9 +47,11 @@ const SOCKET: u64 = 1 << 34;
 pub(super) const fn socket_token(index: u32) -> u64 {
     SOCKET | index as u64
 }
+/// Tokens from here on are descriptors that are kept for services.
+pub(super) const STORED: u64 = 1 << 35;
 
 /// Most datagrams, connections and dead children a turn takes.
-const BOUND: usize = 256;
+pub(super) const BOUND: usize = 256;
 /// A source that fails is given so much rest.
 const REST: Duration = Duration::from_millis(100);
 
@@ -79,6 +80,8 @@ pub(super) struct Ready {
     ended: Vec<u32>,
     /// Services that listen, by place.
     sockets: Vec<u32>,
+    /// Kept descriptors whose other side has gone.
+    stored: Vec<u32>,
 }
 
 fn low_half(token: u64) -> u32 {
@@ -121,6 +124,9 @@ impl Init {
         self.take_timers();
         if ready.logger {
             self.logger_ready();
+        }
+        for number in ready.stored.drain(..) {
+            self.stored_hung_up(number);
         }
         for (number, readiness) in ready.clients.drain(..) {
             self.client_ready(number, readiness);
@@ -172,6 +178,7 @@ impl Init {
             ready_lines: std::mem::take(&mut ready.ready_lines),
             ended: std::mem::take(&mut ready.ended),
             sockets: std::mem::take(&mut ready.sockets),
+            stored: std::mem::take(&mut ready.stored),
             ..Ready::default()
         };
         let more = self.more_actions || self.unreaped || !self.resumed.is_empty();
@@ -199,6 +206,7 @@ impl Init {
                 TIMER => {
                     let _fired = self.timer.clear();
                 }
+                STORED.. => ready.stored.push(low_half(token)),
                 SOCKET.. => ready.sockets.push(low_half(token)),
                 _ => {
                     let number = low_half(token);
@@ -264,37 +272,6 @@ impl Init {
             }
         }
         child_ended
-    }
-
-    /// Reads the sd_notify socket and tells the core what is from a service's process.
-    pub(super) fn take_notifications(&mut self) {
-        let mut buffer = [0; notify::DATAGRAM_MAX + 1];
-        for _ in 0..BOUND {
-            let datagram = match self.notify_socket.receive(&mut buffer) {
-                Ok(Some(datagram)) => datagram,
-                Ok(None) => return,
-                Err(error) => {
-                    self.say(Level::Warning, &format!("notify socket: {error}"));
-                    return;
-                }
-            };
-            let sender = datagram.sender.pid;
-            // One byte more than the longest is read: a longer one is refused by the parser.
-            let bytes = buffer.get(..datagram.length).unwrap_or_default();
-            match self.run_of_sender(sender) {
-                Some((run, from_main)) => {
-                    for message in notify::parse(bytes).messages {
-                        self.notified(run, message, from_main);
-                    }
-                }
-                None => {
-                    let line = format!(
-                        "notify: ignored a message of process {sender}: it belongs to no running service"
-                    );
-                    self.say(Level::Warning, &line);
-                }
-            }
-        }
     }
 
     fn take_timers(&mut self) {

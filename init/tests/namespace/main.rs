@@ -18,6 +18,7 @@ mod daemon;
 mod gate;
 mod health;
 mod introspection;
+mod libsystemd;
 mod logs;
 mod machine;
 mod notify;

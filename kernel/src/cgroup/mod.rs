@@ -99,6 +99,16 @@ impl Cgroup {
         &self.path
     }
 
+    /// What the kernel knows it by: the inode of its directory.
+    ///
+    /// # Errors
+    /// fstat(2); none is known.
+    pub fn id(&self) -> Result<u64> {
+        rustix::fs::fstat(&self.fd)
+            .map(|stat| stat.st_ino)
+            .at("stat", &self.path)
+    }
+
     /// Path of cgroup.events, for an inotify watch with MODIFY.
     #[must_use]
     pub fn events_path(&self) -> String {

@@ -13,20 +13,39 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 use super::{Credentials, credentials};
 use crate::error::{At, Errno, Result, last_errno};
 
-/// Descriptors in one message at most.
+/// Descriptors in one message at most, as we send and expect them.
 pub const MAX_FDS: usize = 8;
+/// Descriptors in one message at most, as the kernel allows them (SCM_MAX_FD).
+pub(super) const KERNEL_MAX_FDS: usize = 253;
+/// SCM_PIDFD, which the libc crate does not name everywhere (asm-generic and linux/socket.h).
+const SCM_PIDFD: i32 = 4;
 
 /// A message that was received.
 #[derive(Debug)]
 pub struct Message {
     /// Bytes of it in the buffer; 0 with no descriptors: the other side is closed.
     pub length: usize,
-    /// The message was longer than the buffer, or brought more descriptors than [`MAX_FDS`].
+    /// The message was longer than the buffer.
     pub truncated: bool,
+    /// It brought more descriptors than are taken, or than this process may have: those are closed.
+    pub lost_fds: bool,
     /// The descriptors, CLOEXEC.
     pub fds: Vec<OwnedFd>,
     /// Sender, where the socket asks for it (SO_PASSCRED).
     pub sender: Option<Credentials>,
+    /// The sender as a process, where the socket asks for it (SO_PASSPIDFD).
+    pub process: Process,
+}
+
+/// The process that sent a message, beyond its number.
+#[derive(Debug)]
+pub enum Process {
+    /// The kernel does not tell: only the number is known, and may be another's by now.
+    Untold,
+    /// It had ended, and been waited for, when the message was received.
+    Gone,
+    /// This one, whatever has become of its number.
+    Pidfd(OwnedFd),
 }
 
 /// Sends `bytes` with `fds` in one message; `false`: no room now, nothing was sent.
@@ -56,15 +75,23 @@ pub fn send_with_fds(fd: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Res
 /// # Errors
 /// recvmsg(2), except EAGAIN.
 pub fn recv_with_fds(fd: impl AsFd, buffer: &mut [u8]) -> Result<Option<Message>> {
-    receive(fd.as_fd(), buffer)
+    receive(fd.as_fd(), buffer, MAX_FDS)
 }
 
 /// Room for the control data of one message, aligned as cmsg(3) asks.
 #[repr(C, align(8))]
-struct Control([u8; 256]);
+struct Control([u8; CONTROL]);
 
-pub(super) fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Option<Message>> {
-    let mut control = Control([0; 256]);
+/// Descriptors, credentials and a pidfd, each with its header.
+const CONTROL: usize = KERNEL_MAX_FDS * 4 + 156;
+
+/// Receives one message, with at most `most` descriptors.
+pub(super) fn receive(
+    fd: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    most: usize,
+) -> Result<Option<Message>> {
+    let mut control = Control([0; CONTROL]);
     let mut iov = libc::iovec {
         iov_base: buffer.as_mut_ptr().cast(),
         iov_len: buffer.len(),
@@ -74,7 +101,7 @@ pub(super) fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Option<Me
     header.msg_iov = &raw mut iov;
     header.msg_iovlen = 1;
     header.msg_control = control.0.as_mut_ptr().cast();
-    header.msg_controllen = 256;
+    header.msg_controllen = CONTROL as _;
     let flags = libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT;
     let received = retry_on_intr(|| {
         // SAFETY: the header points to buffers of the lengths it names; all outlive the call.
@@ -88,12 +115,14 @@ pub(super) fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Option<Me
     };
     let mut message = Message {
         length,
-        truncated: header.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0,
+        truncated: header.msg_flags & libc::MSG_TRUNC != 0,
+        lost_fds: header.msg_flags & libc::MSG_CTRUNC != 0,
         fds: Vec::new(),
         sender: None,
+        process: Process::Untold,
     };
     // SAFETY: recvmsg filled the header and the control buffer it points to, which still lives.
-    unsafe { collect(&header, &mut message) };
+    unsafe { collect(&header, &mut message, most) };
     Ok(Some(message))
 }
 
@@ -102,7 +131,7 @@ pub(super) fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Option<Me
 /// # Safety
 /// `header` was filled by a successful recvmsg, its control buffer is alive, and this is the only
 /// time it is looked at (the descriptors in it change hands).
-unsafe fn collect(header: &libc::msghdr, message: &mut Message) {
+unsafe fn collect(header: &libc::msghdr, message: &mut Message, most: usize) {
     // SAFETY: the caller vouches for the header.
     let mut part = unsafe { libc::CMSG_FIRSTHDR(header) };
     while !part.is_null() {
@@ -126,10 +155,10 @@ unsafe fn collect(header: &libc::msghdr, message: &mut Message) {
                         let raw = data.cast::<i32>().add(place).read_unaligned();
                         OwnedFd::from_raw_fd(raw)
                     };
-                    if message.fds.len() < MAX_FDS {
+                    if message.fds.len() < most {
                         message.fds.push(fd);
                     } else {
-                        message.truncated = true;
+                        message.lost_fds = true;
                     }
                 }
             }
@@ -137,6 +166,16 @@ unsafe fn collect(header: &libc::msghdr, message: &mut Message) {
                 // SAFETY: the size was checked; ucred is three integers, any bytes are valid.
                 let from = unsafe { data.cast::<libc::ucred>().read_unaligned() };
                 message.sender = Some(credentials(from));
+            }
+            (libc::SOL_SOCKET, SCM_PIDFD) if size >= size_of::<i32>() => {
+                // SAFETY: the size was checked, and any bytes are a number.
+                let raw = unsafe { data.cast::<i32>().read_unaligned() };
+                message.process = if raw < 0 {
+                    Process::Gone
+                } else {
+                    // SAFETY: the kernel has made it for this message; nobody else owns it.
+                    Process::Pidfd(unsafe { OwnedFd::from_raw_fd(raw) })
+                };
             }
             _ => {}
         }

@@ -12,11 +12,11 @@ use rustix::fs::{Mode, chmod, unlink};
 use rustix::io::retry_on_intr;
 use rustix::net::{
     AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect,
-    listen, send, socket_with, socketpair, sockopt,
+    getsockname, listen, send, socket_with, socketpair, sockopt,
 };
 
 use crate::error::{At, Errno, Error, Result, last_errno};
-pub use message::{MAX_FDS, Message, recv_with_fds, send_with_fds};
+pub use message::{MAX_FDS, Message, Process, recv_with_fds, send_with_fds};
 
 const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
 
@@ -182,7 +182,7 @@ pub fn seqpacket_pair() -> Result<(OwnedFd, OwnedFd)> {
 }
 
 /// One datagram of sd_notify(3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Datagram {
     /// Bytes of it in the buffer.
     pub length: usize,
@@ -190,7 +190,16 @@ pub struct Datagram {
     pub truncated: bool,
     /// Who sent it; the kernel fills it in, a sender without CAP_SYS_ADMIN cannot forge it.
     pub sender: Credentials,
+    /// The sender as a process, where the kernel tells (since Linux 6.5).
+    pub process: Process,
+    /// The descriptors that came along, CLOEXEC.
+    pub fds: Vec<OwnedFd>,
+    /// More came than could be taken; those are closed.
+    pub lost_fds: bool,
 }
+
+/// SO_PASSPIDFD, which the libc crate does not name everywhere (asm-generic/socket.h).
+const SO_PASSPIDFD: i32 = 76;
 
 /// The socket that services report to.
 #[derive(Debug)]
@@ -205,19 +214,52 @@ impl NotifySocket {
     /// # Errors
     /// As [`Listener::bind`].
     pub fn bind(path: &str) -> Result<Self> {
-        let fd = bound(path, SocketType::DGRAM, 0o666)?;
+        Self::listening(bound(path, SocketType::DGRAM, 0o666)?)
+    }
+
+    /// Makes a datagram socket with an abstract name of the kernel's choice, which nobody else can
+    /// have taken: it has no permissions, and can be reached by whoever shares our network namespace.
+    ///
+    /// # Errors
+    /// bind(2), getsockname(2): none is known.
+    pub fn autobind() -> Result<(Self, String)> {
+        let fd =
+            socket_with(AddressFamily::UNIX, SocketType::DGRAM, FLAGS, None).at("socket", "")?;
+        bind(&fd, &SocketAddrUnix::new_unnamed()).at("bind", "(abstract)")?;
+        let address = getsockname(&fd).at("getsockname", "")?;
+        let address = SocketAddrUnix::try_from(address).at("getsockname", "")?;
+        let name = address.abstract_name().ok_or(Errno::INVAL);
+        let name = String::from_utf8_lossy(name.at("getsockname", "(abstract)")?).into_owned();
+        Ok((Self::listening(fd)?, name))
+    }
+
+    fn listening(fd: OwnedFd) -> Result<Self> {
         sockopt::set_socket_passcred(&fd, true).at("setsockopt", "SO_PASSCRED")?;
+        let on = 1_i32;
+        let size = libc::socklen_t::try_from(size_of_val(&on)).unwrap_or(0);
+        // A kernel before 6.5 does not know it: then a sender is known by its number alone.
+        // SAFETY: `on` has `size` bytes and outlives the call.
+        let _unknown = unsafe {
+            libc::setsockopt(
+                fd.as_raw_fd(),
+                libc::SOL_SOCKET,
+                SO_PASSPIDFD,
+                (&raw const on).cast(),
+                size,
+            )
+        };
         Ok(Self { fd })
     }
 
-    /// The next datagram, written to `buffer`; `None` when there is none. Descriptors sent along
-    /// are closed at once: nothing here stores them. A datagram without credentials is dropped.
+    /// The next datagram, written to `buffer`; `None` when there is none. What is not taken out of
+    /// it is closed with it. A datagram without credentials is dropped.
     ///
     /// # Errors
     /// recvmsg(2), except EAGAIN.
     pub fn receive(&self, buffer: &mut [u8]) -> Result<Option<Datagram>> {
         loop {
-            let Some(message) = message::receive(self.fd.as_fd(), buffer)? else {
+            let most = message::KERNEL_MAX_FDS;
+            let Some(message) = message::receive(self.fd.as_fd(), buffer, most)? else {
                 return Ok(None);
             };
             if let Some(sender) = message.sender {
@@ -225,6 +267,9 @@ impl NotifySocket {
                     length: message.length,
                     truncated: message.truncated,
                     sender,
+                    process: message.process,
+                    fds: message.fds,
+                    lost_fds: message.lost_fds,
                 }));
             }
         }
@@ -309,7 +354,7 @@ mod tests {
         let path = path(&dir, "notify");
         let socket = NotifySocket::bind(&path).unwrap();
         let mut buffer = [0; 16];
-        assert_eq!(socket.receive(&mut buffer).unwrap(), None);
+        assert!(socket.receive(&mut buffer).unwrap().is_none());
         let client = socket_with(AddressFamily::UNIX, SocketType::DGRAM, FLAGS, None).unwrap();
         connect(&client, &SocketAddrUnix::new(path.as_str()).unwrap()).unwrap();
         let (reader, writer) = pipe::pair().unwrap();
@@ -317,15 +362,44 @@ mod tests {
         drop(writer);
         let got = socket.receive(&mut buffer).unwrap().unwrap();
         assert_eq!(&buffer[..got.length], b"READY=1");
-        assert!(!got.truncated);
+        assert!(!got.truncated && !got.lost_fds);
+        assert_eq!(got.fds.len(), 1);
+        match &got.process {
+            Process::Pidfd(pidfd) => assert!(!crate::pidfd::is_reaped(pidfd)),
+            Process::Untold => {}
+            Process::Gone => panic!("this very process is there"),
+        }
         assert_eq!(got.sender.pid, std::process::id());
         assert_eq!(got.sender.uid, rustix::process::geteuid().as_raw());
+        drop(got);
         // The only other write end was in the datagram: the end of file tells that it was closed.
         assert_eq!(pipe::read(&reader, &mut [0]).unwrap(), Read::End);
         send_some(&client, &[b'x'; 17]).unwrap();
         let got = socket.receive(&mut buffer).unwrap().unwrap();
         assert!(got.truncated && got.length == 16);
-        assert_eq!(socket.receive(&mut buffer).unwrap(), None);
+        assert!(socket.receive(&mut buffer).unwrap().is_none());
+    }
+
+    #[test]
+    fn as_many_descriptors_come_as_the_kernel_lets_through() {
+        let (socket, name) = NotifySocket::autobind().unwrap();
+        let client = socket_with(AddressFamily::UNIX, SocketType::DGRAM, FLAGS, None).unwrap();
+        let address = SocketAddrUnix::new_abstract_name(name.as_bytes()).unwrap();
+        connect(&client, &address).unwrap();
+        let (reader, writer) = pipe::pair().unwrap();
+        let many = vec![writer.as_fd(); message::KERNEL_MAX_FDS];
+        let mut space = [MaybeUninit::uninit(); 2048];
+        let mut control = rustix::net::SendAncillaryBuffer::new(&mut space);
+        assert!(control.push(rustix::net::SendAncillaryMessage::ScmRights(&many)));
+        let text = [std::io::IoSlice::new(b"FDSTORE=1")];
+        rustix::net::sendmsg(&client, &text, &mut control, SendFlags::empty()).unwrap();
+        drop(writer);
+        let mut buffer = [0; 16];
+        let got = socket.receive(&mut buffer).unwrap().unwrap();
+        assert_eq!(got.fds.len(), message::KERNEL_MAX_FDS);
+        assert!(!got.lost_fds && got.sender.pid == std::process::id());
+        drop(got);
+        assert_eq!(pipe::read(&reader, &mut [0]).unwrap(), Read::End);
     }
 
     #[test]
