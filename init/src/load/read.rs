@@ -112,7 +112,8 @@ impl Found {
                 Vec::new()
             }
         };
-        paths.sort();
+        // As bytes: all are in one directory, and to compare part by part takes ten times as long.
+        paths.sort_unstable_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
         paths
     }
 

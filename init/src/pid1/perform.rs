@@ -25,6 +25,8 @@ use super::sockets;
 const KILL_AGAIN: Duration = Duration::from_secs(1);
 /// Most actions of one turn: starting a thousand services must not keep signals waiting.
 const ACTIONS_MAX: usize = 64;
+/// No action is begun in a turn after so much time: to start a program takes about as long.
+const ACTIONS_WITHIN: u64 = 500_000;
 
 /// What a process is to its service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +64,11 @@ impl Init {
     /// Performs what the core asks for, up to a bound.
     pub(super) fn perform_actions(&mut self) {
         self.more_actions = false;
-        for _ in 0..ACTIONS_MAX {
+        let until = kernel::clock::boottime().saturating_add(ACTIONS_WITHIN);
+        for number in 0..ACTIONS_MAX {
+            if number > 0 && kernel::clock::boottime() >= until {
+                break;
+            }
             let action = self.supervisor.as_mut().and_then(Supervisor::poll_action);
             match action {
                 Some(action) => self.perform(action),

@@ -56,6 +56,9 @@ pub(super) enum Standard<'a> {
 /// Everything the child needs, in the parent's memory.
 pub(super) struct Orders<'a> {
     pub(super) report: &'a Report,
+    /// The child has the parent's descriptors in common with it: it takes a table of its own, with
+    /// those below this number.
+    pub(super) own_table: Option<i32>,
     pub(super) program: &'a CStr,
     /// Null-terminated arrays of C strings.
     pub(super) arguments: &'a [*const core::ffi::c_char],
@@ -99,6 +102,18 @@ pub(super) unsafe extern "C" fn run(orders: *mut u8) -> ! {
 
 fn prepare_and_execute(orders: &Orders<'_>) -> Outcome {
     let plain = |step: Step| move |errno: Errno| (step, 0, errno);
+    if let Some(floor) = orders.own_table {
+        // Before anything that opens or closes one: until here they are the parent's.
+        let range = [
+            number(floor),
+            word(u32::MAX),
+            word(CLOSE_RANGE_UNSHARE),
+            0,
+            0,
+            0,
+        ];
+        call(libc::SYS_close_range, range).map_err(plain(Step::CloseRange))?;
+    }
     call(libc::SYS_setsid, [0; 6]).map_err(plain(Step::Session))?;
     for (item, directory) in orders.directories.iter().enumerate() {
         make_directory(directory).map_err(|errno| (Step::Directory, item, errno))?;
@@ -172,6 +187,9 @@ fn word(value: u32) -> usize {
 fn number(fd: i32) -> usize {
     isize::try_from(fd).unwrap_or(-1).cast_unsigned()
 }
+
+/// linux/close_range.h
+const CLOSE_RANGE_UNSHARE: u32 = 1 << 1;
 
 const AT_FDCWD: usize = (libc::AT_FDCWD as isize).cast_unsigned();
 

@@ -24,6 +24,7 @@ pub(super) struct CloneArgs {
 }
 
 pub(super) const CLONE_VM: u64 = 0x100;
+pub(super) const CLONE_FILES: u64 = 0x400;
 pub(super) const CLONE_PIDFD: u64 = 0x1000;
 pub(super) const CLONE_VFORK: u64 = 0x4000;
 pub(super) const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;

@@ -30,6 +30,7 @@
 
 mod child;
 mod clone3;
+mod low;
 mod own_pid;
 mod plan;
 
@@ -42,7 +43,8 @@ use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, m
 
 use crate::error::{At, Errno, Error, Result, write_errno};
 use child::{Orders, Report, Standard};
-use clone3::{CLONE_INTO_CGROUP, CLONE_PIDFD, CLONE_VFORK, CLONE_VM, CloneArgs};
+use clone3::{CLONE_FILES, CLONE_INTO_CGROUP, CLONE_PIDFD, CLONE_VFORK, CLONE_VM, CloneArgs};
+use low::Low;
 use own_pid::OwnPid;
 pub use plan::{Directory, Ids, Limit, MAX_EXTRA_FDS, Plan, Resource, Stdio, Wiring};
 
@@ -173,6 +175,8 @@ pub struct Spawner {
     base: NonNull<u8>,
     /// Signals that this process handles or ignores, a bit each: the others need no reset.
     changed_signals: u64,
+    /// Absent where there is no /dev/null: then children copy the whole table of descriptors.
+    low: Option<Low>,
 }
 
 impl Spawner {
@@ -194,6 +198,7 @@ impl Spawner {
         let spawner = Self {
             base,
             changed_signals: changed_signals(),
+            low: Low::new().ok(),
         };
         // SAFETY: the first pages of the mapping just made, which nothing uses.
         unsafe { mprotect(base.as_ptr().cast(), GUARD, MprotectFlags::empty()) }
@@ -220,9 +225,22 @@ impl Spawner {
         let environment = variables(plan, &own_pid);
         let limits: Vec<_> = plan.limits.iter().map(limit).collect();
         let oom_score_adj = plan.oom_score_adj.map(|value| value.to_string());
-        let extra = extra(wiring)?;
+        let mut extra = extra(wiring)?;
+        let held = match &mut self.low {
+            Some(low) => low.hold(wiring).map_err(|errno| SpawnError {
+                step: Step::Descriptor,
+                object: String::new(),
+                errno,
+            })?,
+            None => None,
+        };
+        let own_table = held.as_ref().and(self.low.as_ref()).map(Low::floor);
+        if let Some(held) = &held {
+            extra.clone_from(&held.extra);
+        }
         let orders = Orders {
             report: &report,
+            own_table,
             program: &plan.program,
             arguments: &arguments,
             environment: &environment,
@@ -233,7 +251,10 @@ impl Spawner {
                     stdin,
                     stdout,
                     stderr,
-                } => Standard::Each([stdin, stdout, stderr].map(|fd| fd.map(|fd| fd.as_raw_fd()))),
+                } => Standard::Each(match &held {
+                    Some(held) => held.standard,
+                    None => [stdin, stdout, stderr].map(|fd| fd.map(|fd| fd.as_raw_fd())),
+                }),
             },
             extra: &extra,
             directories: &plan.directories,
@@ -245,7 +266,11 @@ impl Spawner {
             ids: plan.ids.as_ref(),
             changed_signals: self.changed_signals,
         };
-        let child = self.clone(&orders, wiring).map_err(|errno| SpawnError {
+        let cloned = self.clone(&orders, wiring);
+        if let (Some(low), Some(held)) = (&mut self.low, &held) {
+            low.release(held);
+        }
+        let child = cloned.map_err(|errno| SpawnError {
             step: Step::Clone,
             object: String::new(),
             errno,
@@ -278,6 +303,9 @@ impl Spawner {
             stack_size: STACK as u64,
             ..CloneArgs::default()
         };
+        if orders.own_table.is_some() {
+            args.flags |= CLONE_FILES;
+        }
         if let Some(cgroup) = wiring.cgroup {
             args.flags |= CLONE_INTO_CGROUP;
             args.cgroup = u64::try_from(cgroup.as_raw_fd()).map_err(|_| Errno::BADF)?;
