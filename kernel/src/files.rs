@@ -22,6 +22,18 @@ pub fn read(path: &str, limit: usize) -> Result<Vec<u8>> {
     read_fd(&fd, limit).at("read", path)
 }
 
+/// Reads `path` as text, as [`read_text`] does, where its last component is no symbolic link.
+///
+/// # Errors
+/// As [`read`]; ELOOP for a symbolic link.
+pub fn read_text_here(path: &str, limit: usize) -> Result<String> {
+    let flags =
+        OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW;
+    let fd = retry_on_intr(|| open(path, flags, Mode::empty())).at("open", path)?;
+    let bytes = read_fd(&fd, limit).at("read", path)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
 /// Reads `path` as text; what is not UTF-8 is replaced.
 ///
 /// # Errors

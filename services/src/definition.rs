@@ -26,6 +26,8 @@ pub struct Definition {
     pub relations: Relations,
     /// What happens after it has ended by itself.
     pub restart: Restart,
+    /// What becomes of the machine when it is left failed.
+    pub failure_action: FailureAction,
     /// How long it may take to become ready.
     pub start_timeout: Duration,
     /// How it is stopped.
@@ -180,6 +182,9 @@ pub enum Kind {
     Notify(Box<Program>),
     /// Ready when it has ended with success.
     Oneshot(Box<Program>),
+    /// Its command leaves a process behind and ends: ready when it has ended with success and that
+    /// process, the main one from then on, is found.
+    Forking(Box<Program>),
 }
 
 impl Kind {
@@ -188,7 +193,10 @@ impl Kind {
     pub fn program(&self) -> Option<&Program> {
         match self {
             Self::Target => None,
-            Self::Simple(program) | Self::Notify(program) | Self::Oneshot(program) => Some(program),
+            Self::Simple(program)
+            | Self::Notify(program)
+            | Self::Oneshot(program)
+            | Self::Forking(program) => Some(program),
         }
     }
 }
@@ -208,6 +216,12 @@ pub struct Relations {
     pub conflicts: Vec<ServiceName>,
     /// Services (targets, as a rule) that want this one. Without the key: `default`.
     pub wanted_by: Vec<ServiceName>,
+    /// When one of them is stopped or restarted by somebody, so is this service. No order.
+    pub part_of: Vec<ServiceName>,
+    /// As `requires`, and this service is up only while they are.
+    pub binds_to: Vec<ServiceName>,
+    /// Started when this service is left failed.
+    pub on_failure: Vec<ServiceName>,
 }
 
 /// What is executed and in which surroundings. Every path in it is absolute.
@@ -217,6 +231,8 @@ pub struct Program {
     pub exec: Vec<String>,
     /// What is done in its process before it is executed.
     pub begin: Begin,
+    /// Where a forking service writes the number of its main process.
+    pub pid_file: Option<PathBuf>,
     /// How the service is told to read its configuration again; `None`: it cannot.
     pub reload: Option<Reload>,
     /// What tells that it is ready; `None`: what its type says.
@@ -402,10 +418,44 @@ pub struct Restart {
     pub delay: Duration,
     /// The pause doubles with each failure in a row, up to this.
     pub max_delay: Duration,
+    /// Each pause is shorter than that by a random share of up to so many percent, at most 100.
+    pub jitter: u8,
     /// Up for this long, the next failure counts as the first.
     pub reset_after: Duration,
     /// After this many failures in a row it is left failed; `None`: never.
     pub max_failures: Option<u32>,
+    /// More starts than this are not made; `None`: there is no limit.
+    pub burst: Option<Burst>,
+    /// Exit statuses beside 0 that are a good end, in rising order.
+    pub success: Box<[u8]>,
+}
+
+/// How many starts within how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Burst {
+    /// How many, from 1 to [`Burst::MOST`].
+    pub starts: u8,
+    /// Within how long.
+    pub within: Duration,
+}
+
+impl Burst {
+    /// Most starts of a burst: each is remembered.
+    pub const MOST: u8 = 100;
+}
+
+/// What becomes of the machine when a service is left failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FailureAction {
+    /// Nothing.
+    #[default]
+    None,
+    /// It restarts, in order.
+    Reboot,
+    /// It is switched off, in order.
+    Poweroff,
+    /// The boot is recorded as bad, for the service's cause, and the machine restarts.
+    BootBad,
 }
 
 /// After which ends a service is started again.
@@ -415,6 +465,10 @@ pub enum RestartPolicy {
     Always,
     /// A non-zero exit, a signal, a missed readiness.
     OnFailure,
+    /// A failure that the program has not told by an exit status: a signal, a missed readiness.
+    OnAbnormal,
+    /// A good end only.
+    OnSuccess,
     /// Never.
     Never,
 }
@@ -426,6 +480,18 @@ pub struct Stop {
     pub signal: Signal,
     /// How long it may take before everything in the cgroup is killed.
     pub timeout: Duration,
+    /// What a stop or a restart ends; a shutdown always ends everything.
+    pub scope: StopScope,
+}
+
+/// What a stop or a restart of a service ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StopScope {
+    /// Everything in its cgroup.
+    #[default]
+    Cgroup,
+    /// The main process alone; the rest lives on, and the next run joins it.
+    Main,
 }
 
 /// Limits of the service's cgroup (cgroup v2); `None` leaves the kernel's default.

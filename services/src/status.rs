@@ -121,7 +121,7 @@ pub struct ServiceStatus {
     pub name: String,
     /// One line for people.
     pub description: String,
-    /// `target`, `simple`, `notify` or `oneshot`.
+    /// `target`, `simple`, `notify`, `oneshot` or `forking`.
     pub kind: String,
     /// What it is doing.
     pub state: StateName,
@@ -152,6 +152,9 @@ pub struct ServiceStatus {
     /// Processes in its cgroup.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub tasks: Option<u64>,
+    /// Processes that its last run has left running, as `stop.scope` says.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub left_running: Option<u64>,
     /// Its health, while it is up, where it is asked for.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub health: Option<HealthStatus>,

@@ -130,6 +130,10 @@ impl Player {
                 cause: what.into(),
             }],
             "exited" => vec![self.exited(who, what)],
+            "main-sought" => vec![Event::MainSought {
+                run: self.run(who),
+                outcome: outcome(what),
+            }],
             "emptied" => vec![Event::Emptied { run: self.run(who) }],
             "gone" => vec![
                 self.exited(who, what),
@@ -227,6 +231,8 @@ impl Player {
             Action::Spawn { run } => format!("Spawn {}", told(run)),
             Action::Signal { run, signal } => format!("Signal {} {signal:?}", told(run)),
             Action::Adopt { run, pid } => format!("Adopt {} {pid}", told(run)),
+            Action::FindMain { run } => format!("FindMain {}", told(run)),
+            Action::EndAll { run } => format!("EndAll {}", told(run)),
             Action::KillAll { run } => format!("KillAll {}", told(run)),
             Action::SpawnReload { run } => format!("SpawnReload {}", told(run)),
             Action::Probe { run, purpose } => match purpose {
@@ -246,6 +252,11 @@ impl Player {
                 format!("{}: {change:?}", self.name(*service))
             }
             Action::Complete { request, outcome } => format!("Complete {} {outcome:?}", request.0),
+            Action::Escalate {
+                service,
+                action,
+                cause,
+            } => format!("Escalate {} {action:?} {cause}", self.name(*service)),
             Action::BootSettled { failed } => {
                 let names: Vec<&str> = failed.iter().map(|id| self.name(*id)).collect();
                 format!("BootSettled {names:?}")

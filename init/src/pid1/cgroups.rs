@@ -8,13 +8,18 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 
 use kernel::cgroup::{Cgroup, Limits, remove_tree};
-use services::definition::{CgroupLimits, Ids};
+use kernel::signals::Signal;
+use services::definition::{CgroupLimits, Ids, StopScope};
 
 /// Controllers that limits of service files need.
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
 
 /// The cgroup below that of a service that takes no process itself.
 const BESIDE: &str = "shark.beside";
+
+/// The cgroup below that of a service that hands its own on, for its main process: cgroups that pass
+/// controllers down take no process themselves.
+const MAIN: &str = "shark.main";
 
 /// What is left of the cgroup of an earlier run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,16 +113,64 @@ impl Cgroups {
             // PID 1 waits from clone to exec. Whoever froze the service wants it left alone.
             return Err("its cgroup is frozen".to_owned());
         }
-        if read("cgroup.subtree_control").trim().is_empty() {
+        let main = kernel::files::exists(&format!("{}/{MAIN}", cgroup.path()));
+        if read("cgroup.subtree_control").trim().is_empty() && !main {
             return Ok(cgroup);
         }
         // Once controllers are passed down, as a container engine does, only its children take
         // processes.
         let below = Cgroup::create(&format!("{}/{BESIDE}", cgroup.path())).map_err(text)?;
-        let ours = std::fs::metadata(&self.services).map(|it| it.uid());
-        let ours = ours.map_err(|error| format!("stat {}: {error}", self.services))?;
-        check_beside(&below, ours)?;
+        check_beside(&below, self.ours()?)?;
         Ok(below)
+    }
+
+    /// Whose cgroups are ours.
+    fn ours(&self) -> Result<u32, String> {
+        let ours = std::fs::metadata(&self.services).map(|it| it.uid());
+        ours.map_err(|error| format!("stat {}: {error}", self.services))
+    }
+
+    /// Where the main process goes whose leftovers outlive it, when the cgroup of the service may be
+    /// handed on to cgroups below it: the next main process must find room beside these.
+    ///
+    /// # Errors
+    /// For people: it cannot be made, or the service has made one of that name.
+    pub(super) fn leaf(
+        &self,
+        cgroup: &Cgroup,
+        scope: StopScope,
+        limits: &CgroupLimits,
+    ) -> Result<Option<Cgroup>, String> {
+        let handed_on = || {
+            let passed = cgroup.read("cgroup.subtree_control").unwrap_or_default();
+            limits.delegate || !passed.trim().is_empty()
+        };
+        match scope {
+            StopScope::Main if handed_on() => {
+                let below = Cgroup::create(&format!("{}/{MAIN}", cgroup.path())).map_err(text)?;
+                check_beside(&below, self.ours()?)?;
+                Ok(Some(below))
+            }
+            StopScope::Main | StopScope::Cgroup => Ok(None),
+        }
+    }
+
+    /// Asks every process of the service to end.
+    ///
+    /// # Errors
+    /// For people.
+    pub(super) fn end(&self, name: &str) -> Result<(), String> {
+        let cgroup = self.open(name).map_err(text)?;
+        cgroup.signal(Signal::TERM).map(drop).map_err(text)
+    }
+
+    /// All processes of the service.
+    ///
+    /// # Errors
+    /// For people.
+    pub(super) fn processes(&self, name: &str) -> Result<Vec<u32>, String> {
+        let cgroup = self.open(name).map_err(text)?;
+        cgroup.processes_below().map_err(text)
     }
 
     /// Kills every process of the service, and those it is just making.

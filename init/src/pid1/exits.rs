@@ -123,7 +123,8 @@ impl Init {
         };
         let populated = match &self.cgroups {
             Some(cgroups) => cgroups.populated(&place.name),
-            None => !live.ended || group_lives(live.group),
+            // While a forking service's main process is sought, nothing of it may be killed.
+            None => !live.ended || live.seek.is_some() || group_lives(live.group),
         };
         if populated {
             return;

@@ -308,6 +308,22 @@ impl Init {
         }
     }
 
+    /// A service that is left failed makes this boot a bad one, as its file says.
+    pub(super) fn call_bad_for(&mut self, reason: &str) {
+        if self.shutting_down {
+            return;
+        }
+        match &self.gate.state {
+            State::Open(_) | State::Found(_) | State::Passed => self.fail_boot(reason.to_owned()),
+            State::Absent(why) => {
+                let line = format!("restarting the machine: {reason}; no boot is recorded: {why}");
+                self.say(Level::Error, &line);
+                self.shut_down(ShutdownKind::Reboot);
+            }
+            State::Failing { .. } | State::Pausing { .. } | State::Failed { .. } => {}
+        }
+    }
+
     /// The failure has been recorded, or could not be.
     pub(super) fn gate_failure_recorded(&mut self, outcome: Result<(), String>) {
         match outcome {

@@ -13,6 +13,8 @@ const CHORES_MAX: usize = 1024;
 pub(super) enum Later {
     /// Kill everything of a run, since the first attempt failed.
     KillAll(RunId),
+    /// Look again for the main process of a forking service.
+    FindMain(RunId),
     /// Kill a reload command that has not ended.
     KillReload(RunId),
 }
@@ -58,6 +60,7 @@ impl Init {
         for what in self.chores.take_due(self.now) {
             match what {
                 Later::KillAll(run) => self.kill_all(run),
+                Later::FindMain(run) => self.find_main(run),
                 Later::KillReload(run) => self.kill_reload(run),
             }
         }

@@ -13,6 +13,7 @@ mod connection;
 pub(crate) mod emergency;
 pub(crate) mod errands;
 mod exits;
+mod forking;
 mod gate;
 mod handover;
 mod heard;

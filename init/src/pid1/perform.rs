@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use kernel::cgroup::Cgroup;
 use mounts::slot::judge::SAID_ENDING;
 use services::control::BootState;
-use services::definition::{CgroupLimits, Definition, Program};
+use services::definition::{CgroupLimits, Definition, FailureAction, Kind, Program, StopScope};
 use services::id::{RunId, ServiceId};
 use services::status::ShutdownKind;
 use services::supervisor::Supervisor;
@@ -20,6 +20,7 @@ use super::plan::{self, Surroundings};
 use super::ready_line;
 use super::say::Level;
 use super::sockets;
+use super::table::Seek;
 
 /// Pause before a kill that failed, for want of descriptors or memory, is tried again.
 const KILL_AGAIN: Duration = Duration::from_secs(1);
@@ -85,6 +86,8 @@ impl Init {
             Action::Unlisten { service } => self.unlisten(service),
             Action::Signal { run, signal } => self.signal(run, signal),
             Action::Adopt { run, pid } => self.adopt(run, pid),
+            Action::FindMain { run } => self.find_main(run),
+            Action::EndAll { run } => self.end_all(run),
             Action::KillAll { run } => self.kill_all(run),
             Action::SpawnReload { run } => self.spawn_reload(run),
             Action::Probe { run, purpose } => self.probe(run, purpose),
@@ -97,6 +100,11 @@ impl Init {
             Action::RecallStarts => self.recall_starts(),
             Action::Announce { service, change } => self.announce(service, &change),
             Action::Complete { request, outcome } => self.complete(request, outcome),
+            Action::Escalate {
+                service,
+                action,
+                cause,
+            } => self.escalate(service, action, &cause),
             Action::BootSettled { failed } => self.boot_settled(&failed),
             Action::Finish { kind } => self.finished = Some(kind),
         }
@@ -129,13 +137,17 @@ impl Init {
             .kind
             .program()
             .ok_or("a target has no program to start")?;
+        // What an earlier run has left, by the scope of stopping, lives on beside this one.
+        self.table.inherit(run);
         self.renew_cgroup(run.service, definition.name.as_str(), &program.cgroup);
         // Noted first: the child may make them and then fail to execute the program.
         let place = self.table.place(run.service, definition.name.as_str());
         place.runtime_dirs.clone_from(&program.runtime_dirs);
         self.open_sockets(run.service, &definition)?;
         self.limit_store(run.service, program.fd_store_max.into());
-        let cgroup = self.prepare_cgroup(run.service, definition.name.as_str(), program)?;
+        let scope = definition.stop.scope;
+        let name = definition.name.as_str();
+        let cgroup = self.prepare_cgroup(run.service, name, program, scope)?;
         let pipe = ready_line::open(program)?;
         let order = Execution {
             program,
@@ -150,6 +162,9 @@ impl Init {
         if let Some(pipe) = pipe {
             self.watch_ready_line(run, pipe);
         }
+        if let (Kind::Forking(_), Some(live)) = (&definition.kind, self.table.live(run)) {
+            live.seek = Some(Seek::default());
+        }
         Ok(())
     }
 
@@ -157,6 +172,9 @@ impl Init {
     /// passed controllers down to cgroups of its own making, as a container engine does, takes no
     /// process any more (EBUSY).
     fn renew_cgroup(&mut self, service: ServiceId, name: &str, limits: &CgroupLimits) {
+        if self.table.get(service).is_some_and(|it| it.live.is_some()) {
+            return;
+        }
         let Some(cgroups) = &self.cgroups else { return };
         let gone = match cgroups.remains(name, limits) {
             Remains::Nothing => true,
@@ -225,6 +243,7 @@ impl Init {
         service: ServiceId,
         name: &str,
         program: &Program,
+        scope: StopScope,
     ) -> Result<Option<Cgroup>, String> {
         let Some(cgroups) = &self.cgroups else {
             return Ok(None);
@@ -234,6 +253,7 @@ impl Init {
         let earlier = self.table.get(service).and_then(|it| it.limits.as_ref());
         let has_them = earlier == Some(limits);
         let (cgroup, unset) = cgroups.prepare(name, limits, owner, has_them)?;
+        let leaf = cgroups.leaf(&cgroup, scope, limits)?;
         if let Some(place) = self.table.get(service) {
             place.oom_kills = cgroups::oom_kills(&cgroup);
             // What could not be set is tried again, and told again.
@@ -250,7 +270,7 @@ impl Init {
         for cause in unset {
             self.say(Level::Warning, &format!("{name}: {cause}"));
         }
-        Ok(Some(cgroup))
+        Ok(Some(leaf.unwrap_or(cgroup)))
     }
 
     fn signal(&mut self, run: RunId, signal: services::definition::Signal) {
@@ -259,6 +279,35 @@ impl Init {
         };
         if let Err(error) = kernel::pidfd::send_signal(&live.pidfd, plan::signal_number(signal)) {
             self.say(Level::Warning, &error.to_string());
+        }
+    }
+
+    /// Asks all that is left of a service to end.
+    fn end_all(&mut self, run: RunId) {
+        let Some(place) = self.table.get(run.service) else {
+            return self.tell(Event::Emptied { run });
+        };
+        let name = place.name.clone();
+        let known = place.live.is_some();
+        let group = place.live.as_ref().map(|live| live.group);
+        let asked = match (&self.cgroups, group) {
+            (Some(cgroups), _) => cgroups.end(&name),
+            (None, Some(group)) => {
+                kernel::pidfd::signal_group(group, kernel::signals::Signal::TERM)
+                    .map(drop)
+                    .map_err(|error| error.to_string())
+            }
+            (None, None) => Ok(()),
+        };
+        if let Err(error) = asked {
+            // It is killed in a while.
+            self.say(Level::Warning, &format!("{name}: {error}"));
+        }
+        let empty = self.cgroups.as_ref().is_none_or(|it| !it.populated(&name));
+        match known {
+            true => self.check_emptied(run.service),
+            false if empty => self.tell(Event::Emptied { run }),
+            false => {}
         }
     }
 
@@ -273,6 +322,10 @@ impl Init {
         };
         let group = live.group;
         let ended = live.ended;
+        // Whoever is killed need not be found.
+        if let Some(live) = self.table.live(run) {
+            live.seek = None;
+        }
         let killed = match &self.cgroups {
             Some(cgroups) => cgroups.kill(&name),
             // The group outlives its leader, and so does the number, for as long as it has members.
@@ -306,6 +359,24 @@ impl Init {
         }
         if let Some(Err(error)) = self.cgroups.as_ref().map(|cgroups| cgroups.remove(&name)) {
             self.say(Level::Warning, &format!("{name}: {error}"));
+        }
+    }
+
+    /// Does what the file of a service that is left failed says of the machine.
+    fn escalate(&mut self, service: ServiceId, action: FailureAction, cause: &str) {
+        let name = self.name(service);
+        let (word, kind) = match action {
+            FailureAction::None => return,
+            FailureAction::Reboot => ("the machine restarts", ShutdownKind::Reboot),
+            FailureAction::Poweroff => ("the machine is switched off", ShutdownKind::Poweroff),
+            FailureAction::BootBad => {
+                return self.call_bad_for(&format!("{name} failed: {cause}"));
+            }
+        };
+        let line = format!("{name} failed, and its file says what follows: {word}");
+        self.say(Level::Error, &line);
+        if !self.shutting_down {
+            self.shut_down(kind);
         }
     }
 

@@ -204,7 +204,7 @@ fn limits(wanted: &[definition::ResourceLimit]) -> Vec<Limit> {
 pub(super) fn is_heard(kind: &Kind) -> bool {
     match kind {
         Kind::Notify(_) => true,
-        Kind::Simple(program) | Kind::Oneshot(program) => {
+        Kind::Simple(program) | Kind::Oneshot(program) | Kind::Forking(program) => {
             program.watchdog.timeout.is_some() || program.fd_store_max > 0
         }
         Kind::Target => false,
@@ -348,6 +348,7 @@ mod tests {
     fn program() -> Program {
         Program {
             exec: vec!["/bin/x".to_owned()],
+            pid_file: None,
             reload: None,
             ready: None,
             begin: services::begin::Begin::default(),

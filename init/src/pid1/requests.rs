@@ -293,6 +293,10 @@ impl Init {
             status.pid = (!live.ended).then_some(live.pid);
             if let (Some(cgroups), true) = (&self.cgroups, with_usage) {
                 (status.memory_bytes, status.tasks) = cgroups.usage(&status.name);
+                if status.left_running.is_some() {
+                    let left = cgroups.processes(&status.name).unwrap_or_default();
+                    status.left_running = u64::try_from(left.len()).ok().filter(|it| *it > 0);
+                }
             }
         }
         Some(status)

@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 
 use services::definition::CgroupLimits;
 use services::id::{RunId, ServiceId};
+use services::time::Time;
 
 use super::ready_line::ReadyLine;
 use super::sockets::Held;
@@ -47,6 +48,15 @@ pub(super) struct Beside {
     pub(super) words: Option<OwnedFd>,
 }
 
+/// The search for the main process of a forking service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Seek {
+    /// When it is given up; `None`: it has not begun.
+    pub(super) until: Option<Time>,
+    /// Who it was at the last look: number, when it started, and since when it has been so.
+    pub(super) candidate: Option<(u32, u64, Time)>,
+}
+
 /// The run of a service that has not emptied yet.
 #[derive(Debug)]
 pub(super) struct Live {
@@ -62,6 +72,8 @@ pub(super) struct Live {
     pub(super) ended: bool,
     /// Whether the main process was named by the service (`MAINPID=`) and may be another's child.
     pub(super) adopted: bool,
+    /// Of a forking service whose main process has not been found yet: how the search goes.
+    pub(super) seek: Option<Seek>,
     /// The reload command that is running.
     pub(super) reload: Option<Beside>,
     /// The probe that is running.
@@ -201,10 +213,27 @@ impl Table {
                 pidfd,
                 ended: false,
                 adopted: false,
+                seek: None,
                 reload: None,
                 probe: None,
                 ready_line: None,
             });
+        }
+    }
+
+    /// What is left of an earlier run is of `run` now, which starts beside it.
+    pub(super) fn inherit(&mut self, run: RunId) {
+        if let Some(live) = self.get(run.service).and_then(|place| place.live.as_mut()) {
+            live.run = run;
+        }
+    }
+
+    /// Makes `pid` the main process of `run`, whose command has ended and left it, with `group`.
+    pub(super) fn found(&mut self, run: RunId, pid: u32, group: u32, pidfd: OwnedFd) {
+        if let Some(live) = self.live(run) {
+            (live.pid, live.group, live.pidfd) = (pid, group, pidfd);
+            (live.ended, live.seek) = (false, None);
+            self.own(pid, Owner::Main(run));
         }
     }
 

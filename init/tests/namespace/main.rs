@@ -14,7 +14,9 @@
 
 mod begin;
 mod cgroup;
+mod crossing;
 mod daemon;
+mod forking;
 mod gate;
 mod health;
 mod introspection;
@@ -27,6 +29,7 @@ mod probes;
 mod record;
 mod reload;
 mod restart;
+mod scope;
 mod sockets;
 mod surroundings;
 mod templates;

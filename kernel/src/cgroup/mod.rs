@@ -272,13 +272,35 @@ impl Cgroup {
         let frozen = self.write("cgroup.freeze", "1").is_ok();
         for _ in 0..16 {
             let mut hit = 0_usize;
-            kill_below(self.fd.as_fd(), DEPTH, &mut hit)
+            signal_below(self.fd.as_fd(), DEPTH, Signal::KILL, &mut hit)
                 .map_err(|errno| Error::new("kill", &self.path, errno))?;
             if hit == 0 {
                 break;
             }
         }
         if frozen { self.thaw() } else { Ok(()) }
+    }
+
+    /// Sends `signal` to each process in it and below it, by pidfd; how many it has reached. Those
+    /// that are just being made may be missed.
+    ///
+    /// # Errors
+    /// read(2).
+    pub fn signal(&self, signal: Signal) -> Result<usize> {
+        let mut hit = 0;
+        signal_below(self.fd.as_fd(), DEPTH, signal, &mut hit).at("signal", &self.path)?;
+        Ok(hit)
+    }
+
+    /// All processes in it and below it. Read them once: more may come meanwhile.
+    ///
+    /// # Errors
+    /// read(2).
+    pub fn processes_below(&self) -> Result<Vec<u32>> {
+        let mut found = Vec::new();
+        let mut note = |pid| found.push(pid);
+        each_below(self.fd.as_fd(), DEPTH, &mut note).at("read", &self.path)?;
+        Ok(found)
     }
 
     /// Gives the cgroup to a user who may make cgroups below it: the directory and the files
@@ -393,26 +415,42 @@ fn children(
     Ok(())
 }
 
-fn kill_below(dir: BorrowedFd<'_>, depth: u32, hit: &mut usize) -> rustix::io::Result<()> {
+fn signal_below(
+    dir: BorrowedFd<'_>,
+    depth: u32,
+    signal: Signal,
+    hit: &mut usize,
+) -> rustix::io::Result<()> {
+    each_below(dir, depth, &mut |pid| {
+        // It may have ended meanwhile. The number can hardly be another's: it was read just now.
+        if let Ok(process) = pidfd::open(pid)
+            && let Ok(pidfd::Sent::Delivered) = pidfd::send_signal(&process, signal)
+        {
+            *hit = hit.saturating_add(1);
+        }
+    })
+}
+
+/// Calls `each` for every process in `dir` and below it.
+fn each_below(
+    dir: BorrowedFd<'_>,
+    depth: u32,
+    each: &mut dyn FnMut(u32),
+) -> rustix::io::Result<()> {
     let text = match read_at(dir, "cgroup.procs") {
         Ok(text) => text,
         // A threaded cgroup lists no processes, one that was removed nothing at all.
         Err(Errno::OPNOTSUPP | Errno::NODEV | Errno::NOENT) => String::new(),
         Err(errno) => return Err(errno),
     };
-    for pid in text.lines().filter_map(|line| line.parse().ok()) {
-        // It may have ended meanwhile. The number can hardly be another's: it was read just now.
-        if let Ok(process) = pidfd::open(pid)
-            && let Ok(pidfd::Sent::Delivered) = pidfd::send_signal(&process, Signal::KILL)
-        {
-            *hit = hit.saturating_add(1);
-        }
-    }
+    text.lines()
+        .filter_map(|line| line.parse().ok())
+        .for_each(&mut *each);
     if depth == 0 {
         return Ok(());
     }
     children(dir, |_, child| {
-        kill_below(child.as_fd(), depth.saturating_sub(1), hit)
+        each_below(child.as_fd(), depth.saturating_sub(1), &mut *each)
     })
 }
 

@@ -80,6 +80,7 @@ fn status() -> ServiceStatus {
             result: Some("success".into()),
             missed: 0,
         }),
+        left_running: Some(12),
         health: Some(HealthStatus {
             state: HealthName::Failing,
             since_us: 3,

@@ -9,17 +9,20 @@ use super::keys::KEYS;
 use super::probe;
 use super::value::either;
 use crate::definition::{
-    Account, BootRole, Definition, GateSettings, Kind, Program, Relations, ResourceLimit, Restart,
-    RestartPolicy, Signal, Stop, Watchdog,
+    Account, BootRole, Burst, Definition, GateSettings, Kind, Program, Relations, ResourceLimit,
+    Restart, RestartPolicy, Signal, Stop, Watchdog,
 };
 use crate::diagnostic::{Diagnostic, Place};
 use crate::graph::{DEFAULT_START_TIMEOUT, DEFAULT_TARGET, Placed, Relation};
 use crate::id::ServiceName;
+use crate::time::Duration;
 use crate::units::duration_text;
 use crate::users::Accounts;
 
 /// Umask of a service whose file says nothing.
 const DEFAULT_UMASK: u32 = 0o022;
+/// `restart.burst-within`, where only `restart.burst` is written.
+const DEFAULT_BURST_WITHIN: Duration = Duration::from_secs(60);
 
 /// A draft, complete: all files of the service are in it.
 pub(super) struct Build<'b> {
@@ -50,6 +53,7 @@ impl Build<'_> {
         let stop = Stop {
             signal: self.draft.signal.unwrap_or(stop.signal),
             timeout: self.draft.stop_timeout.unwrap_or(stop.timeout),
+            scope: self.draft.stop_scope.unwrap_or(stop.scope),
         };
         let kind = self.kind();
         self.check_lazy(lazy, &kind, timer.is_some());
@@ -66,6 +70,7 @@ impl Build<'_> {
             lazy,
             relations,
             restart,
+            failure_action: self.draft.failure_action.unwrap_or_default(),
             start_timeout: self.draft.start_timeout.unwrap_or(DEFAULT_START_TIMEOUT),
             stop,
             boot: match (self.draft.essential, self.draft.wanted) {
@@ -144,13 +149,26 @@ impl Build<'_> {
             let message = format!("the pause starts with {delay:?} and cannot end at {most:?}");
             self.tell(written, message, "delay of at most max-delay");
         }
-        let always = self.draft.policy == Some(RestartPolicy::Always);
-        if always && self.draft.kind == Some(Type::Oneshot) {
+        let word = match self.draft.policy {
+            Some(RestartPolicy::Always) => Some("always"),
+            Some(RestartPolicy::OnSuccess) => Some("on-success"),
+            Some(RestartPolicy::OnFailure | RestartPolicy::OnAbnormal | RestartPolicy::Never)
+            | None => None,
+        };
+        if let (Some(word), Some(Type::Oneshot)) = (word, self.draft.kind) {
             self.tell(
                 "restart.policy",
-                "a oneshot that has ended well is up, and `always` would run it without end",
-                "`on-failure` or `never`",
+                format!(
+                    "a oneshot that has ended well is up, and `{word}` would run it without end"
+                ),
+                "`on-failure`, `on-abnormal` or `never`",
             );
+        }
+        if self.written("restart.burst-within") && !self.written("restart.burst") {
+            let told = Diagnostic::new(&self.place("restart.burst-within"), "is missing")
+                .key("restart.burst")
+                .expected("how many starts there may be within restart.burst-within");
+            self.diagnostics.push(told);
         }
     }
 
@@ -198,14 +216,20 @@ impl Build<'_> {
         let draft = &self.draft;
         let policy = match draft.kind {
             Some(Type::Oneshot | Type::Target) => RestartPolicy::Never,
-            Some(Type::Simple | Type::Notify) | None => default.policy,
+            Some(Type::Simple | Type::Notify | Type::Forking) | None => default.policy,
         };
         Restart {
             policy: draft.policy.unwrap_or(policy),
             delay: draft.delay.unwrap_or(default.delay),
             max_delay: draft.max_delay.unwrap_or(default.max_delay),
             reset_after: draft.reset_after.unwrap_or(default.reset_after),
+            jitter: u8::try_from(draft.jitter.unwrap_or(0)).unwrap_or(100),
             max_failures: draft.max_failures,
+            burst: draft.burst.map(|starts| Burst {
+                starts,
+                within: draft.burst_within.unwrap_or(DEFAULT_BURST_WITHIN),
+            }),
+            success: success(draft.success.as_deref().unwrap_or_default()),
         }
     }
 
@@ -229,6 +253,7 @@ impl Build<'_> {
         match kind {
             Some(Type::Notify) => Kind::Notify(program),
             Some(Type::Oneshot) => Kind::Oneshot(program),
+            Some(Type::Forking) => Kind::Forking(program),
             Some(Type::Simple | Type::Target) | None => Kind::Simple(program),
         }
     }
@@ -239,6 +264,7 @@ impl Build<'_> {
         Program {
             exec,
             begin: std::mem::take(&mut draft.begin).build(),
+            pid_file: draft.pid_file.take(),
             reload: draft.reload.take(),
             ready: probe::ready(std::mem::take(&mut draft.ready)),
             health: probe::health(std::mem::take(&mut draft.health)),
@@ -315,10 +341,19 @@ impl Build<'_> {
             before: take(Relation::Before),
             conflicts: take(Relation::Conflicts),
             wanted_by: take(Relation::WantedBy),
+            part_of: take(Relation::PartOf),
+            binds_to: take(Relation::BindsTo),
+            on_failure: take(Relation::OnFailure),
         };
         if implied {
             relations.wanted_by.extend(ServiceName::new(DEFAULT_TARGET));
         }
         (relations, places)
     }
+}
+
+/// Exit statuses beside 0 that are a good end, each once.
+fn success(written: &[u8]) -> Box<[u8]> {
+    let statuses: std::collections::BTreeSet<u8> = written.iter().copied().collect();
+    statuses.into_iter().filter(|status| *status != 0).collect()
 }

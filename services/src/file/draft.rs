@@ -8,26 +8,30 @@ use super::before::BeginDraft;
 use super::sockets::SocketDraft;
 use super::value::Value;
 use crate::calendar::Calendar;
-use crate::definition::{CgroupLimits, Probe, Reload, Resource, RestartPolicy, Signal};
+use crate::definition::{
+    CgroupLimits, FailureAction, Probe, Reload, Resource, RestartPolicy, Signal, StopScope,
+};
 use crate::diagnostic::Place;
 use crate::graph::Relation;
 use crate::id::ServiceName;
 use crate::time::Duration;
 
-/// The four values of `type`.
+/// The values of `type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Type {
     Target,
     Simple,
     Notify,
     Oneshot,
+    Forking,
 }
 
 impl Type {
-    pub(super) const NAMES: [(&'static str, Self); 4] = [
+    pub(super) const NAMES: [(&'static str, Self); 5] = [
         ("simple", Self::Simple),
         ("notify", Self::Notify),
         ("oneshot", Self::Oneshot),
+        ("forking", Self::Forking),
         ("target", Self::Target),
     ];
 
@@ -37,15 +41,30 @@ impl Type {
             Self::Simple => "simple",
             Self::Notify => "notify",
             Self::Oneshot => "oneshot",
+            Self::Forking => "forking",
         }
     }
 }
 
 /// Policies of `restart.policy`.
-pub(super) const POLICIES: [(&str, RestartPolicy); 3] = [
+pub(super) const POLICIES: [(&str, RestartPolicy); 5] = [
     ("always", RestartPolicy::Always),
     ("on-failure", RestartPolicy::OnFailure),
+    ("on-abnormal", RestartPolicy::OnAbnormal),
+    ("on-success", RestartPolicy::OnSuccess),
     ("never", RestartPolicy::Never),
+];
+
+/// Values of `stop.scope`.
+pub(super) const SCOPES: [(&str, StopScope); 2] =
+    [("cgroup", StopScope::Cgroup), ("main", StopScope::Main)];
+
+/// Values of `on-failure.action`.
+pub(super) const FAILURE_ACTIONS: [(&str, FailureAction); 4] = [
+    ("none", FailureAction::None),
+    ("reboot", FailureAction::Reboot),
+    ("poweroff", FailureAction::Poweroff),
+    ("boot-bad", FailureAction::BootBad),
 ];
 
 /// The keys written so far; `None` and empty mean not written (or not readable).
@@ -57,6 +76,7 @@ pub(super) struct Draft {
     pub(super) kind: Option<Type>,
     pub(super) relations: BTreeMap<Relation, Vec<(ServiceName, Place)>>,
     pub(super) exec: Option<Vec<String>>,
+    pub(super) pid_file: Option<PathBuf>,
     pub(super) reload: Option<Reload>,
     pub(super) user: Option<String>,
     pub(super) group: Option<String>,
@@ -74,8 +94,14 @@ pub(super) struct Draft {
     pub(super) max_delay: Option<Duration>,
     pub(super) reset_after: Option<Duration>,
     pub(super) max_failures: Option<u32>,
+    pub(super) jitter: Option<u32>,
+    pub(super) burst: Option<u8>,
+    pub(super) burst_within: Option<Duration>,
+    pub(super) success: Option<Vec<u8>>,
+    pub(super) failure_action: Option<FailureAction>,
     pub(super) signal: Option<Signal>,
     pub(super) stop_timeout: Option<Duration>,
+    pub(super) stop_scope: Option<StopScope>,
     pub(super) essential: Option<bool>,
     pub(super) wanted: Option<bool>,
     pub(super) ready: ReadyDraft,

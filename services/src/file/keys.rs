@@ -3,12 +3,12 @@
 //! manual page shark-service(5) repeats the table, and a test compares the two.
 
 use super::before;
-use super::draft::Type::{self, Notify, Oneshot, Simple, Target};
-use super::draft::{Draft, POLICIES, ReadyBy, put};
+use super::draft::Type::{self, Forking, Notify, Oneshot, Simple, Target};
+use super::draft::{Draft, FAILURE_ACTIONS, POLICIES, ReadyBy, SCOPES, put};
 use super::sockets;
 use super::timer;
 use super::value::Value;
-use crate::definition::{Bytes, FD_STORE_MOST, Probe, Resource};
+use crate::definition::{Burst, Bytes, FD_STORE_MOST, Probe, Resource};
 use crate::graph::Relation;
 use crate::time::Duration;
 
@@ -56,13 +56,15 @@ impl Key {
 }
 
 /// Every type.
-const ALL: &[Type] = &[Simple, Notify, Oneshot, Target];
+const ALL: &[Type] = &[Simple, Notify, Oneshot, Forking, Target];
 /// Those that run a program.
-const PROGRAM: &[Type] = &[Simple, Notify, Oneshot];
+const PROGRAM: &[Type] = &[Simple, Notify, Oneshot, Forking];
 /// Those whose program stays.
-const STAYING: &[Type] = &[Simple, Notify];
+const STAYING: &[Type] = &[Simple, Notify, Forking];
 /// Those whose readiness is found out from outside.
 const FOUND: &[Type] = &[Simple];
+/// Those whose command is not their main process.
+const FORKING: &[Type] = &[Forking];
 
 /// Those that run nothing.
 const TARGET: &[Type] = &[Target];
@@ -104,6 +106,7 @@ pub(super) const KEYS: &[Key] = &[
     key("description", "string", "empty", ALL, |d, v| put(&mut d.description, v.text(LINE, one_line))),
     key("type", "type", "simple", ALL, |d, v| put(&mut d.kind, v.choice(&Type::NAMES))),
     key("exec", "command", "required", PROGRAM, |d, v| put(&mut d.exec, v.command())),
+    key("pid-file", "path", "none", FORKING, |d, v| put(&mut d.pid_file, v.path())),
     key("reload", "signal or command", "none", STAYING, |d, v| put(&mut d.reload, v.reload())),
     key("start-timeout", "duration", "90s", PROGRAM, |d, v| put(&mut d.start_timeout, v.duration(SHORTEST))),
     key("requires", "list of services", "none", ALL, |d, v| d.relate(Relation::Requires, v)),
@@ -112,6 +115,8 @@ pub(super) const KEYS: &[Key] = &[
     key("before", "list of services", "none", ALL, |d, v| d.relate(Relation::Before, v)),
     key("conflicts", "list of services", "none", ALL, |d, v| d.relate(Relation::Conflicts, v)),
     key("wanted-by", "list of services", "default", ALL, |d, v| d.relate(Relation::WantedBy, v)),
+    key("part-of", "list of services", "none", ALL, |d, v| d.relate(Relation::PartOf, v)),
+    key("binds-to", "list of services", "none", ALL, |d, v| d.relate(Relation::BindsTo, v)),
     key("user", "string", "root", PROGRAM, |d, v| put(&mut d.user, v.text("the name of a user", account))),
     key("group", "string", "the user's", PROGRAM, |d, v| put(&mut d.group, v.text("the name of a group", account))),
     key("env", "table of strings", "empty", PROGRAM, |d, v| d.environment.extend(v.variables().into_iter().flatten())),
@@ -128,10 +133,17 @@ pub(super) const KEYS: &[Key] = &[
     key("restart.policy", "policy", "on-failure", PROGRAM, |d, v| put(&mut d.policy, v.choice(&POLICIES))),
     key("restart.delay", "duration", "200ms", PROGRAM, |d, v| put(&mut d.delay, v.duration(Duration::ZERO))),
     key("restart.max-delay", "duration", "30s", PROGRAM, |d, v| put(&mut d.max_delay, v.duration(SHORTEST))),
+    key("restart.jitter", "percentage", "0%", PROGRAM, |d, v| put(&mut d.jitter, v.percent_of(0, 100))),
     key("restart.reset-after", "duration", "10s", STAYING, |d, v| put(&mut d.reset_after, v.duration(Duration::ZERO))),
     key("restart.max-failures", "1 to 1000000", "no limit", PROGRAM, |d, v| put(&mut d.max_failures, v.integer(1, 1_000_000))),
+    key("restart.burst", "1 to 100", "no limit", PROGRAM, |d, v| put(&mut d.burst, v.integer(1, Burst::MOST))),
+    key("restart.burst-within", "duration", "1min", PROGRAM, |d, v| put(&mut d.burst_within, v.duration(SHORTEST))),
+    key("restart.success-status", "list of 0 to 255", "0", PROGRAM, |d, v| put(&mut d.success, v.statuses())),
+    key("on-failure.start", "list of services", "none", PROGRAM, |d, v| d.relate(Relation::OnFailure, v)),
+    key("on-failure.action", "action", "none", PROGRAM, |d, v| put(&mut d.failure_action, v.choice(&FAILURE_ACTIONS))),
     key("stop.signal", "signal", "TERM", PROGRAM, |d, v| put(&mut d.signal, v.signal())),
     key("stop.timeout", "duration", "10s", PROGRAM, |d, v| put(&mut d.stop_timeout, v.duration(Duration::ZERO))),
+    key("stop.scope", "scope", "cgroup", STAYING, |d, v| put(&mut d.stop_scope, v.choice(&SCOPES))),
     key("conditions.path-exists", "list of paths", "none", PROGRAM, |d, v| before::conditions(d, "path-exists", v, before::path)),
     key("conditions.path-missing", "list of paths", "none", PROGRAM, |d, v| before::conditions(d, "path-missing", v, before::path)),
     key("conditions.kernel-option", "list of words", "none", PROGRAM, |d, v| before::conditions(d, "kernel-option", v, before::kernel_option)),

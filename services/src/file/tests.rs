@@ -6,8 +6,9 @@ use crate::begin::{
     Virtualization,
 };
 use crate::definition::{
-    Account, BootRole, Bytes, CgroupLimits, Definition, Health, Kind, Probe, Program, Reload,
-    Resource, ResourceLimit, Restart, RestartPolicy, Signal, Stop, Watchdog,
+    Account, BootRole, Burst, Bytes, CgroupLimits, Definition, FailureAction, Health, Kind, Probe,
+    Program, Reload, Resource, ResourceLimit, Restart, RestartPolicy, Signal, Stop, StopScope,
+    Watchdog,
 };
 use crate::graph::Relation;
 use crate::time::Duration;
@@ -147,7 +148,7 @@ fn values_out_of_range_and_unknown_words() {
          wants = ['b.toml', '-x']\n[stop]\nsignal = 'SIGHUB'\n[restart]\nmax-failures = 0\n\
          policy = 'alway'\nmax-delay = '0s'\n[env]\n'A=B' = 'c'\n",
         &[
-            "/v/a.toml:2:8: key `type`: \"notfy\" is not known; expected `simple`, `notify`, `oneshot` or `target`; did you mean `notify`?",
+            "/v/a.toml:2:8: key `type`: \"notfy\" is not known; expected `simple`, `notify`, `oneshot`, `forking` or `target`; did you mean `notify`?",
             "/v/a.toml:3:8: key `nice`: 20 is out of range; expected a whole number from -20 to 19",
             "/v/a.toml:4:9: key `umask`: \"0888\" is not a mask; expected an octal string from \"0000\" to \"0777\"",
             "/v/a.toml:5:15: key `working-dir`: \"tmp\" does not start with `/`; expected an absolute path",
@@ -160,7 +161,7 @@ fn values_out_of_range_and_unknown_words() {
             "/v/a.toml:10:20: key `wants`: \"-x\": a service name starts with a letter or a digit, not '-'",
             "/v/a.toml:12:10: key `stop.signal`: \"SIGHUB\" is not such a signal; expected `HUP`, `INT`, `QUIT`, `USR1`, `USR2`, `TERM`, `WINCH`, `KILL` or `ABRT`; did you mean `HUP`?",
             "/v/a.toml:14:16: key `restart.max-failures`: 0 is out of range; expected a whole number from 1 to 1000000",
-            "/v/a.toml:15:10: key `restart.policy`: \"alway\" is not known; expected `always`, `on-failure` or `never`; did you mean `always`?",
+            "/v/a.toml:15:10: key `restart.policy`: \"alway\" is not known; expected `always`, `on-failure`, `on-abnormal`, `on-success` or `never`; did you mean `always`?",
             "/v/a.toml:16:13: key `restart.max-delay`: \"0s\" is too short; expected at least 1ms",
             "/v/a.toml:18:1: key `env.A=B`: is not a name of a variable; expected letters, digits and `_`",
         ],
@@ -198,16 +199,16 @@ fn keys_must_have_a_meaning_for_the_type() {
     check(
         "type = 'target'\nexec = '/a'\nstart-timeout = '5s'\n[stop]\ntimeout = '5s'\n",
         &[
-            "/v/a.toml:2:1: key `exec`: has no meaning for a service of type `target`; expected type `simple`, `notify` or `oneshot`",
-            "/v/a.toml:3:1: key `start-timeout`: has no meaning for a service of type `target`; expected type `simple`, `notify` or `oneshot`",
-            "/v/a.toml:5:1: key `stop.timeout`: has no meaning for a service of type `target`; expected type `simple`, `notify` or `oneshot`",
+            "/v/a.toml:2:1: key `exec`: has no meaning for a service of type `target`; expected type `simple`, `notify`, `oneshot` or `forking`",
+            "/v/a.toml:3:1: key `start-timeout`: has no meaning for a service of type `target`; expected type `simple`, `notify`, `oneshot` or `forking`",
+            "/v/a.toml:5:1: key `stop.timeout`: has no meaning for a service of type `target`; expected type `simple`, `notify`, `oneshot` or `forking`",
         ],
     );
     check(
         "type = 'oneshot'\nexec = '/a'\nreload = 'HUP'\nrestart = { policy = 'always' }\n",
         &[
-            "/v/a.toml:3:1: key `reload`: has no meaning for a service of type `oneshot`; expected type `simple` or `notify`",
-            "/v/a.toml:4:13: key `restart.policy`: a oneshot that has ended well is up, and `always` would run it without end; expected `on-failure` or `never`",
+            "/v/a.toml:3:1: key `reload`: has no meaning for a service of type `oneshot`; expected type `simple`, `notify` or `forking`",
+            "/v/a.toml:4:13: key `restart.policy`: a oneshot that has ended well is up, and `always` would run it without end; expected `on-failure`, `on-abnormal` or `never`",
         ],
     );
     check(
@@ -403,7 +404,7 @@ fn drop_ins_are_checked_at_their_own_place() {
     ]);
     let expect = [
         "/e/a.toml.d/x.toml:3:10: key `wants`: there is no service `b`",
-        "/v/a.toml:1:1: key `exec`: has no meaning for a service of type `target`; expected type `simple`, `notify` or `oneshot`",
+        "/v/a.toml:1:1: key `exec`: has no meaning for a service of type `target`; expected type `simple`, `notify`, `oneshot` or `forking`",
     ];
     assert_eq!(found, expect);
 }

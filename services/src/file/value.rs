@@ -267,12 +267,17 @@ impl<'a> Value<'_, 'a> {
 
     /// A percentage from 1 to `most`.
     pub(super) fn percent(&mut self, most: u32) -> Option<u32> {
+        self.percent_of(1, most)
+    }
+
+    /// A percentage from `least` to `most`.
+    pub(super) fn percent_of(&mut self, least: u32, most: u32) -> Option<u32> {
         let item = self.item;
         let text = self.text_of(item, units::PERCENT)?;
         match units::parse_percent(text) {
-            Ok(percent) if (1..=most).contains(&percent) => Some(percent),
+            Ok(percent) if (least..=most).contains(&percent) => Some(percent),
             Ok(_) => {
-                let expected = format!("a percentage from \"1%\" to \"{most}%\"");
+                let expected = format!("a percentage from \"{least}%\" to \"{most}%\"");
                 self.tell(item, format!("{} is out of range", short(text)), &expected);
                 None
             }
@@ -339,6 +344,23 @@ impl<'a> Value<'_, 'a> {
             }
         }
         Some(list)
+    }
+
+    /// A list of exit statuses.
+    pub(super) fn statuses(&mut self) -> Option<Vec<u8>> {
+        let item = self.item;
+        let items = self.list(item, "a list of exit statuses such as [143]")?;
+        let mut statuses = Vec::with_capacity(items.len());
+        for item in items {
+            let mut value = Value {
+                document: self.document,
+                key: self.key,
+                item,
+                diagnostics: self.diagnostics,
+            };
+            statuses.extend(value.integer(0, u8::MAX));
+        }
+        Some(statuses)
     }
 
     /// A list of names of directories, each a single component of a path.

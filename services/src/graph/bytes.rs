@@ -8,7 +8,9 @@ use std::fmt;
 
 use super::Graph;
 use crate::begin::CredentialSource;
-use crate::definition::{Definition, FD_STORE_MOST, Health, Probe, Program, Ready, Reload, Socket};
+use crate::definition::{
+    Burst, Definition, FD_STORE_MOST, Health, Probe, Program, Ready, Reload, Socket,
+};
 use crate::diagnostic::Diagnostic;
 use crate::file::{SOCKET_PATH_MAX, SOCKETS_MAX};
 
@@ -142,6 +144,28 @@ fn number(bytes: &[u8]) -> Result<(u32, &[u8]), GraphBytesError> {
     }
 }
 
+/// The promises of its timer and its restarts.
+fn check_times(definition: &Definition) -> Result<(), GraphBytesError> {
+    if let Some(timer) = definition.timer.as_deref()
+        && !timer.is_sound()
+    {
+        let message = format!(
+            "`{}` has a timer without a time or a pause",
+            definition.name
+        );
+        return Err(GraphBytesError::Definition(message));
+    }
+    let restart = &definition.restart;
+    let counted = |burst: Burst| (1..=Burst::MOST).contains(&burst.starts);
+    if restart.jitter > 100 || restart.burst.is_some_and(|burst| !counted(burst)) {
+        return Err(GraphBytesError::Definition(format!(
+            "`{}` has an impossible jitter or burst of restarts",
+            definition.name
+        )));
+    }
+    Ok(())
+}
+
 /// The promises of [`Program`] that its type does not keep by itself.
 fn check_definition(definition: &Definition) -> Result<(), GraphBytesError> {
     let named = |socket: &Socket| {
@@ -157,15 +181,7 @@ fn check_definition(definition: &Definition) -> Result<(), GraphBytesError> {
         let message = format!("`{}` has impossible sockets", definition.name);
         return Err(GraphBytesError::Definition(message));
     }
-    if let Some(timer) = definition.timer.as_deref()
-        && !timer.is_sound()
-    {
-        let message = format!(
-            "`{}` has a timer without a time or a pause",
-            definition.name
-        );
-        return Err(GraphBytesError::Definition(message));
-    }
+    check_times(definition)?;
     let Some(program) = definition.kind.program() else {
         return Ok(());
     };
@@ -175,6 +191,7 @@ fn check_definition(definition: &Definition) -> Result<(), GraphBytesError> {
         reload,
         working_dir,
         tty,
+        pid_file,
         umask,
         watchdog,
         fd_store_max,
@@ -196,8 +213,13 @@ fn check_definition(definition: &Definition) -> Result<(), GraphBytesError> {
     // A credential's name is that of a file, in a directory that PID 1 removes.
     let mut names = begin.credentials.iter().map(|it| &it.name);
     let named = names.all(|it| !it.contains('/') && !it.starts_with('.'));
-    let absolute =
-        read && named && working_dir.has_root() && tty.as_ref().is_none_or(|tty| tty.has_root());
+    let absolute = read
+        && named
+        && working_dir.has_root()
+        && [tty, pid_file]
+            .into_iter()
+            .flatten()
+            .all(|path| path.has_root());
     let watched = watchdog.timeout.is_none_or(|timeout| !timeout.is_zero());
     let bounded = *umask <= 0o777 && *fd_store_max <= FD_STORE_MOST;
     if commands_run && absolute && can_be_asked(program) && watched && bounded {

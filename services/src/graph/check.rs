@@ -54,6 +54,9 @@ pub(super) fn check(mut placed: Vec<Placed>) -> Result<Graph, Vec<Diagnostic>> {
         predecessors,
         successors,
         conflicts,
+        binds: Edges::new(count, pairs.binds),
+        parts: Edges::reversed(count, &pairs.part_of),
+        rescuers: Edges::new(count, pairs.on_failure),
         order,
         services: placed.into_iter().map(|one| one.definition).collect(),
     })
@@ -70,6 +73,12 @@ struct Pairs {
     order: Vec<(u32, u32)>,
     /// Both ways.
     conflicts: Vec<(u32, u32)>,
+    /// (who, what it is bound to): all of them in `requires` too.
+    binds: Vec<(u32, u32)>,
+    /// (who, what it is part of)
+    part_of: Vec<(u32, u32)>,
+    /// (who, what is started when it fails)
+    on_failure: Vec<(u32, u32)>,
 }
 
 impl Pairs {
@@ -88,6 +97,13 @@ impl Pairs {
                 self.wants.push((other, owner));
                 self.order.push((owner, other));
             }
+            Relation::BindsTo => {
+                self.binds.push((owner, other));
+                self.requires.push((owner, other));
+                self.order.push((other, owner));
+            }
+            Relation::PartOf => self.part_of.push((owner, other)),
+            Relation::OnFailure => self.on_failure.push((owner, other)),
             Relation::After => self.order.push((other, owner)),
             Relation::Before => self.order.push((owner, other)),
             Relation::Conflicts => {
@@ -251,11 +267,12 @@ impl<'a> Set<'a> {
 
     /// Why `earlier` comes before `later`. A written reason is preferred.
     fn step(&self, earlier: u32, later: u32) -> Option<Step<'a>> {
-        use Relation::{After, Before, Requires, WantedBy, Wants};
+        use Relation::{After, Before, BindsTo, Requires, WantedBy, Wants};
         let before = self.placed.get(earlier as usize)?;
         let behind = self.placed.get(later as usize)?;
         let candidates = [
             (behind, Requires, before),
+            (behind, BindsTo, before),
             (behind, Wants, before),
             (behind, After, before),
             (before, Before, behind),

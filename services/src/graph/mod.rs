@@ -11,7 +11,9 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::definition::{BootRole, Definition, Kind, Relations, Restart, RestartPolicy, Stop};
+use crate::definition::{
+    BootRole, Definition, FailureAction, Kind, Relations, Restart, RestartPolicy, Stop,
+};
 use crate::diagnostic::{Diagnostic, Place};
 use crate::id::ServiceName;
 use crate::time::Duration;
@@ -37,6 +39,9 @@ pub struct Graph {
     predecessors: Edges,
     successors: Edges,
     conflicts: Edges,
+    binds: Edges,
+    parts: Edges,
+    rescuers: Edges,
     order: Order,
 }
 
@@ -123,6 +128,24 @@ impl Graph {
     #[must_use]
     pub fn successors(&self, index: u32) -> &[u32] {
         self.successors.of(index)
+    }
+
+    /// What `index` is bound to: some of what it requires.
+    #[must_use]
+    pub fn binds(&self, index: u32) -> &[u32] {
+        self.binds.of(index)
+    }
+
+    /// What is part of `index`.
+    #[must_use]
+    pub fn parts(&self, index: u32) -> &[u32] {
+        self.parts.of(index)
+    }
+
+    /// What is started when `index` is left failed.
+    #[must_use]
+    pub fn rescuers(&self, index: u32) -> &[u32] {
+        self.rescuers.of(index)
     }
 
     /// What cannot run beside `index`, whichever of the two says so.
@@ -230,17 +253,26 @@ pub enum Relation {
     Conflicts,
     /// `wanted-by`
     WantedBy,
+    /// `part-of`
+    PartOf,
+    /// `binds-to`
+    BindsTo,
+    /// `on-failure.start`
+    OnFailure,
 }
 
 impl Relation {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::Requires,
         Self::Wants,
         Self::After,
         Self::Before,
         Self::Conflicts,
         Self::WantedBy,
+        Self::PartOf,
+        Self::BindsTo,
+        Self::OnFailure,
     ];
 
     /// The key of the service file.
@@ -253,6 +285,9 @@ impl Relation {
             Self::Before => "before",
             Self::Conflicts => "conflicts",
             Self::WantedBy => "wanted-by",
+            Self::PartOf => "part-of",
+            Self::BindsTo => "binds-to",
+            Self::OnFailure => "on-failure.start",
         }
     }
 
@@ -266,6 +301,9 @@ impl Relation {
             Self::Before => &relations.before,
             Self::Conflicts => &relations.conflicts,
             Self::WantedBy => &relations.wanted_by,
+            Self::PartOf => &relations.part_of,
+            Self::BindsTo => &relations.binds_to,
+            Self::OnFailure => &relations.on_failure,
         }
     }
 }
@@ -314,6 +352,7 @@ fn default_target(name: ServiceName) -> Definition {
             policy: RestartPolicy::Never,
             ..Restart::default()
         },
+        failure_action: FailureAction::None,
         start_timeout: DEFAULT_START_TIMEOUT,
         stop: Stop::default(),
         timer: None,
@@ -333,8 +372,11 @@ impl Default for Restart {
             policy: RestartPolicy::OnFailure,
             delay: Duration::from_millis(200),
             max_delay: Duration::from_secs(30),
+            jitter: 0,
             reset_after: Duration::from_secs(10),
             max_failures: None,
+            burst: None,
+            success: Box::default(),
         }
     }
 }
@@ -344,6 +386,7 @@ impl Default for Stop {
         Self {
             signal: crate::definition::Signal::Term,
             timeout: Duration::from_secs(10),
+            scope: crate::definition::StopScope::Cgroup,
         }
     }
 }

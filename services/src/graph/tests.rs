@@ -33,6 +33,9 @@ fn relate(relations: &mut Relations, relation: Relation, other: ServiceName) {
         Relation::Before => &mut relations.before,
         Relation::Conflicts => &mut relations.conflicts,
         Relation::WantedBy => &mut relations.wanted_by,
+        Relation::PartOf => &mut relations.part_of,
+        Relation::BindsTo => &mut relations.binds_to,
+        Relation::OnFailure => &mut relations.on_failure,
     };
     list.push(other);
 }
@@ -366,9 +369,11 @@ fn definitions(services: u32, links: &[Link]) -> Vec<Definition> {
 /// Pairs (earlier, later) of `links`, taken from the manual and not from the program.
 fn order_of(links: &[Link]) -> BTreeSet<(u32, u32)> {
     let pair = |&(from, relation, to): &Link| match relation {
-        Relation::Requires | Relation::Wants | Relation::After => Some((to, from)),
+        Relation::Requires | Relation::BindsTo | Relation::Wants | Relation::After => {
+            Some((to, from))
+        }
         Relation::Before | Relation::WantedBy => Some((from, to)),
-        Relation::Conflicts => None,
+        Relation::Conflicts | Relation::PartOf | Relation::OnFailure => None,
     };
     links
         .iter()

@@ -11,7 +11,6 @@ use super::event::{Action, Outcome};
 use super::mutation::{Mutation, mutated};
 use super::service::{BootMark, Service, State};
 use super::table::Table;
-use super::topology::Tie;
 
 /// How far the boot is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -123,11 +122,7 @@ impl Supervisor {
                 continue;
             }
             for edge in self.topology.predecessors(index) {
-                let started = match edge.tie {
-                    Tie::Requires | Tie::Wants => true,
-                    Tie::Order => false,
-                };
-                if started && seen.insert(edge.other) {
+                if edge.tie.starts() && seen.insert(edge.other) {
                     work.push(edge.other);
                 }
             }

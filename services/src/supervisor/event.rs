@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::definition::Signal;
+use crate::definition::{FailureAction, Signal};
 use crate::graph::Graph;
 use crate::id::{RunId, ServiceId, ServiceName};
 use crate::status::ShutdownKind;
@@ -48,6 +48,13 @@ pub enum Event {
         run: RunId,
         /// How it ended.
         status: ExitStatus,
+    },
+    /// The main process of `run` has been looked for, as [`Action::FindMain`] asks.
+    MainSought {
+        /// The run.
+        run: RunId,
+        /// It is found, and its end will be the run's `Exited`; or why not.
+        outcome: Result<(), String>,
     },
     /// The cgroup of `run` has no process any more (`populated 0`). Where there are no cgroups, the
     /// shell tells it as soon as the main process is gone and its process group has been killed.
@@ -213,6 +220,18 @@ pub enum Action {
         /// The process, as the shell knows it.
         pid: u32,
     },
+    /// The command of a forking service has ended well: find the process it has left, which is the
+    /// main one from now on. Answered by `MainSought`.
+    FindMain {
+        /// The run.
+        run: RunId,
+    },
+    /// Ask everything in the cgroup of `run` and below it to end (SIGTERM). `Emptied` follows when
+    /// it has; otherwise `KillAll` will.
+    EndAll {
+        /// The run.
+        run: RunId,
+    },
     /// Kill everything in the cgroup of `run` (`cgroup.kill`). `Emptied` follows, if it has not
     /// been told already.
     KillAll {
@@ -268,6 +287,16 @@ pub enum Action {
         request: RequestId,
         /// Its answer.
         outcome: Outcome,
+    },
+    /// A service is left failed, and its file says what becomes of the machine then. `Shutdown` is
+    /// told as for an operator; nothing else is decided by it.
+    Escalate {
+        /// The service.
+        service: ServiceId,
+        /// Never [`FailureAction::None`].
+        action: FailureAction,
+        /// Why it failed.
+        cause: String,
     },
     /// The boot target has settled; told once.
     BootSettled {

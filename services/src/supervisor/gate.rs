@@ -9,7 +9,6 @@ use crate::time::Duration;
 use super::Supervisor;
 use super::probe::{Answer, Probing};
 use super::service::{Desired, Manner, Service, State};
-use super::topology::Tie;
 
 /// Longest chain of services that wait for each other that is followed, to name who is at its end.
 const CHAIN_MAX: usize = 64;
@@ -141,7 +140,7 @@ impl Supervisor {
             let failed = required.find(|edge| {
                 let other = self.table.get(edge.other);
                 let failed = other.is_some_and(|it| matches!(it.state, State::Failed));
-                edge.tie == Tie::Requires && failed
+                edge.tie.requires() && failed
             });
             match failed {
                 Some(edge) => at = edge.other,

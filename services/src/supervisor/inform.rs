@@ -19,6 +19,7 @@ impl Supervisor {
             Kind::Simple(_) => "simple",
             Kind::Notify(_) => "notify",
             Kind::Oneshot(_) => "oneshot",
+            Kind::Forking(_) => "forking",
         };
         Some(ServiceStatus {
             name: service.name.to_string(),
@@ -38,6 +39,7 @@ impl Supervisor {
             ready_us: service.ready.map(micros),
             memory_bytes: None,
             tasks: None,
+            left_running: (service.left && !service.state.active()).then_some(0),
             health: super::probe::status(service),
             watchdog_us: match service.state {
                 State::Up { run: Some(_), .. } => super::watchdog::timeout(service),

@@ -23,6 +23,10 @@ enum Verdict {
     Doomed {
         on: u32,
     },
+    /// Not at all: `on`, which it is bound to, is skipped.
+    Unbound {
+        on: u32,
+    },
 }
 
 impl Supervisor {
@@ -90,8 +94,10 @@ impl Supervisor {
                 self.try_stop(index);
             }
             (State::Leaving { .. }, Desired::Up | Desired::Down) => self.try_stop(index),
-            (State::Spawning { .. } | State::Starting(_) | State::Up { .. }, Desired::Up)
-            | (State::Stopping { .. }, Desired::Up | Desired::Down)
+            (State::Spawning { .. } | State::Starting(_) | State::Up { .. }, Desired::Up) => {
+                self.mind_bond(index);
+            }
+            (State::Stopping { .. }, Desired::Up | Desired::Down)
             | (State::Failed | State::Backoff, Desired::Up)
             | (State::Down, Desired::Down) => {}
         }
@@ -133,6 +139,7 @@ impl Supervisor {
         if asked {
             self.end_probing(index);
             self.unwatch(index);
+            self.look_at_bound(index);
         }
         match state {
             State::Down
@@ -190,6 +197,10 @@ impl Supervisor {
                 let cause = self.doom(on);
                 self.fail(index, &cause);
             }
+            Verdict::Unbound { on } => {
+                let why = format!("{}, which it is bound to, is skipped", self.name_of(on));
+                self.unwant(index, &why);
+            }
             Verdict::Blocked {
                 on,
                 cursor,
@@ -221,9 +232,13 @@ impl Supervisor {
                 continue;
             };
             let blocked = match edge.tie {
-                Tie::Requires if doomed(other) => return Verdict::Doomed { on: edge.other },
-                Tie::Requires if mutated(Mutation::RequiredNotAwaited) => false,
+                Tie::Requires | Tie::Binds if doomed(other) => {
+                    return Verdict::Doomed { on: edge.other };
+                }
+                Tie::Binds if other.skipped => return Verdict::Unbound { on: edge.other },
+                Tie::Requires | Tie::Binds if mutated(Mutation::RequiredNotAwaited) => false,
                 Tie::Requires => !other.state.available(),
+                Tie::Binds => !matches!(other.state, State::Up { .. }),
                 Tie::Wants | Tie::Order if mutated(Mutation::WantedNotAwaited) => false,
                 Tie::Wants | Tie::Order => !other.settled(),
             };
@@ -231,7 +246,7 @@ impl Supervisor {
                 return Verdict::Blocked {
                     on: edge.other,
                     cursor: at,
-                    stalled: edge.tie == Tie::Requires && other.tried,
+                    stalled: edge.tie.requires() && other.tried,
                 };
             }
         }
@@ -274,6 +289,7 @@ impl Supervisor {
         service.watching = None;
         service.probing = None;
         service.started = Some(now);
+        service.starts.note(&service.kept.rules.restart, now);
         let manner = service.kept.rules.manner;
         self.note_start(index);
         let Some(service) = self.table.get_mut(index) else {
@@ -281,7 +297,7 @@ impl Supervisor {
         };
         match manner {
             Manner::Target => self.up(index, None),
-            Manner::Simple | Manner::Notify | Manner::Oneshot => {
+            Manner::Simple | Manner::Notify | Manner::Oneshot | Manner::Forking => {
                 service.runs = service.runs.wrapping_add(1).max(1);
                 service.dirty = true;
                 service.listens |= service.kept.rules.sockets;

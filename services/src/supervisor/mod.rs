@@ -55,9 +55,11 @@ mod notified;
 mod outcome;
 mod probe;
 mod propagate;
+mod reach;
 mod ready;
 mod replace;
 mod requests;
+mod rescue;
 mod restart;
 mod schedule;
 mod service;
@@ -159,6 +161,7 @@ impl Supervisor {
             Event::Traffic { service } => self.on_traffic(service),
             Event::SpawnFailed { run, cause } => self.on_spawn_failed(run, &cause),
             Event::Exited { run, status } => self.on_exited(run, status),
+            Event::MainSought { run, outcome } => self.on_main_sought(run, outcome),
             Event::Emptied { run } => self.on_emptied(run),
             Event::OutOfMemory { run } => self.on_out_of_memory(run),
             Event::Notified {

@@ -5,9 +5,10 @@
 use crate::id::RunId;
 
 use super::Supervisor;
-use super::event::{ExitStatus, Outcome};
+use super::event::{Action, ExitStatus, Outcome};
 use super::mutation::{Mutation, mutated};
 use super::requests::Goal;
+use super::restart::Ending;
 use super::service::{Begun, Desired, End, Manner, Reloading, Run, Service, State};
 use super::timers::Due;
 
@@ -59,7 +60,7 @@ impl Supervisor {
             None if service.desired == Desired::Down => self.rest(index),
             None => {
                 service.reason = Some(cause.into());
-                self.judge(index, false);
+                self.judge(index, Ending::Failed);
             }
         }
     }
@@ -79,13 +80,20 @@ impl Supervisor {
         }
         run.exited = Some(status);
         let run = *run;
-        let clean = status == ExitStatus::Code(0);
+        let clean = service.kept.rules.is_clean(status);
         match service.state {
             State::Starting(_) if run.begun == Begun::Skipped => {
                 self.clean_up(index, run, End::Skipped);
             }
             State::Starting(_) if run.begun == Begun::Failed => {
                 self.clean_up(index, run, End::Itself);
+            }
+            State::Starting(_)
+                if service.kept.rules.manner == Manner::Forking
+                    && run.begun == Begun::Ready
+                    && clean =>
+            {
+                self.seek(index);
             }
             State::Starting(_)
                 if service.kept.rules.manner == Manner::Oneshot
@@ -111,7 +119,7 @@ impl Supervisor {
                 if end == End::Itself {
                     self.note_end(index, status, run.out_of_memory);
                 }
-                if run.over() || !killed {
+                if self.is_over(index, run) || !killed || self.sweeps(index, run) {
                     self.clean_up(index, run, end);
                 }
             }
@@ -125,6 +133,51 @@ impl Supervisor {
         }
     }
 
+    /// What a forking service's command has left is the main process, once that is found.
+    fn seek(&mut self, index: u32) {
+        if let Some(service) = self.table.get_mut(index)
+            && let Some(run) = service.state.run_mut()
+        {
+            run.seeking = true;
+        }
+        if let Some(run) = self.table.run_id(index) {
+            self.actions.push_back(Action::FindMain { run });
+        }
+    }
+
+    /// The main process of a forking service is found, or there is none to be found.
+    pub(super) fn on_main_sought(&mut self, run: RunId, outcome: Result<(), String>) {
+        let Some(index) = self.table.by_run(run) else {
+            return;
+        };
+        let Some(service) = self.table.get_mut(index) else {
+            return;
+        };
+        let forking = service.kept.rules.manner == Manner::Forking;
+        let starting = matches!(service.state, State::Starting(_));
+        let Some(run) = service.state.run_mut() else {
+            return;
+        };
+        // Only once, and only for the command that has ended.
+        if !forking || !run.seeking {
+            return;
+        }
+        run.seeking = false;
+        if outcome.is_ok() {
+            run.exited = None;
+        }
+        let run = *run;
+        match (outcome, starting) {
+            (Ok(()), true) => self.up(index, Some(run)),
+            (Err(cause), true) => {
+                self.set_reason(index, &cause);
+                self.clean_up(index, run, End::Itself);
+            }
+            // It is being stopped, which finds it by its cgroup.
+            (Ok(()) | Err(_), false) => {}
+        }
+    }
+
     /// The main process of a service that is up has ended by itself.
     fn ended(&mut self, index: u32, run: Run, status: ExitStatus) {
         self.answer_reload(index, "it ended");
@@ -133,7 +186,11 @@ impl Supervisor {
     }
 
     fn note_end(&mut self, index: u32, status: ExitStatus, out_of_memory: bool) {
-        if status != ExitStatus::Code(0) && !self.failed_to_begin(index) {
+        let clean = self
+            .table
+            .get(index)
+            .is_some_and(|service| service.kept.rules.is_clean(status));
+        if !clean && !self.failed_to_begin(index) {
             let why = super::inform::ending(status, out_of_memory);
             let said = self.table.get(index).map(Service::complained);
             self.set_reason(index, &format!("{why}{}", said.unwrap_or_default()));
@@ -142,6 +199,7 @@ impl Supervisor {
 
     pub(super) fn on_emptied(&mut self, run: RunId) {
         let Some(index) = self.table.by_run(run) else {
+            self.left_have_gone(run);
             return;
         };
         let Some(service) = self.table.get_mut(index) else {
@@ -154,7 +212,7 @@ impl Supervisor {
         let run = *run;
         match service.state {
             State::Up { .. } | State::Leaving { .. } => self.absorb(index),
-            State::Stopping { end, .. } if run.over() => self.over(index, end, run.exited),
+            State::Stopping { end, .. } if run.over() => self.over(index, end, Some(run)),
             State::Stopping { .. }
             | State::Starting(_)
             | State::Down
@@ -177,6 +235,7 @@ impl Supervisor {
             State::Up { run, .. } | State::Leaving { run, .. } => {
                 if run.is_some_and(|run| run.over()) {
                     *run = None;
+                    service.left = false;
                 }
             }
             State::Down

@@ -14,6 +14,11 @@ impl Supervisor {
     /// Somebody wants `root` up: it, and all it requires and wants. Old failures are forgotten, and
     /// pauses end.
     pub(super) fn want(&mut self, root: u32) {
+        self.want_step(root, 0);
+    }
+
+    /// The same, so many steps after the failure that began it.
+    pub(super) fn want_step(&mut self, root: u32, step: u8) {
         let mut seen = BTreeSet::from([root]);
         let mut work = vec![root];
         while let Some(index) = work.pop() {
@@ -24,36 +29,34 @@ impl Supervisor {
             if up && index != root {
                 continue;
             }
-            self.wish_up(index);
+            self.wish_up(index, step);
             for edge in self.topology.predecessors(index) {
-                match edge.tie {
-                    Tie::Requires | Tie::Wants => {
-                        if seen.insert(edge.other) {
-                            work.push(edge.other);
-                        }
-                    }
-                    Tie::Order => {}
+                if edge.tie.starts() && seen.insert(edge.other) {
+                    work.push(edge.other);
                 }
             }
         }
     }
 
-    fn wish_up(&mut self, index: u32) {
+    fn wish_up(&mut self, index: u32, step: u8) {
         let Some(service) = self.table.get_mut(index) else {
             return;
         };
         let flipped = service.desired == Desired::Down;
         service.desired = Desired::Up;
+        service.rescue = step;
         match &mut service.state {
             State::Up { .. } => {}
             State::Failed | State::Backoff | State::Down | State::Armed | State::Listening => {
                 service.failures = 0;
                 service.restarts = 0;
+                service.starts.forget();
                 service.tried = false;
             }
             State::Leaving { end, .. } | State::Stopping { end, .. } => {
                 *end = End::Asked;
                 service.failures = 0;
+                service.starts.forget();
                 service.tried = false;
             }
             State::Spawning { recalled } => {
@@ -95,6 +98,7 @@ impl Supervisor {
 
     /// A service starts again by itself: what it requires and what ended well meanwhile does too.
     pub(super) fn want_required(&mut self, root: u32) {
+        let step = self.table.get(root).map_or(0, |service| service.rescue);
         let mut seen = BTreeSet::from([root]);
         let mut work = vec![root];
         while let Some(index) = work.pop() {
@@ -105,8 +109,8 @@ impl Supervisor {
                 let ended = self.table.get(edge.other).is_some_and(|service| {
                     service.desired == Desired::Down && matches!(service.state, State::Down)
                 });
-                if edge.tie == Tie::Requires && ended && seen.insert(edge.other) {
-                    self.wish_up(edge.other);
+                if edge.tie.requires() && ended && seen.insert(edge.other) {
+                    self.wish_up(edge.other, step);
                     work.push(edge.other);
                 }
             }
@@ -128,7 +132,11 @@ impl Supervisor {
             if index == root {
                 self.set_reason(index, why);
             } else {
-                let cause = format!("{}, which it requires, was stopped", self.name_of(root));
+                let what = match self.topology.parts(root).contains(&index) {
+                    true => "is part of",
+                    false => "requires",
+                };
+                let cause = format!("{}, which it {what}, was stopped", self.name_of(root));
                 self.set_reason(index, &cause);
             }
             if wanted {
@@ -137,10 +145,11 @@ impl Supervisor {
             let above = self.topology.successors(index).iter();
             work.extend(
                 above
-                    .filter(|edge| edge.tie == Tie::Requires)
+                    .filter(|edge| edge.tie.requires())
                     .filter(|_| !mutated(Mutation::DependentsNotStopped))
                     .map(|edge| edge.other),
             );
+            work.extend_from_slice(self.topology.parts(index));
         }
     }
 
@@ -165,7 +174,7 @@ impl Supervisor {
                 };
                 let held = self.table.get(edge.other).is_some_and(|s| held(&s.state));
                 let spreads = !mutated(Mutation::FailureNotSpread);
-                if edge.tie == Tie::Requires && held && spreads {
+                if edge.tie.requires() && held && spreads {
                     let cause = format!("{}, which it requires, failed", self.name_of(root));
                     self.set_reason(edge.other, &cause);
                     self.leave(edge.other, End::Dependency);
@@ -175,23 +184,75 @@ impl Supervisor {
         }
     }
 
-    /// `root` and all that require it and run go down, and come up again as they are wanted still.
+    /// `root` and all that require it or are part of it, and run, go down, and come up again as
+    /// they are wanted still.
     pub(super) fn bounce(&mut self, root: u32) {
         let mut work = vec![root];
         while let Some(index) = work.pop() {
             self.leave(index, End::Asked);
-            for at in 0.. {
-                let Some(edge) = self.topology.successors(index).get(at).copied() else {
-                    break;
-                };
+            let above = self.topology.successors(index).iter();
+            let above = above
+                .filter(|edge| edge.tie.requires())
+                .map(|edge| edge.other);
+            let parts = self.topology.parts(index).iter().copied();
+            let others: Vec<u32> = above.chain(parts).collect();
+            for other in others {
                 let held = self
                     .table
-                    .get(edge.other)
+                    .get(other)
                     .is_some_and(|s| held(&s.state) && s.desired == Desired::Up);
-                if edge.tie == Tie::Requires && held {
-                    self.leave(edge.other, End::Asked);
-                    work.push(edge.other);
+                if held {
+                    self.leave(other, End::Asked);
+                    work.push(other);
                 }
+            }
+        }
+    }
+
+    /// `index` is up no more: those that are bound to it are looked at in their turn.
+    pub(super) fn look_at_bound(&mut self, index: u32) {
+        for at in 0.. {
+            let Some(edge) = self.topology.successors(index).get(at).copied() else {
+                break;
+            };
+            if edge.tie == Tie::Binds {
+                self.mark(edge.other);
+            }
+        }
+    }
+
+    /// A service that runs and is wanted stops when something it is bound to is not up, with what
+    /// requires it. They come up again with that.
+    pub(super) fn mind_bond(&mut self, index: u32) {
+        let lost = self.topology.predecessors(index).iter().find(|edge| {
+            let other = self.table.get(edge.other);
+            let up = other.is_some_and(|it| matches!(it.state, State::Up { .. }) && !it.skipped);
+            edge.tie == Tie::Binds && !up
+        });
+        let Some(lost) = lost.map(|edge| edge.other) else {
+            return;
+        };
+        if self.table.get(index).is_some_and(|it| held(&it.state)) {
+            let cause = format!("{}, which it is bound to, is not up", self.name_of(lost));
+            self.set_reason(index, &cause);
+            self.bounce(index);
+        }
+    }
+
+    /// `root` has ended well and stays down: nobody that is bound to it can be up again.
+    pub(super) fn release_bound(&mut self, root: u32) {
+        let bound = self.topology.successors(root).iter();
+        let bound: Vec<u32> = bound
+            .filter(|edge| edge.tie == Tie::Binds)
+            .map(|edge| edge.other)
+            .collect();
+        for index in bound {
+            let wanted = self.table.get(index).is_some_and(|service| {
+                service.desired == Desired::Up && !matches!(service.state, State::Failed)
+            });
+            if wanted {
+                let why = format!("{}, which it is bound to, ended", self.name_of(root));
+                self.unwant(index, &why);
             }
         }
     }

@@ -116,7 +116,9 @@ impl Supervisor {
             let wanted = service.desired == Desired::Up;
             let idle = matches!(service.state, State::Down | State::Failed);
             self.table.set_removed(index, true);
-            if idle {
+            if idle && self.sweep_left(index) {
+                self.settle(index);
+            } else if idle {
                 self.drop_idle(index);
             } else if wanted && !mutated(Mutation::RemovedRunsOn) {
                 self.set_reason(index, "its service file was removed");
@@ -201,12 +203,11 @@ impl Supervisor {
                         self.mark(index);
                     }
                     State::Failed => self.schedule(index),
-                    State::Down
-                    | State::Spawning { .. }
-                    | State::Starting(_)
-                    | State::Up { .. }
-                    | State::Stopping { .. }
-                    | State::Backoff => {}
+                    // What it is bound to may be another service now.
+                    State::Spawning { .. } | State::Starting(_) | State::Up { .. } => {
+                        self.mark(index);
+                    }
+                    State::Down | State::Stopping { .. } | State::Backoff => {}
                 }
             }
         }

@@ -1,7 +1,9 @@
 //! One service: its state with the payload of each, and the rules of it that are needed at all
 //! times. Not here: transitions (`machine`, `outcome`, `stop`) and neighbours (`topology`).
 
-use crate::definition::{BootRole, Definition, Kind, Reload, Restart, Signal, Timer};
+use crate::definition::{
+    BootRole, Definition, FailureAction, Kind, Reload, Restart, Signal, StopScope, Timer,
+};
 use crate::id::ServiceName;
 use crate::status::StateName;
 use crate::time::{Duration, Time};
@@ -10,6 +12,7 @@ use super::event::ExitStatus;
 use super::mutation::{Mutation, mutated};
 use super::probe::{HealthRules, Probing};
 use super::ready::ReadyRules;
+use super::restart::Starts;
 use super::schedule::Schedule;
 use super::watchdog::{WatchdogRules, Watching};
 
@@ -62,6 +65,10 @@ pub(super) struct Run {
     pub(super) emptied: bool,
     /// The OOM killer was there.
     pub(super) out_of_memory: bool,
+    /// The command of a forking service has ended, and its main process is being looked for.
+    pub(super) seeking: bool,
+    /// Everything that its main process has left has been asked to end.
+    pub(super) swept: bool,
     /// What became of that which is done before its program.
     pub(super) begun: Begun,
 }
@@ -85,6 +92,8 @@ impl Run {
         emptied: false,
         out_of_memory: false,
         begun: Begun::Ready,
+        seeking: false,
+        swept: false,
     };
 
     /// Main process reaped and cgroup empty: the run is over.
@@ -204,6 +213,7 @@ pub(super) enum Manner {
     Simple,
     Notify,
     Oneshot,
+    Forking,
 }
 
 /// How it is told to read its configuration again, without the command.
@@ -223,9 +233,11 @@ pub(super) struct Rules {
     pub(super) reload: ReloadBy,
     pub(super) stop_signal: Signal,
     pub(super) stop_timeout: Duration,
+    pub(super) stop_scope: StopScope,
     pub(super) start_timeout: Duration,
     pub(super) restart: Restart,
     pub(super) boot: BootRole,
+    pub(super) failure_action: FailureAction,
     pub(super) health: Option<Box<HealthRules>>,
     pub(super) ready: Option<Box<ReadyRules>>,
     /// Only of those that run a program.
@@ -237,6 +249,15 @@ pub(super) struct Rules {
 }
 
 impl Rules {
+    /// Whether a program that ended so has ended well.
+    pub(super) fn is_clean(&self, status: ExitStatus) -> bool {
+        match status {
+            ExitStatus::Code(0) => true,
+            ExitStatus::Code(code) => self.restart.success.binary_search(&code).is_ok(),
+            ExitStatus::Signal { .. } => false,
+        }
+    }
+
     pub(super) fn health(&self) -> Option<HealthRules> {
         self.health.as_deref().copied()
     }
@@ -257,6 +278,7 @@ impl Kept {
             Kind::Simple(_) => Manner::Simple,
             Kind::Notify(_) => Manner::Notify,
             Kind::Oneshot(_) => Manner::Oneshot,
+            Kind::Forking(_) => Manner::Forking,
         };
         let reload = match definition.kind.program().map(|program| &program.reload) {
             None | Some(None) => ReloadBy::Nothing,
@@ -276,9 +298,11 @@ impl Kept {
                 reload,
                 stop_signal: definition.stop.signal,
                 stop_timeout: definition.stop.timeout,
+                stop_scope: definition.stop.scope,
                 start_timeout: definition.start_timeout,
                 restart: definition.restart.clone(),
                 boot: definition.boot,
+                failure_action: definition.failure_action,
                 health: health.map(|health| Box::new(HealthRules::new(health))),
                 ready: ready.map(|ready| Box::new(ReadyRules::new(ready))),
                 watchdog: watchdog.map(WatchdogRules::new),
@@ -308,6 +332,11 @@ pub(super) struct Service {
     pub(super) failures: u32,
     /// Starts by itself since the last start by hand.
     pub(super) restarts: u32,
+    /// When it was started lately, where that is bounded.
+    pub(super) starts: Starts,
+    /// How many services have failed one after the other, each of which started the next one, down
+    /// to this one.
+    pub(super) rescue: u8,
     /// Since it was last wanted anew, an attempt has failed, or waits for one that has: nobody but
     /// those that require it waits for it any longer.
     pub(super) tried: bool,
@@ -323,6 +352,8 @@ pub(super) struct Service {
     pub(super) dirty: bool,
     /// It is up only in that nobody waits for it: a condition of its does not hold.
     pub(super) skipped: bool,
+    /// Processes of an earlier run may live on in its cgroup, by its scope of stopping.
+    pub(super) left: bool,
     /// Whether the boot waits for it.
     pub(super) boot: BootMark,
     /// When it came into its state.
@@ -370,6 +401,8 @@ impl Service {
             runs: 0,
             failures: 0,
             restarts: 0,
+            starts: Starts::default(),
+            rescue: 0,
             tried: false,
             due: false,
             listens: false,
@@ -377,6 +410,7 @@ impl Service {
             removed: false,
             dirty: false,
             skipped: false,
+            left: false,
             boot: BootMark::No,
             since: now,
             started: None,

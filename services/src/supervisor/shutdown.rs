@@ -1,6 +1,7 @@
 //! The end: everything down in reverse order, within a bound, then one `Finish`. Not here: how one
 //! service stops (`stop`), unmounting and reboot(2) (the shell).
 
+use crate::definition::StopScope;
 use crate::status::ShutdownKind;
 use crate::time::Duration;
 
@@ -81,12 +82,20 @@ impl Supervisor {
             let Some(service) = self.table.get(index) else {
                 continue;
             };
-            if service.state.active() {
-                longest = longest.max(service.kept.rules.stop_timeout);
+            if service.state.active() || service.left {
+                let rules = &service.kept.rules;
+                // First the main process, then the rest.
+                let times = match rules.stop_scope {
+                    StopScope::Cgroup => 1,
+                    StopScope::Main => 2,
+                };
+                longest = longest.max(rules.stop_timeout.saturating_mul(times));
             }
             if service.desired == Desired::Up && !matches!(service.state, State::Failed) {
                 self.set_reason(index, "the machine is going down");
                 self.wish_down(index);
+            } else {
+                self.sweep_left(index);
             }
         }
         let limit = longest.min(SHUTDOWN_TIMEOUT_MAX) + SHUTDOWN_MARGIN;

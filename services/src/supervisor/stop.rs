@@ -1,12 +1,15 @@
 //! Stopping, and how runs end: who goes first, signal, kill, and what follows when nothing is left.
 //! Not here: how the wish to stop spreads (`propagate`), arithmetic of pauses (`restart`).
 
+use crate::definition::StopScope;
+
 use super::Supervisor;
 use super::event::{Action, Change, ExitStatus, Outcome};
 use super::mutation::{Mutation, mutated};
 use super::requests::Goal;
-use super::restart::{Sequel, sequel};
+use super::restart::{Ending, Sequel, seed, sequel};
 use super::service::{Desired, End, Run, Service, State};
+use crate::units::duration_text;
 
 impl Supervisor {
     /// Takes a service that runs or is up on its way down. Its turn comes in [`Self::try_stop`].
@@ -107,26 +110,15 @@ impl Supervisor {
         self.arm(index, timeout);
     }
 
-    /// The main process is gone, or must go: whatever is left is killed.
-    pub(super) fn clean_up(&mut self, index: u32, run: Run, end: End) {
-        if run.over() {
-            self.over(index, end, run.exited);
-            return;
-        }
-        let killed = true;
-        self.enter(index, State::Stopping { run, end, killed });
-        if !run.emptied
-            && let Some(run) = self.table.run_id(index)
-        {
-            self.actions.push_back(Action::KillAll { run });
-        }
-    }
-
     /// Nothing is left of the run.
-    pub(super) fn over(&mut self, index: u32, end: End, exited: Option<ExitStatus>) {
-        let Some(service) = self.table.get(index) else {
+    pub(super) fn over(&mut self, index: u32, end: End, run: Option<Run>) {
+        let Some(service) = self.table.get_mut(index) else {
             return;
         };
+        if let Some(run) = run {
+            service.left = !run.emptied;
+        }
+        let exited = run.and_then(|run| run.exited);
         match (service.desired, end) {
             (
                 Desired::Down,
@@ -145,17 +137,22 @@ impl Supervisor {
             (Desired::Up, End::Itself) => {
                 // A service that must tell that it is ready, and ended before, has failed, whatever
                 // its exit code. The reason was noted when it ended.
-                let clean = exited == Some(ExitStatus::Code(0)) && service.reason.is_none();
-                self.judge(index, clean);
+                let ending = match exited {
+                    Some(ExitStatus::Code(_)) if service.reason.is_none() => Ending::Clean,
+                    Some(ExitStatus::Code(_)) | None => Ending::Failed,
+                    Some(ExitStatus::Signal { .. }) => Ending::Abnormal,
+                };
+                self.judge(index, ending);
             }
-            (Desired::Up, End::Unfit) => self.judge(index, false),
+            (Desired::Up, End::Unfit) => self.judge(index, Ending::Abnormal),
             (Desired::Up, End::Skipped) => self.skip(index),
         }
     }
 
     /// It ended by itself: its restart policy decides what follows.
-    pub(super) fn judge(&mut self, index: u32, clean: bool) {
+    pub(super) fn judge(&mut self, index: u32, ending: Ending) {
         let now = self.now;
+        let clean = ending == Ending::Clean;
         let Some(service) = self.table.get_mut(index) else {
             return;
         };
@@ -172,6 +169,7 @@ impl Supervisor {
         let long = good_for.is_some_and(|good_for| good_for >= reset_after);
         if clean || (long && !mutated(Mutation::FailuresNotReset)) {
             service.failures = 0;
+            service.rescue = 0;
         }
         if !clean {
             service.failures = service.failures.saturating_add(1);
@@ -185,16 +183,14 @@ impl Supervisor {
         let brief = service
             .started
             .is_some_and(|started| now.since(started) < reset_after);
-        let sequel = match sequel(restart, clean, service.failures) {
+        let seed = seed(self.clock.seed, index, service.runs, service.failures);
+        let sequel = match sequel(restart, ending, service.failures, seed) {
             // Traffic that it left waiting would start it again at once, and so without end.
             Sequel::Rest if lazy && brief => Sequel::Again(restart.delay.min(restart.max_delay)),
             sequel => sequel,
         };
         self.note_result(index, clean);
-        let Some(service) = self.table.get_mut(index) else {
-            return;
-        };
-        match sequel {
+        match self.within_burst(index, sequel) {
             Sequel::Rest if timed => self.lie_in_wait(index),
             Sequel::Rest if lazy => {
                 self.enter(index, State::Down);
@@ -202,13 +198,14 @@ impl Supervisor {
                 self.mark(index);
             }
             Sequel::Rest => {
-                service.desired = Desired::Down;
+                if let Some(service) = self.table.get_mut(index) {
+                    service.desired = Desired::Down;
+                }
                 self.rest(index);
+                self.release_bound(index);
             }
             Sequel::Again(pause) => {
-                service.tried = true;
-                let cause = service.reason.as_deref().unwrap_or("it ended");
-                let cause: String = cause.into();
+                let cause = self.try_again(index);
                 self.enter(index, State::Backoff);
                 self.arm(index, pause);
                 self.settle(index);
@@ -223,8 +220,40 @@ impl Supervisor {
         }
     }
 
+    /// It is tried again: why.
+    fn try_again(&mut self, index: u32) -> String {
+        let Some(service) = self.table.get_mut(index) else {
+            return String::new();
+        };
+        service.tried = true;
+        service.reason.as_deref().unwrap_or("it ended").into()
+    }
+
+    /// One start too many within the time of its burst is not made.
+    fn within_burst(&mut self, index: u32, sequel: Sequel) -> Sequel {
+        let Sequel::Again(pause) = sequel else {
+            return sequel;
+        };
+        let next = self.now + pause;
+        let Some(service) = self.table.get_mut(index) else {
+            return sequel;
+        };
+        let Some(burst) = service.starts.exceeded(&service.kept.rules.restart, next) else {
+            return sequel;
+        };
+        let last = service.reason.as_deref().unwrap_or("it ended");
+        let times = burst.starts;
+        let within = duration_text(burst.within);
+        let cause = format!("{last}; it was started {times} times within {within}");
+        service.reason = Some(cause.into());
+        Sequel::GiveUp
+    }
+
     /// It is down, and stays so.
     pub(super) fn rest(&mut self, index: u32) {
+        if self.sweep_left(index) {
+            return;
+        }
         self.enter(index, State::Down);
         self.unschedule(index);
         self.close_sockets(index);
@@ -258,6 +287,7 @@ impl Supervisor {
         self.answer(index, Goal::Up, &Outcome::Failed(cause.into()));
         self.answer_reload(index, cause);
         self.propagate_failure(index);
+        self.rescue(index, cause);
     }
 
     pub(super) fn release(&mut self, index: u32) {
@@ -265,6 +295,7 @@ impl Supervisor {
         if let Some(service) = self.table.get_mut(index)
             && let Some(id) = id
             && service.dirty
+            && !service.left
         {
             service.dirty = false;
             self.actions.push_back(Action::Release { service: id });
@@ -294,6 +325,14 @@ impl Supervisor {
                 self.clean_up(index, run, end);
             }
             State::Leaving { run: None, end, .. } => self.over(index, end, None),
+            // Its main process alone was killed: now it is the turn of all.
+            State::Stopping {
+                run,
+                end,
+                killed: true,
+            } if self.killing() && service.kept.rules.stop_scope == StopScope::Main => {
+                self.clean_up(index, run, end);
+            }
             State::Down
             | State::Failed
             | State::Armed

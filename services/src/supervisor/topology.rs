@@ -5,12 +5,32 @@ use crate::graph::Graph;
 /// What a neighbour in the order is to a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Tie {
+    /// As `Requires`, and who comes after it is up only while it is.
+    Binds,
     /// It must be up, and the start of one is the start of the other.
     Requires,
     /// It is started too.
     Wants,
     /// Only the order is given.
     Order,
+}
+
+impl Tie {
+    /// Whether it must be up.
+    pub(super) const fn requires(self) -> bool {
+        match self {
+            Self::Binds | Self::Requires => true,
+            Self::Wants | Self::Order => false,
+        }
+    }
+
+    /// Whether a start of the one who has it starts it too.
+    pub(super) const fn starts(self) -> bool {
+        match self {
+            Self::Binds | Self::Requires | Self::Wants => true,
+            Self::Order => false,
+        }
+    }
 }
 
 /// A neighbour in the order of starting.
@@ -74,6 +94,8 @@ pub(super) struct Topology {
     predecessors: Rows<Edge>,
     successors: Rows<Edge>,
     conflicts: Rows<u32>,
+    parts: Rows<u32>,
+    rescuers: Rows<u32>,
 }
 
 impl Topology {
@@ -87,12 +109,16 @@ impl Topology {
     ) -> Self {
         let mut ordered = rest;
         let mut conflicts = Vec::new();
+        let (mut parts, mut rescuers) = (Vec::new(), Vec::new());
         let place = |index: u32| places.get(index as usize).copied();
         for (index, at) in (0u32..).zip(places.iter().copied()) {
             let requires = graph.requires(index);
             let wants = graph.wants(index);
+            let binds = graph.binds(index);
             for predecessor in graph.predecessors(index) {
-                let tie = if requires.binary_search(predecessor).is_ok() {
+                let tie = if binds.binary_search(predecessor).is_ok() {
+                    Tie::Binds
+                } else if requires.binary_search(predecessor).is_ok() {
                     Tie::Requires
                 } else if wants.binary_search(predecessor).is_ok() {
                     Tie::Wants
@@ -105,6 +131,10 @@ impl Topology {
             }
             let others = graph.conflicts(index).iter().filter_map(|i| place(*i));
             conflicts.extend(others.map(|other| (at, other)));
+            let members = graph.parts(index).iter().filter_map(|i| place(*i));
+            parts.extend(members.map(|member| (at, member)));
+            let helpers = graph.rescuers(index).iter().filter_map(|i| place(*i));
+            rescuers.extend(helpers.map(|helper| (at, helper)));
         }
         let edge = |from: u32, other: u32, tie: Tie| (from, Edge { other, tie });
         let back = ordered.iter().map(|(a, b, tie)| edge(*b, *a, *tie));
@@ -113,6 +143,8 @@ impl Topology {
             predecessors: Rows::new(back.collect(), rows),
             successors: Rows::new(forth.collect(), rows),
             conflicts: Rows::new(conflicts, rows),
+            parts: Rows::new(parts, rows),
+            rescuers: Rows::new(rescuers, rows),
         }
     }
 
@@ -124,6 +156,16 @@ impl Topology {
     /// What comes after `index`.
     pub(super) fn successors(&self, index: u32) -> &[Edge] {
         self.successors.of(index)
+    }
+
+    /// What is part of `index`: stopped and restarted with it.
+    pub(super) fn parts(&self, index: u32) -> &[u32] {
+        self.parts.of(index)
+    }
+
+    /// What is started when `index` is left failed.
+    pub(super) fn rescuers(&self, index: u32) -> &[u32] {
+        self.rescuers.of(index)
     }
 
     /// What cannot run beside `index`.

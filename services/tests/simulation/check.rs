@@ -104,6 +104,10 @@ impl Books {
                 let there = kernel.probes.get(run).is_some_and(|probe| !probe.killed);
                 ensure(there, Invariant::OneProbe, &name)
             }
+            Action::EndAll { run } | Action::FindMain { run } => {
+                let name = live(*run, core, kernel)?;
+                no_probe(&name, kernel)
+            }
             Action::SpawnReload { run } | Action::Adopt { run, .. } => {
                 let name = live(*run, core, kernel)?;
                 let dead = kernel.processes.get(run).is_some_and(|p| p.dead);
@@ -127,6 +131,10 @@ impl Books {
                 self.announce(&definition, change, now)
             }
             Action::Complete { request, outcome } => self.complete(*request, outcome, kernel),
+            Action::Escalate { service, .. } => {
+                let known = core.name(*service).is_some();
+                ensure(known, Invariant::KnownIds, &"Escalate")
+            }
             Action::BootSettled { failed } => {
                 self.settled += 1;
                 let known = failed.iter().all(|id| core.name(*id).is_some());

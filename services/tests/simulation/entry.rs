@@ -246,6 +246,8 @@ impl Entry {
             pause = (pause * 2).min(rule.max_delay);
         }
         match (rule.policy, clean) {
+            // Not made here.
+            (RestartPolicy::OnAbnormal | RestartPolicy::OnSuccess, _) => Sequel::Failed,
             (RestartPolicy::Never | RestartPolicy::OnFailure, true) => Sequel::Down,
             (RestartPolicy::Never, false) => Sequel::Failed,
             (RestartPolicy::Always | RestartPolicy::OnFailure, false) if self.failures >= limit => {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use services::definition::{
-    BootRole, CgroupLimits, Definition, Health, Kind, Probe, Program, Ready, Relations, Reload,
-    Restart, RestartPolicy, Signal, Stop, Watchdog,
+    BootRole, CgroupLimits, Definition, FailureAction, Health, Kind, Probe, Program, Ready,
+    Relations, Reload, Restart, RestartPolicy, Signal, Stop, Watchdog,
 };
 use services::gate::GateSettings;
 use services::graph::Graph;
@@ -60,6 +60,7 @@ pub(crate) fn name(index: u8) -> ServiceName {
 fn program(rng: &mut Rng) -> Box<Program> {
     Box::new(Program {
         exec: vec!["/bin/true".into()],
+        pid_file: None,
         reload: match rng.u8(0..3) {
             0 => None,
             1 => Some(Reload::Signal(Signal::Hup)),
@@ -158,7 +159,9 @@ fn definition(rng: &mut Rng, index: u8) -> Definition {
             max_delay: milli(rng.u64(500..9000)),
             reset_after: milli(rng.u64(100..9000)),
             max_failures: rng.bool().then(|| rng.u32(1..6)),
+            ..Restart::default()
         },
+        failure_action: FailureAction::None,
         start_timeout: milli(rng.u64(500..9000)),
         timer: None,
         sockets: Vec::new(),
@@ -166,6 +169,7 @@ fn definition(rng: &mut Rng, index: u8) -> Definition {
         stop: Stop {
             signal: Signal::Term,
             timeout: milli(rng.u64(100..9000)),
+            ..Stop::default()
         },
         boot: role,
         gate: None,
@@ -318,6 +322,7 @@ fn describe(services: &[Definition]) -> String {
             Kind::Simple(_) => "simple",
             Kind::Notify(_) => "notify",
             Kind::Oneshot(_) => "oneshot",
+            Kind::Forking(_) => "forking",
         };
         let r = &service.relations;
         let list = |names: &[ServiceName]| {

@@ -126,6 +126,9 @@ impl Model {
             | Action::Listen { .. }
             | Action::Unlisten { .. }
             | Action::KillProbe { .. }
+            | Action::FindMain { .. }
+            | Action::EndAll { .. }
+            | Action::Escalate { .. }
             | Action::Adopt { .. }
             | Action::Release { .. }
             | Action::Complete { .. }
@@ -458,6 +461,8 @@ impl Entry {
             },
             Kind::Notify(_) => live.said_ready,
             Kind::Oneshot(_) => live.exited == Some(ExitStatus::Code(0)),
+            // Not made here.
+            Kind::Forking(_) => false,
         })
     }
 

@@ -216,7 +216,7 @@ impl Kernel {
                 }
                 (!calm && rng.u8(0..3) == 0).then(|| micros(&mut rng, 20_000_000))
             }
-            Kind::Oneshot(_) => {
+            Kind::Oneshot(_) | Kind::Forking(_) => {
                 let long = if calm { 50_000 } else { 9_000_000 };
                 Some(micros(&mut rng, long))
             }
@@ -272,6 +272,12 @@ impl Kernel {
             let after = micros(&mut process.rng, 3_000);
             self.at(now + after, Event::Emptied { run });
         }
+    }
+
+    /// The command of a forking service has left nothing, here.
+    pub(crate) fn find_main(&mut self, run: RunId, now: Time) {
+        let outcome = Err("it has left no process".to_owned());
+        self.at(now, Event::MainSought { run, outcome });
     }
 
     pub(crate) fn signal(&mut self, run: RunId, signal: Signal, now: Time) {

@@ -70,7 +70,7 @@ impl Model {
                     let limit = definition.start_timeout;
                     let by = definition.kind.program().and_then(|it| it.ready.as_ref());
                     let awaited = match definition.kind {
-                        Kind::Notify(_) | Kind::Oneshot(_) => true,
+                        Kind::Notify(_) | Kind::Oneshot(_) | Kind::Forking(_) => true,
                         Kind::Simple(_) => by.is_some(),
                         Kind::Target => false,
                     };
@@ -98,7 +98,8 @@ impl Model {
             Event::ReadyLine { run, outcome } => self.line(*run, outcome.is_ok()),
             Event::ProbeEnded { run, outcome } => self.answered(*run, outcome.is_ok()),
             Event::ReloadEnded { run, .. } => self.reloaded(*run),
-            Event::OutOfMemory { .. }
+            Event::MainSought { .. }
+            | Event::OutOfMemory { .. }
             | Event::Machine { .. }
             | Event::ClockSet { .. }
             | Event::StartsRecalled { .. }

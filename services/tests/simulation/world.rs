@@ -264,6 +264,8 @@ impl<'a> World<'a> {
         match action {
             Action::Spawn { run: r } => format!("Spawn {}", run(r)),
             Action::Signal { run: r, signal } => format!("Signal {} {signal:?}", run(r)),
+            Action::FindMain { run: r } => format!("FindMain {}", run(r)),
+            Action::EndAll { run: r } => format!("EndAll {}", run(r)),
             Action::KillAll { run: r } => format!("KillAll {}", run(r)),
             Action::SpawnReload { run: r } => format!("SpawnReload {}", run(r)),
             Action::Probe { run: r, .. } => format!("Probe {}", run(r)),
@@ -278,7 +280,10 @@ impl<'a> World<'a> {
             Action::Listen { run: r } => format!("Listen {}", run(r)),
             Action::Unlisten { service } => format!("Unlisten {}", name(*service)),
             Action::Announce { service, change } => format!("{} {change:?}", name(*service)),
-            Action::Complete { .. } | Action::BootSettled { .. } | Action::Finish { .. } => {
+            Action::Escalate { .. }
+            | Action::Complete { .. }
+            | Action::BootSettled { .. }
+            | Action::Finish { .. } => {
                 format!("{action:?}")
             }
         }
@@ -293,6 +298,9 @@ impl<'a> World<'a> {
                 }
             }
             Action::Signal { run, signal } => self.kernel.signal(*run, *signal, self.now),
+            // What is asked to end does not: it is killed in the end.
+            Action::EndAll { .. } => {}
+            Action::FindMain { run } => self.kernel.find_main(*run, self.now),
             Action::KillAll { run } => self.kernel.kill_all(*run, self.now),
             Action::SpawnReload { run } => self.kernel.reload(*run, self.now),
             Action::Probe { run, .. } => self.kernel.probe(*run, self.now),
@@ -304,6 +312,7 @@ impl<'a> World<'a> {
             | Action::Listen { .. }
             | Action::Unlisten { .. }
             | Action::Announce { .. }
+            | Action::Escalate { .. }
             | Action::Complete { .. }
             | Action::BootSettled { .. }
             | Action::Finish { .. } => {}

@@ -259,6 +259,12 @@ fn details(service: &ServiceStatus, now_us: u64, paint: Paint) -> String {
         let stored = count(service.stored.len(), "descriptor");
         line("stored", format!("{stored}: {names}"));
     }
+    if let Some(count) = service.left_running {
+        line(
+            "left",
+            format!("{count} processes left running, by stop.scope"),
+        );
+    }
     line("source", printable(&service.source));
     text
 }
@@ -338,6 +344,7 @@ mod tests {
             memory_bytes: None,
             tasks: None,
             timer: None,
+            left_running: None,
             health: None,
             watchdog_us: None,
             stored: Vec::new(),

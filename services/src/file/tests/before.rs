@@ -60,7 +60,7 @@ fn what_cannot_be_a_condition_is_refused_where_it_is() {
         "type = 'target'\nconditions.slot = ['a']",
         &[
             "/v/a.toml:2:12: key `conditions.slot`: has no meaning for a service of type `target`; \
-         expected type `simple`, `notify` or `oneshot`",
+         expected type `simple`, `notify`, `oneshot` or `forking`",
         ],
     );
 }

@@ -150,7 +150,7 @@ fn health_is_asked_of_what_stays_up() {
         "type = 'oneshot'\nexec = '/a'\nhealth.exec = '/p'\n",
         &[
             "/v/a.toml:3:8: key `health.exec`: has no meaning for a service of type `oneshot`; \
-           expected type `simple` or `notify`",
+           expected type `simple`, `notify` or `forking`",
         ],
     );
 }

@@ -14,6 +14,8 @@ after = ["f"]
 before = ["g"]
 conflicts = ["d"]
 wanted-by = ["c"]
+part-of = ["i"]
+binds-to = ["j"]
 user = "u"
 group = "g"
 env = { B = "2", A = "1" }
@@ -29,11 +31,19 @@ tty = "/dev/ttyS0"
 policy = "always"
 delay = "1s"
 max-delay = "1min"
+jitter = "20%"
 reset-after = "1h"
 max-failures = 5
+burst = 4
+burst-within = "2min"
+success-status = [143, 0, 2, 143]
+[on-failure]
+start = ["k"]
+action = "boot-bad"
 [stop]
 signal = "SIGQUIT"
 timeout = "0s"
+scope = "main"
 [cgroup]
 memory-high = "1G"
 memory-max = 2147483648
@@ -111,6 +121,9 @@ fn every_key_of_a_begin() -> Begin {
     }
 }
 
+/// What only a forking service may have.
+const FORKING: &str = "type = 'forking'\nexec = '/e'\npid-file = '/run/e.pid'\n";
+
 /// What [`EVERYTHING`] says of the program.
 fn every_key_of_a_program() -> Program {
     let text = |text: &str| text.to_owned();
@@ -118,6 +131,7 @@ fn every_key_of_a_program() -> Program {
     Program {
         exec: vec![text("/bin/a"), text("b c")],
         begin: every_key_of_a_begin(),
+        pid_file: None,
         reload: Some(Reload::Command(vec![text("/bin/kill"), text("-HUP")])),
         ready: None,
         health: Some(Health {
@@ -170,9 +184,12 @@ fn every_key_arrives() {
         ("/v/b.toml", "exec = '/b'"),
         ("/v/c.toml", GATE),
         ("/v/d.toml", "exec = '/d'\nwanted-by = []"),
-        ("/v/e.toml", "exec = '/e'"),
+        ("/v/e.toml", FORKING),
         ("/v/f.toml", "exec = '/f'"),
         ("/v/g.toml", "exec = '/g'"),
+        ("/v/i.toml", "exec = '/i'"),
+        ("/v/j.toml", "exec = '/j'"),
+        ("/v/k.toml", "exec = '/k'"),
     ];
     let a = service(&files);
     let seconds = Duration::from_secs;
@@ -182,20 +199,28 @@ fn every_key_arrives() {
         policy: RestartPolicy::Always,
         delay: seconds(1),
         max_delay: seconds(60),
+        jitter: 20,
         reset_after: seconds(3600),
         max_failures: Some(5),
+        burst: Some(Burst {
+            starts: 4,
+            within: seconds(120),
+        }),
+        success: [2, 143].into(),
     };
     assert_eq!(a.restart, restart);
+    assert_eq!(a.failure_action, FailureAction::BootBad);
     let stop = Stop {
         signal: Signal::Quit,
         timeout: seconds(0),
+        scope: StopScope::Main,
     };
     assert_eq!(a.stop, stop);
     assert_eq!(a.start_timeout, seconds(90));
     assert_eq!(a.description, "Everything");
     for (relation, name) in Relation::ALL
         .into_iter()
-        .zip(["b", "e", "f", "g", "d", "c"])
+        .zip(["b", "e", "f", "g", "d", "c", "i", "j", "k"])
     {
         assert_eq!(names(relation.names(&a.relations)), [name], "{relation:?}");
     }
@@ -206,6 +231,7 @@ fn every_key_arrives() {
         let texts = [
             EVERYTHING,
             GATE,
+            FORKING,
             probes::KINDS,
             timer::TIMER,
             sockets::SOCKETS,

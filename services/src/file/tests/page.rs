@@ -15,8 +15,8 @@ fn the_manual_page_has_every_key() {
     let expect: Vec<String> = known
         .map(|key| {
             let types = match key.types.len() {
-                4 => "all".to_owned(),
-                3 => "not target".to_owned(),
+                5 => "all".to_owned(),
+                4 => "not target".to_owned(),
                 _ => key.types.join(", "),
             };
             format!("{}|{}|{}|{types}", key.name, key.form, key.default)

@@ -95,6 +95,7 @@ pub(crate) fn service(name: &str, state: StateName) -> ServiceStatus {
         ready_us: None,
         memory_bytes: None,
         tasks: None,
+        left_running: None,
         health: None,
         watchdog_us: None,
         stored: Vec::new(),

@@ -1,0 +1,122 @@
+//! Wishes that cross: each is answered, and all ends well and in bounded time.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::machine::{Machine, possible};
+
+/// Takes its time to stop.
+const SLOW: &str = "exec = [\"/bin/sh\", \"-c\", \"trap 'sleep 1; echo stopped >> @DIR@/out/order; exit 0' TERM; \
+    echo started >> @DIR@/out/order; while :; do sleep 0.05; done\"]\n";
+
+fn order(machine: &Machine) -> String {
+    fs::read_to_string(machine.path("out/order")).unwrap_or_default()
+}
+
+fn lines(machine: &Machine, count: usize) {
+    machine.wait(&format!("{count} lines are noted"), || {
+        (order(machine).lines().count() >= count).then_some(())
+    });
+}
+
+/// PID 1 ends in order, and soon.
+fn ends_soon(machine: &mut Machine) {
+    let began = Instant::now();
+    assert_eq!(machine.ended().code(), Some(0), "{}", machine.console());
+    assert!(
+        began.elapsed() < Duration::from_secs(20),
+        "{}",
+        machine.console()
+    );
+}
+
+#[test]
+fn a_shutdown_while_services_start() {
+    if !possible() {
+        return;
+    }
+    let mut machine = Machine::boot(&[
+        (
+            "mute.toml",
+            "type = \"notify\"\nexec = \"/bin/sleep 1000\"\n",
+        ),
+        (
+            "long.toml",
+            "type = \"oneshot\"\nexec = \"/bin/sleep 1000\"\n",
+        ),
+        (
+            "late.toml",
+            "exec = \"/bin/sleep 1000\"\nrequires = [\"mute\", \"long\"]\n",
+        ),
+        (
+            "loop.toml",
+            "exec = \"/bin/false\"\nrestart.delay = \"1ms\"\nrestart.max-delay = \"1ms\"\n",
+        ),
+    ]);
+    machine.wait_state("mute", "starting");
+    machine.kill("TERM", 1);
+    ends_soon(&mut machine);
+}
+
+#[test]
+fn a_start_during_a_stop() {
+    if !possible() {
+        return;
+    }
+    let machine = Machine::boot(&[("slow.toml", SLOW)]);
+    lines(&machine, 1);
+    let before = machine.pid("slow").unwrap();
+    std::thread::scope(|scope| {
+        let stop = scope.spawn(|| machine.on("Stop", "slow"));
+        machine.wait_state("slow", "stopping");
+        machine.on("Start", "slow").unwrap();
+        let (error, _) = stop.join().unwrap().unwrap_err();
+        assert_eq!(error, "Superseded");
+    });
+    assert_eq!(machine.state("slow"), "up");
+    assert_ne!(machine.pid("slow"), Some(before));
+    lines(&machine, 3);
+    assert_eq!(order(&machine), "started\nstopped\nstarted\n");
+}
+
+#[test]
+fn a_restart_during_a_reload() {
+    if !possible() {
+        return;
+    }
+    let service = "exec = \"/bin/sleep 1000\"\nreload = \"/bin/sleep 4711\"\n";
+    let machine = Machine::boot(&[("a.toml", service)]);
+    machine.call("WaitBoot", json!({})).unwrap();
+    let before = machine.pid("a").unwrap();
+    let reloads = || machine.processes().iter().any(|line| line.contains("4711"));
+    std::thread::scope(|scope| {
+        let reload = scope.spawn(|| machine.on("ReloadService", "a"));
+        machine.wait("the command runs", || reloads().then_some(()));
+        machine.on("Restart", "a").unwrap();
+        let (error, parameters) = reload.join().unwrap().unwrap_err();
+        assert_eq!(
+            (&*error, &parameters["reason"]),
+            ("Failed", &json!("it is being stopped"))
+        );
+    });
+    assert_ne!(machine.pid("a"), Some(before));
+    machine.wait("the command is gone", || (!reloads()).then_some(()));
+}
+
+#[test]
+fn a_second_sigterm_changes_nothing() {
+    if !possible() {
+        return;
+    }
+    let mut machine = Machine::boot(&[("slow.toml", SLOW)]);
+    lines(&machine, 1);
+    machine.kill("TERM", 1);
+    machine.wait("it stops", || {
+        machine.console().contains("slow: stopping").then_some(())
+    });
+    machine.kill("TERM", 1);
+    ends_soon(&mut machine);
+    assert_eq!(order(&machine), "started\nstopped\n");
+}
