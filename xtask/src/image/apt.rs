@@ -236,7 +236,10 @@ Debug::NoLocking "true";
     pub(super) fn download_alone(&self, names: &[&str], place: &Path) -> Result<()> {
         let download = || {
             let mut apt = self.command("apt-get");
-            apt.args(["-q", "download"]).args(names).current_dir(place);
+            // Nothing counts as installed here: packages that images leave out can be asked for too.
+            apt.args(["-q", "-o", "Dir::State::status=/dev/null", "download"])
+                .args(names)
+                .current_dir(place);
             command::run(&mut apt)
         };
         if download().is_ok() {

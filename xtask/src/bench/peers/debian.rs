@@ -206,7 +206,8 @@ fn finit(n: u32, prepared: &mut Prepared) {
         .entries
         .retain(|(path, _)| path != "etc/finit.conf");
     prepared.text("etc/finit.conf", text);
-    prepared.link("usr/bin/sh", "busybox");
+    prepared.text("etc/fstab", String::new());
+    applets(prepared);
 }
 
 fn systemd(n: u32, prepared: &mut Prepared) {
@@ -264,6 +265,11 @@ fn openrc(n: u32, prepared: &mut Prepared) {
     prepared.text("etc/passwd", "root:x:0:0::/root:/bin/sh\n".into());
     prepared.text("etc/group", "root:x:0:\ntty:x:5:\nuucp:x:10:\n".into());
     prepared.text("etc/fstab", String::new());
+    applets(prepared);
+}
+
+/// What scripts expect to be there, by busybox.
+fn applets(prepared: &mut Prepared) {
     for applet in [
         "sh",
         "mount",
