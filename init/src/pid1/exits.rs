@@ -156,9 +156,6 @@ impl Init {
 
     /// Looks at the cgroups that the kernel says have changed.
     pub(super) fn take_changes_of_cgroups(&mut self) {
-        // A cgroup can be seen empty before its last process is seen ended: how that one ended must
-        // be known first, or an adopted main process would seem to have ended well.
-        self.reap();
         let mut changed: Vec<ServiceId> = Vec::new();
         let mut lost = false;
         let table = &self.table;
@@ -172,9 +169,24 @@ impl Init {
         if lost {
             changed = self.table.places().map(|place| place.service).collect();
         }
+        changed.retain(|service| self.may_have_emptied(*service));
+        if changed.is_empty() {
+            return;
+        }
+        // A cgroup can be seen empty before its last process is seen ended: how that one ended must
+        // be known first, or an adopted main process would seem to have ended well.
+        self.reap();
         for service in changed {
             self.check_emptied(service);
         }
+    }
+
+    /// Whether a look at its cgroup could find it empty. While the main process is a child of ours
+    /// that has not been reaped, its end will be told, and is when to look: that the cgroup has got
+    /// its first process, as it does with each start, is no news.
+    fn may_have_emptied(&mut self, service: ServiceId) -> bool {
+        let live = self.table.get(service).and_then(|it| it.live.as_ref());
+        live.is_some_and(|live| live.ended || live.adopted)
     }
 }
 
