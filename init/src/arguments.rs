@@ -1,5 +1,6 @@
 //! Which of its parts this run of `init` is, told by the first argument. Not here: what the parts do.
 
+use kernel::successor::WORD as RESUME;
 use services::definition::Probe;
 use services::status::ShutdownKind;
 
@@ -14,6 +15,8 @@ pub enum Mode {
     Log,
     /// The last stage of a shutdown, run as PID 1 from a tmpfs.
     Final(ShutdownKind),
+    /// PID 1 that goes on with the state in this descriptor.
+    Resume(i32),
     /// A child of the last stage: write everything to the disks, then end.
     Sync,
     /// A child of the last stage: unmount everything, remove device-mapper devices, then end.
@@ -75,13 +78,16 @@ To try it in a namespace of its own:
 
 /// Chooses the part from the process id and the arguments after the program's name.
 ///
-/// As PID 1 only `final KIND` is heeded: the kernel passes words of its command line on, and none of
-/// them may keep a machine from booting.
+/// As PID 1 only `final KIND` and `resume NUMBER` are heeded: the kernel passes words of its command
+/// line on, and none of them may keep a machine from booting. The latter is, where that descriptor has
+/// no state, a start like any other.
 #[must_use]
 pub fn mode(pid: u32, arguments: &[String]) -> Mode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match (pid, words.as_slice()) {
         (1, ["final", kind]) => shutdown_kind(kind).map_or(Mode::Supervise, Mode::Final),
+        // What is no such state is not heeded there.
+        (1, [RESUME, number]) => number.parse().map_or(Mode::Supervise, Mode::Resume),
         (1, _) => Mode::Supervise,
         (_, ["load"]) => Mode::Load,
         (_, ["log"]) => Mode::Log,
@@ -125,6 +131,7 @@ pub const fn shutdown_word(kind: ShutdownKind) -> &'static str {
         ShutdownKind::Poweroff => "poweroff",
         ShutdownKind::Reboot => "reboot",
         ShutdownKind::Halt => "halt",
+        ShutdownKind::SoftReboot => "soft-reboot",
     }
 }
 
@@ -156,6 +163,10 @@ mod tests {
         check(1, "load", Mode::Supervise);
         check(1, "final", Mode::Supervise);
         check(1, "final curtain", Mode::Supervise);
+        check(1, "final soft-reboot", Mode::Supervise);
+        check(1, "resume", Mode::Supervise);
+        check(1, "resume x", Mode::Supervise);
+        check(1, "resume 7", Mode::Resume(7));
     }
 
     #[test]
@@ -193,6 +204,7 @@ mod tests {
             "final reboot",
             "reboot",
             "load log",
+            "resume 7",
             "record",
             "scrub /dev/vda",
             "probe",

@@ -13,6 +13,7 @@ fn main() -> ExitCode {
         .collect();
     match arguments::mode(std::process::id(), &arguments) {
         Mode::Supervise => init::pid1::run(),
+        Mode::Resume(number) => init::pid1::resume(number),
         Mode::Load => init::load::run(),
         Mode::Log => init::log::run(),
         Mode::Final(kind) => {

@@ -4,8 +4,8 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, RawMode, fsync, mkdir, open, rename, statat, symlink,
-    unlink,
+    Access, AtFlags, CWD, FileType, Mode, OFlags, RawMode, accessat, fsync, mkdir, open, rename,
+    statat, symlink, unlink,
 };
 use rustix::io::retry_on_intr;
 
@@ -44,6 +44,31 @@ pub fn read_text(path: &str, limit: usize) -> Result<String> {
         Ok(text) => text,
         Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
     })
+}
+
+/// The first bytes of `path`, at most `most`.
+///
+/// # Errors
+/// open(2), read(2).
+pub fn read_head(path: &str, most: usize) -> Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let fd = retry_on_intr(|| open(path, flags, Mode::empty())).at("open", path)?;
+    let mut head = vec![0; most];
+    let count = retry_on_intr(|| rustix::io::read(&fd, &mut head)).at("read", path)?;
+    head.truncate(count);
+    Ok(head)
+}
+
+/// Whether `path` is a file that this process may execute.
+///
+/// # Errors
+/// ENOENT, EACCES when it is no file or may not be executed.
+pub fn executable(path: &str) -> Result<()> {
+    let stat = statat(CWD, path, AtFlags::empty()).at("stat", path)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(Errno::ACCESS).at("execute", path);
+    }
+    accessat(CWD, path, Access::EXEC_OK, AtFlags::empty()).at("execute", path)
 }
 
 /// Reads from the current position to the end, at most `limit` bytes.

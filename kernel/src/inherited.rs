@@ -1,11 +1,13 @@
 //! Descriptors that the program which started this one has left open for it, at agreed numbers. Not
 //! here: leaving them (`spawn`).
 
+use std::collections::BTreeMap;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::retry_on_intr;
 
-use crate::error::{Error, Result, last_errno};
+use crate::error::{Errno, Error, Result, last_errno};
 
 /// A duplicate (CLOEXEC) of descriptor `number`. The original stays open, so this may be called for
 /// any number, and more than once, whoever owns it.
@@ -27,6 +29,46 @@ pub fn duplicate(number: RawFd) -> Result<OwnedFd> {
             errno,
         )),
     }
+}
+
+/// Whether they have been taken.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// Takes every descriptor but the standard ones over, CLOEXEC from now on, by its number: for a
+/// program that goes on where another one in the same process stopped. Whatever is dropped of them is
+/// closed. It must be called once, and before this program opens anything itself.
+///
+/// # Errors
+/// EBUSY when it was called before, EPERM when this is not PID 1, which alone is started so;
+/// /proc/self/fd cannot be read.
+pub fn take_all() -> Result<BTreeMap<RawFd, OwnedFd>> {
+    let refused = |errno| Err(Error::new("take over descriptors", "", errno));
+    if std::process::id() != 1 {
+        return refused(Errno::PERM);
+    }
+    if TAKEN.swap(true, Ordering::SeqCst) {
+        return refused(Errno::BUSY);
+    }
+    let entries = std::fs::read_dir("/proc/self/fd");
+    let Ok(entries) = entries else {
+        return refused(Errno::NOENT);
+    };
+    let numbers: Vec<RawFd> = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|number| *number > 2)
+        .collect();
+    let mut taken = BTreeMap::new();
+    for number in numbers {
+        // The one that read the directory is closed by now.
+        // SAFETY: plain numbers.
+        if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } == 0 {
+            // SAFETY: it is open, and this program has opened nothing before: it came over execve(2),
+            // and nobody else in here knows of it. This is done once.
+            taken.insert(number, unsafe { OwnedFd::from_raw_fd(number) });
+        }
+    }
+    Ok(taken)
 }
 
 #[cfg(test)]

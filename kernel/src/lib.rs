@@ -33,6 +33,7 @@ pub mod reboot;
 pub mod same;
 pub mod signals;
 pub mod spawn;
+pub mod successor;
 pub mod system;
 mod tree;
 pub mod uevent;

@@ -39,6 +39,15 @@ pub fn set_nonblocking(fd: impl AsFd, on: bool) -> Result<()> {
     fcntl_setfl(&fd, flags).at("fcntl", "F_SETFL")
 }
 
+/// Whether the descriptor, one of a pipe, is for writing.
+///
+/// # Errors
+/// fcntl(2).
+pub fn is_write_end(fd: impl AsFd) -> Result<bool> {
+    let flags = fcntl_getfl(&fd).at("fcntl", "F_GETFL")?;
+    Ok(flags & OFlags::ACCMODE == OFlags::WRONLY)
+}
+
 /// Reads what is there, up to `buffer`'s length. `fd` must be non-blocking.
 ///
 /// # Errors

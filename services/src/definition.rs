@@ -395,7 +395,7 @@ impl Default for Watchdog {
 }
 
 /// A signal that may be named in a service file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Default)]
 #[allow(missing_docs)]
 pub enum Signal {
     Hup,
@@ -403,6 +403,7 @@ pub enum Signal {
     Quit,
     Usr1,
     Usr2,
+    #[default]
     Term,
     Winch,
     Kill,

@@ -17,6 +17,8 @@
 //! was refused, as long as the vendor's runs: a slip in /etc is no fault of the slot, the other slot
 //! would read the same files, and going back and forth between the two would help nobody.
 
+use serde::{Deserialize, Serialize};
+
 use crate::definition::BootRole;
 pub use crate::definition::GateSettings;
 use crate::status::StateName;
@@ -115,7 +117,7 @@ pub struct GateReport {
 }
 
 /// Whether the root is read whole.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Scrub {
     NotNeeded,
     Running,
@@ -124,7 +126,7 @@ enum Scrub {
 }
 
 /// The gate of one boot.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Gate {
     settings: GateSettings,
     opened: Time,

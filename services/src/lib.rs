@@ -14,6 +14,7 @@ pub mod file;
 pub mod gate;
 pub mod graph;
 pub mod id;
+pub mod journal;
 pub mod notify;
 pub mod status;
 pub mod supervisor;

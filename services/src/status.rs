@@ -13,6 +13,9 @@ pub enum ShutdownKind {
     Reboot,
     /// Stop the processor, leave the power on.
     Halt,
+    /// Begin again without the kernel.
+    #[serde(rename = "softReboot")]
+    SoftReboot,
 }
 
 /// What a service is doing, in one word.

@@ -49,7 +49,7 @@ impl EndMark {
                 running,
                 ended: match kind {
                     ShutdownKind::Poweroff | ShutdownKind::Halt => Ended::PowerOff,
-                    ShutdownKind::Reboot => Ended::Reboot,
+                    ShutdownKind::Reboot | ShutdownKind::SoftReboot => Ended::Reboot,
                 },
                 uptime_seconds,
             },
@@ -218,11 +218,11 @@ impl Bequest {
 }
 
 /// A variable holds no zero bytes.
-fn hexadecimal(bytes: &[u8]) -> String {
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn bytes_of(text: &str) -> Option<Vec<u8>> {
+pub(super) fn bytes_of(text: &str) -> Option<Vec<u8>> {
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
     let byte = |pair: &[u8; 2]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
     let bytes: Option<Vec<u8>> = pairs.iter().map(byte).collect();

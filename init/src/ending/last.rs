@@ -103,7 +103,8 @@ fn install_way_out(kind: ShutdownKind) {
 const fn kernel_kind(kind: ShutdownKind) -> Kind {
     match kind {
         ShutdownKind::Poweroff => Kind::PowerOff,
-        ShutdownKind::Reboot => Kind::Restart,
+        // It has no last stage, and could not be done.
+        ShutdownKind::Reboot | ShutdownKind::SoftReboot => Kind::Restart,
         ShutdownKind::Halt => Kind::Halt,
     }
 }

@@ -7,6 +7,7 @@ pub mod bequest;
 pub mod last;
 mod leftovers;
 mod retreat;
+pub mod soft;
 
 use std::process::ExitCode;
 
@@ -26,8 +27,21 @@ pub fn run(finished: Finished) -> ExitCode {
         mode,
         mut say,
         mut bequest,
+        origin,
+        previous,
     } = finished;
     leftovers::end(&mut say, &mut bequest);
+    let kind = match kind {
+        ShutdownKind::SoftReboot => {
+            say_now(&mut say, Level::Notice, "beginning again");
+            say.flush();
+            let why = soft::begin_again(previous, &origin, &bequest, &mut say);
+            let line = format!("cannot begin again, so the machine restarts: {why}");
+            say_now(&mut say, Level::Error, &line);
+            ShutdownKind::Reboot
+        }
+        ShutdownKind::Poweroff | ShutdownKind::Reboot | ShutdownKind::Halt => kind,
+    };
     match mode {
         BootMode::Container => {
             say_now(&mut say, Level::Notice, "leaving the namespace");

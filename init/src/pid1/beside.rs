@@ -19,6 +19,7 @@ use services::id::RunId;
 use services::supervisor::event::{Event, Purpose};
 
 use super::Init;
+use super::kept::Kept;
 use super::later::Later;
 use super::perform::{Execution, Part};
 use super::plan::OWN_PROGRAM;
@@ -177,7 +178,7 @@ fn beside(child: Child, words: Option<OwnedFd>) -> Beside {
     Beside {
         pid: child.pid,
         pidfd: child.pidfd,
-        words,
+        words: words.map(Kept::from),
     }
 }
 

@@ -1,14 +1,18 @@
 //! What is known about this boot: how the machine came up, when, and what it lacks. Not here: the
 //! answers on the control socket that tell it.
 
+use serde::{Deserialize, Serialize};
 use services::control::{BootInfo, BootMode, BootState, Timing};
 use services::graph::DEFAULT_TARGET;
 use services::time::Time;
 
+use super::kept::as_json;
+
 /// The facts of the boot, as they become known.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Boot {
     /// As clients are told.
+    #[serde(with = "as_json")]
     pub(super) info: BootInfo,
     degraded: bool,
 }

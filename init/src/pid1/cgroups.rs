@@ -63,6 +63,21 @@ impl Cgroups {
         })
     }
 
+    /// The hierarchy that a former program of this process has set up.
+    pub(super) const fn again(services: String) -> Self {
+        Self { services }
+    }
+
+    /// The directory of all services' cgroups.
+    pub(super) fn services(&self) -> &str {
+        &self.services
+    }
+
+    /// The file that is watched for the service.
+    pub(super) fn events_path(&self, name: &str) -> String {
+        format!("{}/cgroup.events", self.path(name))
+    }
+
     fn path(&self, name: &str) -> String {
         format!("{}/{name}", self.services)
     }

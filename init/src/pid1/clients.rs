@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
 
+use serde::{Deserialize, Serialize};
 use services::control::Request;
 use services::supervisor::event::RequestId;
 use services::time::Time;
@@ -16,7 +17,7 @@ pub(super) const CLIENTS_MAX: usize = 64;
 const CLIENTS_OF_ROOT: usize = 16;
 
 /// Who is at the other end, as the kernel says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Peer {
     /// Process.
     pub(super) pid: u32,
@@ -35,7 +36,7 @@ impl Peer {
 }
 
 /// One client.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Client {
     /// Its bytes.
     pub(super) connection: Connection,
@@ -48,7 +49,7 @@ pub(super) struct Client {
 }
 
 /// An answer that is owed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Owed {
     /// To whom; `None`: the client wants none, or it was PID 1 itself that asked.
     pub(super) client: Option<u32>,
@@ -57,7 +58,7 @@ pub(super) struct Owed {
 }
 
 /// All clients, by a number that is never used twice.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Clients {
     clients: BTreeMap<u32, Client>,
     owed: BTreeMap<RequestId, Owed>,
@@ -120,6 +121,15 @@ impl Clients {
     pub(super) fn owed_for(&self, request: &Request) -> Vec<RequestId> {
         let owed = self.owed.iter();
         owed.filter(|(_, owed)| owed.request == *request)
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    /// All debts for a replacement of PID 1's program.
+    #[must_use]
+    pub(super) fn owed_for_replacement(&self) -> Vec<RequestId> {
+        let owed = self.owed.iter();
+        owed.filter(|(_, owed)| super::replacement::is_replacement(&owed.request))
             .map(|(id, _)| *id)
             .collect()
     }

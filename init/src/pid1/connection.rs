@@ -5,8 +5,11 @@ use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 
+use serde::{Deserialize, Serialize};
 use services::control::{Frames, TooLong};
 use services::time::{Duration, Time};
+
+use super::kept::stream;
 
 /// A client that reads nothing of its reply for so long is dropped.
 const READER_PATIENCE: Duration = Duration::from_secs(10);
@@ -25,8 +28,9 @@ pub(super) enum Progress {
 
 /// One client. It has one call in hand at a time; the next is read when the reply is on its way, so
 /// that a client can hold up nobody but itself.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Connection {
+    #[serde(with = "stream")]
     stream: UnixStream,
     frames: Frames,
     calls: VecDeque<Vec<u8>>,

@@ -1,5 +1,6 @@
-//! The one way out when PID 1 itself is broken: say where, record it, then restart the machine, or
-//! leave the namespace. Not here: failures of services, which are ordinary.
+//! The one way out when PID 1 itself is broken: say where, and go on as a new program with the state of
+//! a moment ago (`resume`). Where that cannot be, or has been done too often: record it, then restart
+//! the machine, or leave the namespace. Not here: failures of services, which are ordinary.
 //!
 //! A PID 1 that hangs takes the machine out of reach; a restart at least gives it another chance, and
 //! the record gives the other slot one. Where a slot runs and its failure cannot be recorded (no
@@ -32,6 +33,9 @@ static RECORD: OnceLock<EndMark> = OnceLock::new();
 /// Makes every panic take this way out.
 pub(crate) fn install(mode: BootMode) {
     std::panic::set_hook(Box::new(move |panic| {
+        say(is_contained(mode), "init is broken", &words(panic));
+        // Executes this program again, with the state of a moment ago.
+        super::replacement::after_panic();
         die(mode, "init is broken", &words(panic));
     }));
 }
@@ -51,7 +55,8 @@ pub(crate) fn say(contained: bool, what: &str, why: &str) {
     } else {
         ("/dev/kmsg", "<24>")
     };
-    if let Ok(mut sink) = OpenOptions::new().write(true).open(path) {
+    let opened = OpenOptions::new().write(true).append(contained).open(path);
+    if let Ok(mut sink) = opened {
         let _lost = sink.write_all(format!("{level}shark: {what}: {why}\n").as_bytes());
     }
 }
@@ -67,10 +72,7 @@ pub(crate) fn remember(record: Option<EndMark>) {
 /// (a child does) or can panic again.
 pub(crate) fn die(mode: BootMode, what: &str, why: &str) -> ! {
     let why = why.replace('\n', " ");
-    let contained = match mode {
-        BootMode::Container => true,
-        BootMode::Disk | BootMode::Initramfs | BootMode::Direct => false,
-    };
+    let contained = is_contained(mode);
     say(contained, what, &why);
     if contained {
         std::process::exit(BROKEN);
@@ -85,6 +87,13 @@ pub(crate) fn die(mode: BootMode, what: &str, why: &str) -> ! {
         // It returns only if it fails, and then there is nothing better than to try again.
         let _failed = kernel::reboot::reboot(kernel::reboot::Kind::Restart);
         std::thread::sleep(READ_IT);
+    }
+}
+
+const fn is_contained(mode: BootMode) -> bool {
+    match mode {
+        BootMode::Container => true,
+        BootMode::Disk | BootMode::Initramfs | BootMode::Direct => false,
     }
 }
 

@@ -4,10 +4,12 @@
 
 use std::os::fd::OwnedFd;
 
+use serde::{Deserialize, Serialize};
 use services::supervisor::event::ExitStatus;
 use services::time::{Duration, Time};
 
 use super::Init;
+use super::kept;
 use super::plan;
 use super::say::Level;
 use super::table::Owner;
@@ -28,10 +30,12 @@ pub(super) struct Order<'a> {
 }
 
 /// An errand under way.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Errand {
     pid: u32,
+    #[serde(with = "kept")]
     pidfd: OwnedFd,
+    #[serde(with = "kept")]
     answer: OwnedFd,
     begun: Time,
     deadline: Option<Time>,

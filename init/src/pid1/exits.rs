@@ -12,6 +12,8 @@ use super::table::Owner;
 /// Most processes reaped in one turn.
 const BOUND: usize = 256;
 const KILLED: u8 = 9;
+/// The exit status of a process whose end was told to a program that crashed.
+const LOST: u8 = 255;
 
 impl Init {
     /// Reaps the child that a signal names, and tells its end: what it had still to say has been read.
@@ -80,6 +82,11 @@ impl Init {
         }
         self.tell(Event::Exited { run, status });
         self.check_emptied(run.service);
+    }
+
+    /// The main process of a run has ended, and nobody knows any more how: that counts as a failure.
+    pub(super) fn lost_end(&mut self, run: RunId) {
+        self.main_ended(run, ExitStatus::Code(LOST));
     }
 
     fn tell_out_of_memory(&mut self, run: RunId, status: ExitStatus) {

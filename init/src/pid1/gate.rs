@@ -134,7 +134,7 @@ impl Init {
 
     /// There is nothing to judge: an operator wanted a shell only.
     pub(super) fn no_gate(&mut self, why: &str) {
-        self.gate = Keeper::absent(why);
+        *self.gate = Keeper::absent(why);
     }
 
     /// Does what is due, once a turn.
@@ -394,7 +394,7 @@ impl Init {
         super::emergency::remember(self.recorder.end_mark());
         // An operator who wants a shell is left alone with it.
         if !self.rescue {
-            self.gate = Keeper::open(self.now, Some(why), None);
+            *self.gate = Keeper::open(self.now, Some(why), None);
             self.announce_gate();
         }
     }

@@ -2,12 +2,13 @@
 //! and whose process has said it. Not here: what a datagram means (`services::notify`) and what
 //! follows from it (the core).
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use kernel::epoll::{Poller, Readiness};
 use kernel::unix::{Datagram, NotifySocket, Process};
+use serde::{Deserialize, Serialize};
 use services::definition::Program;
 use services::id::RunId;
 use services::notify::{self, Message};
@@ -15,6 +16,7 @@ use services::supervisor::Supervisor;
 use services::supervisor::event::Event;
 
 use super::Init;
+use super::kept;
 use super::say::Level;
 use super::sender;
 use super::table::Owner;
@@ -32,12 +34,39 @@ pub(super) struct NotifySockets {
     hidden: Option<(NotifySocket, String)>,
 }
 
+/// The sockets, on their way into another program.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Frozen {
+    path: i32,
+    hidden: Option<(i32, String)>,
+}
+
 impl NotifySockets {
     /// Makes both; whoever can reach the path does without the other.
     pub(super) fn open(path: &str) -> kernel::Result<Self> {
         Ok(Self {
             path: NotifySocket::bind(path)?,
             hidden: NotifySocket::autobind().ok(),
+        })
+    }
+
+    /// Their descriptors and the hidden name, to be found again by another program in this process.
+    pub(super) fn freeze(&self) -> Frozen {
+        let hidden = self.hidden.as_ref();
+        let number = |socket: &NotifySocket| socket.as_fd().as_raw_fd();
+        Frozen {
+            path: number(&self.path),
+            hidden: hidden.map(|(socket, name)| (number(socket), name.clone())),
+        }
+    }
+
+    /// The same sockets again.
+    pub(super) fn thaw(frozen: Frozen) -> Option<Self> {
+        let hidden = frozen.hidden;
+        let hidden = hidden.and_then(|(number, name)| Some((kept::take(number)?, name)));
+        Some(Self {
+            path: NotifySocket::from_fd(kept::take(frozen.path)?),
+            hidden: hidden.map(|(fd, name)| (NotifySocket::from_fd(fd), name)),
         })
     }
 
@@ -198,7 +227,7 @@ impl Init {
     }
 
     /// Takes one assignment of a service's datagram.
-    fn notified(&mut self, run: RunId, message: Message, from_main: bool) {
+    pub(super) fn notified(&mut self, run: RunId, message: Message, from_main: bool) {
         self.tell(Event::Notified {
             run,
             message,

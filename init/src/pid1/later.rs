@@ -1,5 +1,6 @@
 //! What PID 1 itself does after a while. Not here: the timers of services (the core).
 
+use serde::{Deserialize, Serialize};
 use services::id::RunId;
 use services::time::{Duration, Time};
 
@@ -9,7 +10,7 @@ use super::Init;
 const CHORES_MAX: usize = 1024;
 
 /// One such thing. When its run is over by then, nothing happens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Later {
     /// Kill everything of a run, since the first attempt failed.
     KillAll(RunId),
@@ -20,7 +21,7 @@ pub(super) enum Later {
 }
 
 /// Everything that is due later.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Chores(Vec<(Time, Later)>);
 
 impl Chores {

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
+use serde::{Deserialize, Serialize};
 use services::control::{BootMode, Changed, ChangedKeys, ControlError, Reply};
 use services::diagnostic::Diagnostic;
 use services::file::Source;
@@ -14,6 +15,7 @@ use services::supervisor::event::{Command, Event, ExitStatus, RequestId};
 use services::time::{Duration, Time};
 
 use super::Init;
+use super::kept;
 use super::plan;
 use super::say::Level;
 use super::table::Owner;
@@ -32,7 +34,7 @@ const DIAGNOSTICS_SAID: usize = 20;
 const LAST_GOOD: &str = "the last good slot is tried with the vendor's service files only";
 
 /// For whom the loader runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Purpose {
     /// The boot, with all layers.
     BootWhole,
@@ -48,17 +50,19 @@ enum Purpose {
 }
 
 /// A loader at work.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Working {
     purpose: Purpose,
     pid: u32,
+    #[serde(with = "kept")]
     pidfd: OwnedFd,
+    #[serde(with = "kept")]
     result: OwnedFd,
     deadline: Time,
 }
 
 /// What PID 1 knows of its loader.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Loader {
     working: Option<Working>,
     /// Instances that are loaded when the loader is free.
@@ -393,6 +397,7 @@ impl Init {
         let seed = self.machine_seed;
         self.tell(Event::Machine { seed });
         self.tell_clock();
+        self.adopt_running();
         if let Ok(target) = ServiceName::new(&self.boot.info.target) {
             self.tell(Event::Boot { target });
         }

@@ -8,11 +8,13 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
 use kernel::epoll::Readiness;
+use serde::{Deserialize, Serialize};
 use services::id::ServiceId;
 use services::supervisor::event::ExitStatus;
 use services::time::{Duration, Time};
 
 use super::Init;
+use super::kept;
 use super::plan;
 use super::say::Level;
 use super::table::{LogPipe, Owner};
@@ -27,14 +29,14 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 const STEADY: Duration = Duration::from_secs(10);
 
 /// What PID 1 knows of its logger.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Logger {
     state: State,
     failures: u32,
     own: Option<LogPipe>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 enum State {
     /// To be started at this time.
     #[default]
@@ -43,6 +45,7 @@ enum State {
         restart_at: Time,
     },
     Running {
+        #[serde(with = "kept")]
         socket: OwnedFd,
         since: Time,
         watched_for_room: bool,
@@ -77,6 +80,31 @@ impl Init {
             Err(error) => self.say(Level::Error, &format!("log of init: {error}")),
         }
         self.start_logger();
+    }
+
+    /// Writes into the log of `init` again, whose pipe a former program has made.
+    pub(super) fn attach_own_log(&mut self) {
+        let own = self.logger.own.as_ref();
+        if let Some(Ok(write)) = own.map(|log| log.write.try_clone()) {
+            self.say.attach(File::from(write));
+        }
+    }
+
+    /// Goes on with the logger of a former program. Pipes are handed to it once more: those it has, it
+    /// knows.
+    pub(super) fn watch_logger(&mut self) {
+        if let State::Running {
+            socket,
+            watched_for_room,
+            ..
+        } = &mut self.logger.state
+        {
+            *watched_for_room = false;
+            if let Err(error) = self.poller.add(&*socket, LOGGER, Readiness::NONE) {
+                self.say(Level::Error, &format!("logger: {error}"));
+            }
+        }
+        self.hand_pipes();
     }
 
     /// Makes the log pipe of a service, if it has none, and hands it to the logger.
@@ -174,18 +202,19 @@ impl Init {
     }
 
     /// Hands over the pipes that the present logger has not got, as long as its socket takes them.
-    fn hand_pipes(&mut self) {
+    pub(super) fn hand_pipes(&mut self) {
+        let Logger { state, own, .. } = &mut *self.logger;
         let State::Running {
             socket,
             watched_for_room,
             ..
-        } = &mut self.logger.state
+        } = state
         else {
             return;
         };
         let mut full = false;
         let mut failure = None;
-        let own = self.logger.own.iter_mut().map(|log| (OWN_LOG, log));
+        let own = own.iter_mut().map(|log| (OWN_LOG, log));
         let services = self
             .table
             .places()

@@ -4,8 +4,10 @@
 //!
 //! Nothing here blocks, everything is bounded, and there is one reaper.
 
+mod adopt;
 mod begin;
 mod beside;
+mod blackbox;
 mod boot;
 mod cgroups;
 mod clients;
@@ -17,16 +19,20 @@ mod forking;
 mod gate;
 mod handover;
 mod heard;
+mod kept;
 mod later;
 mod loader;
 mod logger;
+mod noted;
 mod passed;
 mod perform;
 mod plan;
 mod rate;
 mod ready_line;
 mod recorder;
+mod replacement;
 mod requests;
+mod resume;
 pub mod say;
 mod sender;
 mod setup;
@@ -46,14 +52,19 @@ use kernel::epoll::{Events, Poller, Readiness};
 use kernel::inotify::Inotify;
 use kernel::signals::{Signal, SignalFd};
 use kernel::spawn::Spawner;
+use kernel::successor::CRASHES;
 use kernel::unix::Listener;
 use services::control::BootMode;
 use services::status::ShutdownKind;
 use services::supervisor::Supervisor;
+use services::supervisor::event::RequestId;
 use services::time::Time;
 
 use crate::ending::bequest::Bequest;
+use crate::ending::soft::Previous;
 use crate::paths::Paths;
+use adopt::Left;
+use blackbox::BlackBox;
 use boot::Boot;
 use cgroups::Cgroups;
 use clients::Clients;
@@ -63,6 +74,7 @@ use heard::NotifySockets;
 use later::Chores;
 use loader::Loader;
 use logger::Logger;
+use noted::Noted;
 use recorder::Recorder;
 use say::{Level, Say};
 use signals::Signals;
@@ -76,7 +88,7 @@ struct Init {
     now: Time,
     paths: Paths,
     say: Say,
-    boot: Boot,
+    boot: Noted<Boot>,
     // Sources of the loop.
     poller: Poller,
     events: Events,
@@ -95,18 +107,18 @@ struct Init {
     supervisor: Option<Supervisor>,
     table: Table,
     cgroups: Option<Cgroups>,
-    clients: Clients,
+    clients: Noted<Clients>,
     control_group: Option<u32>,
     machine_seed: u64,
     signals: Signals,
-    loader: Loader,
-    logger: Logger,
-    recorder: Recorder,
-    gate: Keeper,
+    loader: Noted<Loader>,
+    logger: Noted<Logger>,
+    recorder: Noted<Recorder>,
+    gate: Noted<Keeper>,
     watchdog: Option<Feeder>,
-    chores: Chores,
+    chores: Noted<Chores>,
     turns: Turns,
-    timekeeper: Timekeeper,
+    timekeeper: Noted<Timekeeper>,
     // What is left for the next turn.
     more_actions: bool,
     unreaped: bool,
@@ -114,6 +126,15 @@ struct Init {
     listener_rests_until: Option<Time>,
     shutting_down: bool,
     finished: Option<ShutdownKind>,
+    // How it would go on as another program.
+    debug: bool,
+    black_box: Option<BlackBox>,
+    layout: u32,
+    crashes: [u64; CRASHES],
+    origin: String,
+    replacing: Option<(RequestId, String)>,
+    left: Option<Left>,
+    previous: Previous,
 }
 
 impl Init {
@@ -141,6 +162,10 @@ pub struct Finished {
     pub say: Say,
     /// What the last stage is to do beside.
     pub bequest: Bequest,
+    /// The file that PID 1 was started from.
+    pub origin: String,
+    /// What is left to the next user space, where one follows.
+    pub previous: Previous,
 }
 
 pub(crate) use exits::exit_status;
@@ -149,23 +174,29 @@ pub(crate) use plan::start_part;
 /// Is PID 1, until the end.
 #[must_use]
 pub fn run() -> ExitCode {
-    match supervise() {
+    begin(None)
+}
+
+/// Is PID 1 from the start, with what a former program has left.
+fn begin(left: Option<Left>) -> ExitCode {
+    match supervise(left) {
         Ok(finished) => crate::ending::run(finished),
         Err((mode, error)) => emergency::die(mode, "init cannot begin", &error.to_string()),
     }
 }
 
 /// Supervises until the last service is down. Without its sources, PID 1 can do nothing but say so.
-fn supervise() -> Result<Finished, (BootMode, kernel::Error)> {
+fn supervise(left: Option<Left>) -> Result<Finished, (BootMode, kernel::Error)> {
     let started = Time::from_nanos(kernel::clock::boottime());
     let mut prepared = setup::prepare(started);
     let mode = prepared.told.boot.info.mode;
-    emergency::install(mode);
+    let origin = origin();
+    survive(mode, &origin);
     emergency::remember(prepared.told.recorder.end_mark());
     for line in std::mem::take(&mut prepared.told.notes) {
         prepared.say.line(started, Level::Warning, &line);
     }
-    let mut init = open(prepared, started).map_err(|error| (mode, error))?;
+    let mut init = open(prepared, started, origin).map_err(|error| (mode, error))?;
     let line = format!(
         "Shark init {} as PID 1 ({:?})",
         env!("CARGO_PKG_VERSION"),
@@ -175,14 +206,64 @@ fn supervise() -> Result<Finished, (BootMode, kernel::Error)> {
     for lacking in init.boot.info.missing.clone() {
         init.say(Level::Warning, &format!("missing: {lacking}"));
     }
+    init.left = left;
     init.announce_gate();
     init.open_own_log();
     init.look_for_lost_hand_over();
     init.load_for_boot();
-    loop {
-        init.turn();
-        if let Some(kind) = init.finished {
-            return Ok(init.finish(kind));
+    init.renew_black_box(0);
+    Ok(init.run())
+}
+
+/// Makes a crash of PID 1 lead to another program in its place, if it can, or to the way out.
+fn survive(mode: BootMode, origin: &str) {
+    let contained = match mode {
+        BootMode::Container => true,
+        BootMode::Disk | BootMode::Initramfs | BootMode::Direct => false,
+    };
+    replacement::prepare(origin, contained);
+    emergency::install(mode);
+}
+
+/// The file that PID 1 was started from: as its zeroth argument names it, since that goes on naming
+/// the program when its file is replaced, or else as the kernel does.
+fn origin() -> String {
+    let named = std::env::args_os().next();
+    let named = named.and_then(|name| name.into_string().ok());
+    named
+        .filter(|name| name.starts_with('/'))
+        .unwrap_or_else(|| {
+            let link = std::fs::read_link("/proc/self/exe").unwrap_or_default();
+            let link = link.to_string_lossy().into_owned();
+            link.trim_end_matches(" (deleted)").to_owned()
+        })
+}
+
+/// Is PID 1 again, in place of a former program, until the end.
+#[must_use]
+pub fn resume(number: i32) -> ExitCode {
+    resume::run(number)
+}
+
+impl Init {
+    /// Has the loop wait for its own sources.
+    fn watch_sources(&self) -> kernel::Result<()> {
+        let poller = &self.poller;
+        poller.add(&self.signal_source, turn::SIGNALS, Readiness::READ)?;
+        poller.add(&self.timer, turn::TIMER, Readiness::READ)?;
+        poller.add(&self.clock, turn::CLOCK, Readiness::READ)?;
+        poller.add(&self.watches, turn::WATCHES, Readiness::READ)?;
+        self.notify_sockets.watch(poller)?;
+        poller.add(&self.listener, turn::LISTENER, Readiness::READ)
+    }
+
+    /// Turns, until the last service is down.
+    fn run(mut self) -> Finished {
+        loop {
+            self.turn();
+            if let Some(kind) = self.finished {
+                return self.finish(kind);
+            }
         }
     }
 }
@@ -197,6 +278,8 @@ impl Init {
         }
         self.dismiss_logger();
         self.table.retain(|_| false);
+        // What comes now has a way out of its own, and nothing to go back to.
+        kernel::successor::forget();
         Finished {
             kind,
             mode: self.boot.info.mode,
@@ -206,12 +289,18 @@ impl Init {
                 self.watchdog,
             ),
             say: self.say,
+            origin: self.origin,
+            previous: Previous {
+                passed: self.gate.is_passed(),
+                ..self.previous
+            },
         }
     }
 }
 
 /// Opens the sources of the loop.
-fn open(prepared: setup::Prepared, now: Time) -> kernel::Result<Init> {
+#[allow(clippy::too_many_lines, reason = "every field of PID 1, once")]
+fn open(prepared: setup::Prepared, now: Time, origin: String) -> kernel::Result<Init> {
     let setup::Prepared {
         paths,
         say,
@@ -219,6 +308,8 @@ fn open(prepared: setup::Prepared, now: Time) -> kernel::Result<Init> {
         cgroups,
         masks,
         rescue,
+        debug,
+        previous,
     } = prepared;
     let Told {
         boot,
@@ -237,7 +328,7 @@ fn open(prepared: setup::Prepared, now: Time) -> kernel::Result<Init> {
     let init = Init {
         now,
         say,
-        boot,
+        boot: Noted::new(boot),
         poller: Poller::new()?,
         events: Events::new(),
         timer: BootTimer::new()?,
@@ -255,18 +346,18 @@ fn open(prepared: setup::Prepared, now: Time) -> kernel::Result<Init> {
         supervisor: None,
         table: Table::default(),
         cgroups,
-        clients: Clients::default(),
+        clients: Noted::default(),
         control_group: None,
         machine_seed: 0,
         signals: Signals::default(),
-        loader: Loader::default(),
-        logger: Logger::default(),
-        recorder,
-        gate,
+        loader: Noted::default(),
+        logger: Noted::default(),
+        recorder: Noted::new(recorder),
+        gate: Noted::new(gate),
         watchdog,
-        chores: Chores::default(),
+        chores: Noted::default(),
         turns: Turns::default(),
-        timekeeper: Timekeeper::default(),
+        timekeeper: Noted::default(),
         more_actions: false,
         // A child may have ended before the signal was blocked.
         unreaped: true,
@@ -274,14 +365,16 @@ fn open(prepared: setup::Prepared, now: Time) -> kernel::Result<Init> {
         listener_rests_until: None,
         shutting_down: false,
         finished: None,
+        debug,
+        black_box: None,
+        layout: blackbox::layout(),
+        crashes: [0; CRASHES],
+        origin,
+        replacing: None,
+        left: None,
+        previous,
         paths,
     };
-    let poller = &init.poller;
-    poller.add(&init.signal_source, turn::SIGNALS, Readiness::READ)?;
-    poller.add(&init.timer, turn::TIMER, Readiness::READ)?;
-    poller.add(&init.clock, turn::CLOCK, Readiness::READ)?;
-    poller.add(&init.watches, turn::WATCHES, Readiness::READ)?;
-    init.notify_sockets.watch(poller)?;
-    poller.add(&init.listener, turn::LISTENER, Readiness::READ)?;
+    init.watch_sources()?;
     Ok(init)
 }

@@ -112,7 +112,14 @@ impl Init {
 
     /// Asks for an orderly end; without a core there is nothing to put in order.
     pub(super) fn shut_down(&mut self, kind: ShutdownKind) {
-        let line = format!("{SAID_ENDING}{}", crate::arguments::shutdown_word(kind));
+        let word = crate::arguments::shutdown_word(kind);
+        let line = match kind {
+            // The kernel goes on, and so does this boot: whatever ends it later is no orderly end.
+            ShutdownKind::SoftReboot => format!("user space ends: {word}"),
+            ShutdownKind::Poweroff | ShutdownKind::Reboot | ShutdownKind::Halt => {
+                format!("{SAID_ENDING}{word}")
+            }
+        };
         self.say(Level::Notice, &line);
         if !std::mem::replace(&mut self.shutting_down, true) {
             self.gate_at_shutdown();

@@ -8,11 +8,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use kernel::epoll::Readiness;
 use kernel::pipe::{self, Read};
+use serde::{Deserialize, Serialize};
 use services::definition::{Program, Ready};
 use services::id::RunId;
 use services::supervisor::event::Event;
 
 use super::Init;
+use super::kept;
 use super::say::Level;
 use super::turn;
 
@@ -22,8 +24,9 @@ const LINE_MAX: usize = 4096;
 const CHUNK: usize = 512;
 
 /// The end of the pipe that PID 1 reads.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ReadyLine {
+    #[serde(with = "kept")]
     read: OwnedFd,
     /// Its number on the side of the service.
     number: i32,
@@ -109,6 +112,20 @@ impl Init {
             // The run is over before it began.
             (Ok(()), None) => {}
             (Err(error), _) => self.say(Level::Warning, &error.to_string()),
+        }
+    }
+
+    /// Goes on waiting for the lines that a former program of this process waited for.
+    pub(super) fn watch_ready_lines(&mut self) {
+        for place in self.table.places() {
+            let line = place.live.as_ref().and_then(|it| it.ready_line.as_ref());
+            let Some(line) = line else {
+                continue;
+            };
+            let token = turn::ready_token(place.service.index);
+            if let Err(error) = self.poller.add(&line.read, token, Readiness::READ) {
+                self.say.line(self.now, Level::Warning, &error.to_string());
+            }
         }
     }
 

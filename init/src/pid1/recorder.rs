@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
 use services::control::{ControlError, Reply};
 use services::supervisor::event::{ExitStatus, RequestId};
 use services::time::{Duration, Time};
@@ -26,7 +27,7 @@ const JOBS_MAX: usize = 16;
 const JOBS_OWN: usize = 4;
 
 /// Whose change it is, and so what follows from its outcome.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Then {
     /// The gate found the boot good.
     Committed,
@@ -60,14 +61,14 @@ impl Then {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Job {
     change: Change,
     then: Then,
 }
 
 /// What PID 1 knows of the boot record.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Recorder {
     /// Which boot this is.
     pub(super) identity: Identity,

@@ -136,6 +136,8 @@ impl Init {
                 self.shut_down(*kind);
                 None
             }
+            Request::Reexec { program } => self.reexec(client, request, program.as_deref()),
+            Request::DebugPanic => self.crash(peer),
             Request::GetInfo => Some(Ok(introspect::info())),
             Request::GetInterfaceDescription { interface } => {
                 Some(introspect::description(interface))
@@ -252,6 +254,8 @@ impl Init {
             | Request::BootRecord
             | Request::Metrics
             | Request::Shutdown { .. }
+            | Request::Reexec { .. }
+            | Request::DebugPanic
             | Request::GetInfo
             | Request::GetInterfaceDescription { .. } => Reply::Done {},
         }
@@ -330,6 +334,11 @@ fn description(request: &Request) -> String {
         } => format!("call this boot good: {reason}"),
         Request::BootBad { reason, .. } => format!("call this boot bad: {reason}"),
         Request::SetSlot { slot } => format!("boot slot {}", slot.as_str()),
+        Request::Reexec { program: None } => "replace init".to_owned(),
+        Request::Reexec {
+            program: Some(program),
+        } => format!("replace init by {program}"),
+        Request::DebugPanic => "crash init".to_owned(),
         Request::List
         | Request::Status { .. }
         | Request::Boot
@@ -351,6 +360,7 @@ fn subject(request: &Request) -> &str {
         | Request::Restart { name }
         | Request::ReloadService { name } => name,
         Request::ReloadAll { .. } => "reload",
+        Request::Reexec { .. } | Request::DebugPanic => "init",
         Request::List
         | Request::Boot
         | Request::WaitBoot

@@ -71,6 +71,12 @@ impl Say {
         }
     }
 
+    /// Whether it says detail too.
+    #[must_use]
+    pub(crate) const fn is_verbose(&self) -> bool {
+        self.verbose
+    }
+
     /// Gives it the write end of its own log pipe, which must be non-blocking.
     pub fn attach(&mut self, own_log: File) {
         self.own_log = Some(own_log);

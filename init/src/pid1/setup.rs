@@ -16,8 +16,10 @@ use services::control::BootMode;
 use services::time::Time;
 
 use super::cgroups::Cgroups;
+use super::gate::Keeper;
 use super::handover::{self, Start, Told};
 use super::say::Say;
+use crate::ending::soft::Previous;
 use crate::paths::Paths;
 
 /// Inode of the first cgroup namespace (PROC_CGROUP_INIT_INO).
@@ -41,6 +43,10 @@ pub(super) struct Prepared {
     pub(super) masks: Vec<String>,
     /// Start the shell of last resort instead of the services.
     pub(super) rescue: bool,
+    /// Testers may do what harms.
+    pub(super) debug: bool,
+    /// What the user space before this one has left.
+    pub(super) previous: Previous,
 }
 
 /// Sets everything up, as far as it can be.
@@ -70,6 +76,7 @@ pub(super) fn prepare(started: Time) -> Prepared {
     };
     let mut told = handover::read(&paths, &start);
     told.notes.extend(cmdline.errors);
+    let previous = begun_again(&mut told, started);
     let boot = &mut told.boot;
     let say = Say::open(!contained, cmdline.debug || contained);
     boot.mark("init", started);
@@ -105,7 +112,37 @@ pub(super) fn prepare(started: Time) -> Prepared {
         cgroups,
         masks: cmdline.masks,
         rescue,
+        debug: cmdline.debug,
+        previous,
     }
+}
+
+/// Where this is not the first user space of the boot, takes over what the one before has left; else,
+/// what is mounted now is what is mounted when user space begins.
+fn begun_again(told: &mut Told, now: Time) -> Previous {
+    let Some(previous) = Previous::from_environment() else {
+        let mounted = mount_points().into_iter();
+        return Previous {
+            mounted: mounted
+                .map(|path| String::from_utf8_lossy(&path).into_owned())
+                .collect(),
+            ..Previous::default()
+        };
+    };
+    told.boot.mark("soft reboot", now);
+    match told.boot.info.mode {
+        BootMode::Container | BootMode::Direct | BootMode::Initramfs => {}
+        BootMode::Disk if previous.other_root => {
+            told.gate = Keeper::absent("this user space is of another root than the slot's");
+        }
+        BootMode::Disk if previous.passed => {
+            told.gate = Keeper::passed(now);
+            told.boot.info.committed = true;
+            told.boot.info.trial = false;
+        }
+        BootMode::Disk => {}
+    }
+    previous
 }
 
 /// Whether `shark.rescue` is for init: stage1 has had its own console for it already, and whoever
@@ -118,7 +155,7 @@ const fn is_without_stage1(mode: BootMode) -> bool {
 }
 
 /// Whether this is the first process of a namespace or container and not of a machine.
-fn is_contained() -> bool {
+pub(super) fn is_contained() -> bool {
     match kernel::system::surroundings() {
         Surroundings::Machine => false,
         Surroundings::Container(_) => true,

@@ -8,11 +8,13 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use kernel::epoll::Readiness;
 use kernel::listen::{self, Access, Local};
+use serde::{Deserialize, Serialize};
 use services::definition::{Definition, Listen, Socket};
 use services::id::{RunId, ServiceId};
 use services::supervisor::event::Event;
 
 use super::Init;
+use super::kept;
 use super::passed::Passed;
 use super::say::Level;
 use super::turn;
@@ -23,10 +25,11 @@ const TOTAL_MAX: usize = 4096;
 const DIRECTORY_MODE: u32 = 0o755;
 
 /// A socket that is open.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Held {
     /// As it was asked for.
     pub(super) socket: Socket,
+    #[serde(with = "kept")]
     pub(super) fd: OwnedFd,
     /// It is watched for traffic.
     pub(super) watched: bool,
@@ -117,6 +120,20 @@ impl Init {
             held.watched = true;
         }
         Ok(())
+    }
+
+    /// Goes on watching what a former program of this process has watched.
+    pub(super) fn watch_sockets(&mut self) {
+        let mut failed = Vec::new();
+        for place in self.table.places() {
+            let token = turn::socket_token(place.service.index);
+            for held in place.sockets.iter().filter(|held| held.watched) {
+                failed.extend(self.poller.add(&held.fd, token, Readiness::READ).err());
+            }
+        }
+        for error in failed {
+            self.say(Level::Error, &error.to_string());
+        }
     }
 
     /// There is traffic: who takes it is the service's affair, so that nobody watches any longer.

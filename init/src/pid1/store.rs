@@ -9,10 +9,12 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use kernel::Errno;
 use kernel::epoll::{Poller, Readiness};
+use serde::{Deserialize, Serialize};
 use services::id::{RunId, ServiceId};
 use services::notify::Keep;
 
 use super::Init;
+use super::kept;
 use super::passed::Passed;
 use super::say::Level;
 use super::turn;
@@ -21,9 +23,10 @@ use super::turn;
 const ALL_MAX: usize = 4096;
 
 /// One that is kept.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Stored {
     name: Box<str>,
+    #[serde(with = "kept")]
     fd: OwnedFd,
     /// By which its hangup is known.
     number: u32,
@@ -32,7 +35,7 @@ pub(super) struct Stored {
 }
 
 /// Those of one service, the oldest first.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Store(Vec<Stored>);
 
 impl Store {
@@ -151,6 +154,17 @@ impl Init {
     pub(super) fn limit_store(&mut self, service: ServiceId, most: usize) {
         if let Some(place) = self.table.get(service) {
             place.store.shorten(&self.poller, most);
+        }
+    }
+
+    /// Goes on watching what a former program of this process has watched.
+    pub(super) fn watch_stored(&mut self) {
+        for place in self.table.places() {
+            for stored in place.store.0.iter_mut().filter(|stored| stored.watched) {
+                let token = turn::STORED | u64::from(stored.number);
+                let added = self.poller.add(&stored.fd, token, Readiness::NONE);
+                stored.watched = added.is_ok();
+            }
         }
     }
 

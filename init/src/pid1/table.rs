@@ -3,19 +3,21 @@
 //!
 //! The core speaks of runs, the kernel of pids; this is the only place where both are known.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 
+use serde::{Deserialize, Serialize};
 use services::definition::CgroupLimits;
 use services::id::{RunId, ServiceId};
 use services::time::Time;
 
+use super::kept::{self, Kept};
 use super::ready_line::ReadyLine;
 use super::sockets::Held;
 use super::store::Store;
 
 /// On whose behalf a process runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Owner {
     /// The main process of a run.
     Main(RunId),
@@ -38,18 +40,19 @@ pub(super) enum Owner {
 }
 
 /// A command that runs beside a main process.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Beside {
     /// Its number, and that of its process group.
     pub(super) pid: u32,
     /// Names it without ever meaning another one.
+    #[serde(with = "kept")]
     pub(super) pidfd: OwnedFd,
     /// Where it leaves words: a probe that is a part of init does.
-    pub(super) words: Option<OwnedFd>,
+    pub(super) words: Option<Kept>,
 }
 
 /// The search for the main process of a forking service.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Seek {
     /// When it is given up; `None`: it has not begun.
     pub(super) until: Option<Time>,
@@ -58,7 +61,7 @@ pub(super) struct Seek {
 }
 
 /// The run of a service that has not emptied yet.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Live {
     /// Which one.
     pub(super) run: RunId,
@@ -67,6 +70,7 @@ pub(super) struct Live {
     /// Process group and session of the run: the number of its first process.
     pub(super) group: u32,
     /// Names the main process without ever meaning another one.
+    #[serde(with = "kept")]
     pub(super) pidfd: OwnedFd,
     /// Whether the main process has ended and that has been told.
     pub(super) ended: bool,
@@ -84,18 +88,21 @@ pub(super) struct Live {
 
 /// The pipe from a service to the logger. PID 1 keeps both ends, so that neither a dead service nor
 /// a dead logger loses a byte.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct LogPipe {
     /// Goes to the logger.
+    #[serde(with = "kept")]
     pub(super) read: OwnedFd,
     /// Goes to the service.
+    #[serde(with = "kept")]
     pub(super) write: OwnedFd,
-    /// Whether the present logger has it.
+    /// Whether the present logger has it. After a thaw it is handed over again, which harms nobody.
+    #[serde(skip)]
     pub(super) handed: bool,
 }
 
 /// What is held for one service.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Place {
     /// The service; its generation too.
     pub(super) service: ServiceId,
@@ -103,7 +110,7 @@ pub(super) struct Place {
     pub(super) name: Box<str>,
     /// Its log pipe, from the first start on.
     pub(super) log: Option<LogPipe>,
-    /// The watch on its cgroup's events, while it has a cgroup.
+    /// The watch on its cgroup's events, while it has a cgroup; made anew after a thaw.
     pub(super) watch: Option<i32>,
     /// The limits that its cgroup was given.
     pub(super) limits: Option<CgroupLimits>,
@@ -133,6 +140,16 @@ pub(super) struct Table {
     pub(super) untold: Vec<u32>,
     /// Counts the descriptors that were kept.
     pub(super) stored_count: u32,
+    changed: Changed,
+}
+
+/// What may have changed since that was last asked.
+#[derive(Debug, Default)]
+pub(super) struct Changed {
+    /// Places, by index.
+    pub(super) places: BTreeSet<u32>,
+    /// Processes, by number.
+    pub(super) processes: BTreeSet<u32>,
 }
 
 impl Table {
@@ -152,6 +169,7 @@ impl Table {
             runtime_dirs: Vec::new(),
             credentials: false,
         };
+        self.changed.places.insert(service.index);
         let place = self.places.entry(service.index).or_insert_with(fresh);
         if place.service != service {
             *place = fresh();
@@ -161,12 +179,13 @@ impl Table {
 
     /// The place of `service`, if it has one.
     pub(super) fn get(&mut self, service: ServiceId) -> Option<&mut Place> {
-        self.places
-            .get_mut(&service.index)
-            .filter(|place| place.service == service)
+        let place = self.places.get_mut(&service.index);
+        let place = place.filter(|place| place.service == service)?;
+        self.changed.places.insert(service.index);
+        Some(place)
     }
 
-    /// All places.
+    /// All places, for what is not frozen of them.
     pub(super) fn places(&mut self) -> impl Iterator<Item = &mut Place> {
         self.places.values_mut()
     }
@@ -188,6 +207,7 @@ impl Table {
 
     /// Notes that `pid` belongs to `owner`.
     pub(super) fn own(&mut self, pid: u32, owner: Owner) {
+        self.changed.processes.insert(pid);
         self.owners.insert(pid, owner);
     }
 
@@ -199,6 +219,7 @@ impl Table {
 
     /// The same, for a process that has ended: its pid means nothing from now on.
     pub(super) fn disown(&mut self, pid: u32) -> Option<Owner> {
+        self.changed.processes.insert(pid);
         self.owners.remove(&pid)
     }
 
@@ -264,7 +285,7 @@ impl Table {
         let former = std::mem::replace(&mut live.pid, pid);
         live.pidfd = pidfd;
         live.adopted = true;
-        self.owners.remove(&former);
+        self.disown(former);
         self.own(pid, Owner::Main(run));
         true
     }
@@ -302,9 +323,41 @@ impl Table {
         Some(live.run)
     }
 
+    /// What may have changed since this was last called.
+    pub(super) fn take_changed(&mut self) -> Changed {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// Everything there is, as if it had changed.
+    pub(super) fn everything(&self) -> Changed {
+        Changed {
+            places: self.places.keys().copied().collect(),
+            processes: self.owners.keys().copied().collect(),
+        }
+    }
+
+    /// The place of that index, to be frozen.
+    pub(super) fn place_at(&self, index: u32) -> Option<&Place> {
+        self.places.get(&index)
+    }
+
+    /// Puts a place back that was frozen. Its watch is gone with the program that had it.
+    pub(super) fn put_back(&mut self, mut place: Place) {
+        place.watch = None;
+        self.changed.places.insert(place.service.index);
+        self.places.insert(place.service.index, place);
+    }
+
     /// Drops the places that `keep` refuses: of services that are no more.
     pub(super) fn retain(&mut self, keep: impl Fn(&Place) -> bool) {
-        self.places.retain(|_, place| keep(place));
+        let changed = &mut self.changed.places;
+        self.places.retain(|index, place| {
+            let kept = keep(place);
+            if !kept {
+                changed.insert(*index);
+            }
+            kept
+        });
         let places = &self.places;
         self.watches.retain(|_, index| places.contains_key(index));
     }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use services::id::{ServiceId, ServiceName};
 use services::supervisor::event::{Event, ExitStatus};
 use services::time::{Duration, Time};
@@ -18,7 +19,7 @@ use crate::timers::{Kept, Starts};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is to be kept, and the child that keeps it.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Timekeeper {
     /// Starts that no child has been given; at most one a service.
     new: BTreeMap<ServiceName, i64>,
@@ -28,7 +29,7 @@ pub(super) struct Timekeeper {
 }
 
 /// A child at work.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Working {
     errand: Errand,
     /// Whether the core waits for its answer.

@@ -105,6 +105,8 @@ impl Init {
         for index in ready.ready_lines.drain(..) {
             self.take_ready_line(index);
         }
+        // A crash takes no more than what the stage did in which it was.
+        self.note();
         // A signal names one child that has ended, but signals that come together are one: the next
         // turn looks for others, which takes the kernel past all children there are.
         for pid in ended.drain(..) {
@@ -122,6 +124,7 @@ impl Init {
             self.clock_ready();
         }
         self.take_timers();
+        self.note();
         if ready.logger {
             self.logger_ready();
         }
@@ -130,6 +133,7 @@ impl Init {
         }
         for (number, readiness) in ready.clients.drain(..) {
             self.client_ready(number, readiness);
+            self.note();
         }
         if ready.listener {
             self.take_connections();
@@ -140,6 +144,7 @@ impl Init {
         for number in std::mem::take(&mut self.resumed) {
             self.serve(number);
         }
+        self.note();
         self.ready = ready;
         self.perform_actions();
         self.mind_gate();
@@ -150,6 +155,8 @@ impl Init {
         if waited {
             self.feed_watchdog();
         }
+        self.note();
+        self.replace_if_asked();
     }
 
     /// The turn has come to its end: the watchdog is fed, unless this boot is past its time and

@@ -98,9 +98,13 @@ impl Feeder {
 /// For people, as "what: why".
 pub(super) fn take_over(facts: Option<&WatchdogFacts>) -> Result<Option<Feeder>, String> {
     match facts {
-        Some(facts) => Watchdog::inherited(facts.fd, &facts.device)
-            .map(|watchdog| Some(Feeder::new(watchdog, facts.timeout_seconds)))
-            .map_err(|error| format!("watchdog: stage1 has not left it open: {error}")),
+        Some(facts) => match Watchdog::inherited(facts.fd, &facts.device) {
+            Ok(watchdog) => Ok(Some(Feeder::new(watchdog, facts.timeout_seconds))),
+            // A former program of this process has had it under another number.
+            Err(error) => left_open()
+                .map(Some)
+                .ok_or_else(|| format!("watchdog: stage1 has not left it open: {error}")),
+        },
         None => Ok(left_open()),
     }
 }

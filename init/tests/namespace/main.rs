@@ -28,6 +28,7 @@ mod order;
 mod probes;
 mod record;
 mod reload;
+mod replaced;
 mod restart;
 mod scope;
 mod sockets;

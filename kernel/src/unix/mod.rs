@@ -49,6 +49,12 @@ impl Listener {
         Ok(Self { fd })
     }
 
+    /// One that a former program of this process has left open.
+    #[must_use]
+    pub const fn from_fd(fd: OwnedFd) -> Self {
+        Self { fd }
+    }
+
     /// The next connection, non-blocking; `None` when there is none (or it is gone already).
     ///
     /// # Errors
@@ -249,6 +255,12 @@ impl NotifySocket {
             )
         };
         Ok(Self { fd })
+    }
+
+    /// One that a former program of this process has left open.
+    #[must_use]
+    pub const fn from_fd(fd: OwnedFd) -> Self {
+        Self { fd }
     }
 
     /// The next datagram, written to `buffer`; `None` when there is none. What is not taken out of

@@ -1,5 +1,7 @@
 //! Cuts a stream of bytes into messages and back: each message ends with one NUL byte.
 
+use serde::{Deserialize, Serialize};
+
 /// Longest message without its NUL, in bytes.
 pub const MESSAGE_MAX: usize = 64 * 1024;
 
@@ -21,7 +23,7 @@ impl std::error::Error for TooLong {}
 /// What has been received of a connection and not been taken yet.
 ///
 /// The buffer is empty, and holds no memory, while the peer is silent.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Frames {
     buffer: Vec<u8>,
     /// Bytes at the front that have been searched and hold no NUL: a peer that sends byte by byte

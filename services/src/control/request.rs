@@ -10,7 +10,7 @@ use super::{INTERFACE, SERVICE_INTERFACE};
 use crate::status::ShutdownKind;
 
 /// A method with its parameters.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
     /// `io.shark.Init.List`
     List,
@@ -76,6 +76,13 @@ pub enum Request {
         /// What happens at the end.
         kind: ShutdownKind,
     },
+    /// `io.shark.Init.Reexec`
+    Reexec {
+        /// The program that takes init's place; without one, the file init was started from.
+        program: Option<String>,
+    },
+    /// `io.shark.Init.DebugPanic`
+    DebugPanic,
     /// `org.varlink.service.GetInfo`
     GetInfo,
     /// `org.varlink.service.GetInterfaceDescription`
@@ -86,7 +93,7 @@ pub enum Request {
 }
 
 /// Every method of `io.shark.Init`, without the interface's name.
-pub const METHODS: [&str; 16] = [
+pub const METHODS: [&str; 18] = [
     "List",
     "Status",
     "Start",
@@ -103,6 +110,8 @@ pub const METHODS: [&str; 16] = [
     "BootRecord",
     "Metrics",
     "Shutdown",
+    "Reexec",
+    "DebugPanic",
 ];
 
 /// A request with the manner in which it was called.
@@ -166,6 +175,12 @@ struct Kinded {
 #[serde(deny_unknown_fields)]
 struct Reasoned {
     reason: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Programmed {
+    program: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -244,6 +259,8 @@ impl Request {
             Self::BootRecord => (INTERFACE, "BootRecord"),
             Self::Metrics => (INTERFACE, "Metrics"),
             Self::Shutdown { .. } => (INTERFACE, "Shutdown"),
+            Self::Reexec { .. } => (INTERFACE, "Reexec"),
+            Self::DebugPanic => (INTERFACE, "DebugPanic"),
             Self::GetInfo => (SERVICE_INTERFACE, "GetInfo"),
             Self::GetInterfaceDescription { .. } => (SERVICE_INTERFACE, "GetInterfaceDescription"),
         };
@@ -262,6 +279,8 @@ impl Request {
             | Self::BootGood { .. }
             | Self::BootBad { .. }
             | Self::SetSlot { .. }
+            | Self::Reexec { .. }
+            | Self::DebugPanic
             | Self::Shutdown { .. } => true,
             Self::List
             | Self::Status { .. }
@@ -312,6 +331,9 @@ fn method(envelope: Envelope) -> Result<Request, ControlError> {
         (INTERFACE, "Shutdown") => {
             typed(parameters, &["kind"]).map(|Kinded { kind }| Request::Shutdown { kind })
         }
+        (INTERFACE, "Reexec") => typed(parameters, &["program"])
+            .map(|Programmed { program }| Request::Reexec { program }),
+        (INTERFACE, "DebugPanic") => none(parameters, Request::DebugPanic),
         (SERVICE_INTERFACE, "GetInfo") => none(parameters, Request::GetInfo),
         (SERVICE_INTERFACE, "GetInterfaceDescription") => typed(parameters, &["interface"])
             .map(|Interfaced { interface }| Request::GetInterfaceDescription { interface }),
@@ -388,7 +410,12 @@ pub fn encode_call(request: &Request) -> Vec<u8> {
         | Request::BootRecord
         | Request::Metrics
         | Request::BootGood { reason: None }
+        | Request::Reexec { program: None }
+        | Request::DebugPanic
         | Request::GetInfo => Map::new(),
+        Request::Reexec {
+            program: Some(program),
+        } => one("program", Value::from(program.as_str())),
         Request::Status { name }
         | Request::Start { name }
         | Request::Stop { name }

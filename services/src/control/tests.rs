@@ -209,6 +209,7 @@ fn the_text_has_every_type_as_it_is_written() {
         ShutdownKind::Poweroff,
         ShutdownKind::Reboot,
         ShutdownKind::Halt,
+        ShutdownKind::SoftReboot,
     ];
     check_words("type ShutdownKind", &kinds.map(word));
     let modes = [
@@ -341,6 +342,8 @@ fn every_reply_survives_the_wire() {
             },
         ),
         (Request::SetSlot { slot: SlotName::A }, done.clone()),
+        (Request::Reexec { program: None }, done.clone()),
+        (Request::DebugPanic, done.clone()),
         (Request::Shutdown { kind }, done),
         (Request::GetInfo, info()),
         (

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::{ServiceId, ServiceName};
 use crate::time::Time;
 
@@ -26,11 +28,12 @@ pub struct BootReport {
 }
 
 /// The boot's own state.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Boot {
     target: Option<ServiceName>,
     begun_at: Option<Time>,
-    /// Marked services that have not settled.
+    /// Marked services that have not settled; each knows it of itself too.
+    #[serde(skip)]
     pending: BTreeSet<u32>,
     settled_at: Option<Time>,
     failed: Vec<ServiceId>,
@@ -63,6 +66,11 @@ impl Boot {
         let mut pending = self.pending.iter().copied();
         let other = pending.find(|index| Some(*index) != target);
         other.or_else(|| self.pending.first().copied())
+    }
+
+    /// Notes again, after a thaw, that `index` has not settled.
+    pub(super) fn still_pending(&mut self, index: u32) {
+        self.pending.insert(index);
     }
 
     pub(super) fn one_settled(&mut self, index: u32) {

@@ -121,6 +121,7 @@ impl Supervisor {
             && let Some(next) = service.next.take()
         {
             service.kept = *next;
+            self.table.redefined(index);
         }
         self.shutdown.count(before.active(), state.active());
         let asked = match before {

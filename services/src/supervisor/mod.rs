@@ -46,6 +46,7 @@
 mod begin;
 mod boot;
 pub mod event;
+pub mod frozen;
 mod gate;
 mod inform;
 mod listen;
@@ -118,6 +119,10 @@ pub struct Supervisor {
     now: Time,
     /// How many events have been told.
     events: u64,
+    /// How many had been when it was last frozen.
+    frozen_at: u64,
+    /// How many actions have been taken since.
+    taken: u64,
 }
 
 impl Supervisor {
@@ -137,6 +142,8 @@ impl Supervisor {
             actions: VecDeque::new(),
             now: Time::default(),
             events: 0,
+            frozen_at: 0,
+            taken: 0,
         };
         supervisor.install(graph);
         supervisor
@@ -186,7 +193,9 @@ impl Supervisor {
 
     /// The next thing to do, in order.
     pub fn poll_action(&mut self) -> Option<Action> {
-        self.actions.pop_front()
+        let action = self.actions.pop_front()?;
+        self.taken = self.taken.saturating_add(1);
+        Some(action)
     }
 
     /// The adoption that the latest event asked for, ahead of all other actions: run and pid. A main
@@ -254,6 +263,49 @@ impl Supervisor {
         let runs =
             matches!(service.state, service::State::Up { reload, .. } if reload == by_command);
         service.deadline.filter(|_| runs)
+    }
+
+    /// Runs whose process has been asked for, and of which nothing has been told yet.
+    #[must_use]
+    pub fn spawning(&self) -> Vec<RunId> {
+        let indices = self.table.indices();
+        let spawning = indices.filter(|index| {
+            let service = self.table.get(*index);
+            service.is_some_and(|it| matches!(it.state, service::State::Spawning { .. }))
+        });
+        spawning
+            .filter_map(|index| self.table.run_id(index))
+            .collect()
+    }
+
+    /// Another program has started the service before there was this supervisor, and it runs. The
+    /// shell tells that its process is there, and what else it knows. `None`: it is none that can run,
+    /// or does already.
+    pub fn found_running(&mut self, id: ServiceId, now: Time) -> Option<RunId> {
+        self.now = self.now.max(now);
+        let (index, service) = self.table.by_id(id)?;
+        let down = matches!(service.state, service::State::Down);
+        if !down || service.kept.rules.manner == service::Manner::Target {
+            return None;
+        }
+        let service = self.table.get_mut(index)?;
+        service.desired = service::Desired::Up;
+        service.runs = service.runs.saturating_add(1);
+        service.dirty = true;
+        service.started = Some(now);
+        self.enter(index, service::State::Spawning { recalled: None });
+        self.work_off();
+        self.table.run_id(index)
+    }
+
+    /// Takes the request for the process of `run` back: it is there already. `false`: there is no
+    /// such request.
+    pub fn retract_spawn(&mut self, run: RunId) -> bool {
+        let before = self.actions.len();
+        self.actions
+            .retain(|action| *action != Action::Spawn { run });
+        self.taken = self.taken.saturating_add(1);
+        self.actions.len() < before
     }
 
     /// What is told of the service; `pid`, `memory_bytes`, `tasks` and `stored` are the shell's to

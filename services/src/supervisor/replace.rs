@@ -93,6 +93,7 @@ impl Supervisor {
             }
         }
         self.table.sort();
+        self.table.all_touched();
         let rest = self.ties_among(&gone);
         let rows = self.table.indices().len();
         self.topology = Topology::new(&graph, &places, rest, rows);

@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::ServiceName;
 
 use super::event::{Action, Command, Outcome, RequestId};
@@ -11,7 +13,7 @@ use super::service::{Desired, ReloadBy, Reloading, State};
 use super::{MAX_REQUESTS, Supervisor};
 
 /// What a request waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Goal {
     /// Up, or failed.
     Up,
@@ -22,7 +24,7 @@ pub(super) enum Goal {
 }
 
 /// Open requests.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Requests {
     /// Which service each waits for; `None` waits for the boot.
     open: BTreeMap<RequestId, Option<u32>>,

@@ -1,6 +1,8 @@
 //! One service: its state with the payload of each, and the rules of it that are needed at all
 //! times. Not here: transitions (`machine`, `outcome`, `stop`) and neighbours (`topology`).
 
+use serde::{Deserialize, Serialize};
+
 use crate::definition::{
     BootRole, Definition, FailureAction, Kind, Reload, Restart, Signal, StopScope, Timer,
 };
@@ -17,14 +19,14 @@ use super::schedule::Schedule;
 use super::watchdog::{WatchdogRules, Watching};
 
 /// Whether the service is wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Desired {
     Up,
     Down,
 }
 
 /// What a service is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum State {
     /// Nothing of it runs.
     Down,
@@ -57,7 +59,7 @@ pub(super) enum State {
 }
 
 /// A process tree that exists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Run {
     /// How the main process ended, once it has.
     pub(super) exited: Option<ExitStatus>,
@@ -103,7 +105,7 @@ impl Run {
 }
 
 /// Whether the service reads its configuration again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Reloading {
     No,
     /// It said so itself.
@@ -113,7 +115,7 @@ pub(super) enum Reloading {
 }
 
 /// Why a run is being ended, and so what follows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum End {
     /// Somebody asked: down, or up again if wanted again.
     Asked,
@@ -207,8 +209,9 @@ impl State {
 }
 
 /// What starting means, without the program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(super) enum Manner {
+    #[default]
     Target,
     Simple,
     Notify,
@@ -217,15 +220,16 @@ pub(super) enum Manner {
 }
 
 /// How it is told to read its configuration again, without the command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(super) enum ReloadBy {
+    #[default]
     Nothing,
     Signal(Signal),
     Command,
 }
 
 /// The part of a definition that transitions need, unpacked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub(super) struct Rules {
     pub(super) manner: Manner,
     /// Something is done before its program.
@@ -264,7 +268,8 @@ impl Rules {
 }
 
 /// A definition as the supervisor keeps it.
-#[derive(Debug)]
+/// Without content between the two parts of a thaw, when nothing reads it.
+#[derive(Debug, Default)]
 pub(super) struct Kept {
     pub(super) rules: Rules,
     /// The whole definition in postcard's encoding: a fifth of its size in memory.
@@ -272,6 +277,12 @@ pub(super) struct Kept {
 }
 
 impl Kept {
+    /// The one that was packed into `packed`.
+    pub(super) fn unpack(packed: &[u8]) -> Result<Self, postcard::Error> {
+        let definition: Definition = postcard::from_bytes(packed)?;
+        Ok(Self::new(&definition))
+    }
+
     pub(super) fn new(definition: &Definition) -> Self {
         let manner = match &definition.kind {
             Kind::Target => Manner::Target,
@@ -318,11 +329,14 @@ impl Kept {
 }
 
 /// A service in its place.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Service {
     pub(super) name: ServiceName,
+    /// Frozen beside the rest, since it hardly ever changes.
+    #[serde(skip)]
     pub(super) kept: Kept,
     /// The definition that a reload brought while a run goes on.
+    #[serde(skip)]
     pub(super) next: Option<Box<Kept>>,
     pub(super) desired: Desired,
     pub(super) state: State,
@@ -383,7 +397,7 @@ pub(super) struct Service {
 }
 
 /// Whether a service belongs to the boot target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum BootMark {
     No,
     Pending,

@@ -1,6 +1,10 @@
 //! The end: everything down in reverse order, within a bound, then one `Finish`. Not here: how one
 //! service stops (`stop`), unmounting and reboot(2) (the shell).
 
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
 use crate::definition::StopScope;
 use crate::status::ShutdownKind;
 use crate::time::Duration;
@@ -21,7 +25,7 @@ pub const SHUTDOWN_TIMEOUT_MAX: Duration = Duration::from_secs(30 * 60);
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
 /// How far the shutdown is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 enum Phase {
     /// Nobody has asked for it.
     #[default]
@@ -35,7 +39,7 @@ enum Phase {
 }
 
 /// The shutdown's own state, and the number of services it would have to wait for.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Shutdown {
     phase: Phase,
     active: u32,
@@ -140,7 +144,7 @@ impl Supervisor {
         self.shutdown.phase = Phase::Finished;
         self.actions.push_back(Action::Finish { kind });
         self.queue.clear();
-        self.timers = super::timers::Timers::default();
+        self.timers = super::timers::Timers::thaw(BTreeSet::new(), Vec::new());
     }
 
     /// Whether the bound of the shutdown is over: whoever still comes up is killed at once.

@@ -1,6 +1,6 @@
 //! The table of services: places, generations, names. Not here: what services do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{RunId, ServiceId};
 
@@ -12,6 +12,8 @@ use super::service::Service;
 struct Place {
     generation: u32,
     service: Option<Box<Service>>,
+    /// It is in the list of places that have changed.
+    touched: bool,
 }
 
 /// All places. Index and generation together name a service for good.
@@ -25,6 +27,18 @@ pub(super) struct Table {
     names: Vec<u32>,
     /// How many are removed and still run.
     removed: usize,
+    changes: Changes,
+}
+
+/// What has changed since that was last asked; bounded by the number of places.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    /// Places, each once.
+    pub(super) touched: Vec<u32>,
+    /// Places whose definition is another one.
+    pub(super) redefined: BTreeSet<u32>,
+    /// Everything, relations included.
+    pub(super) all: bool,
 }
 
 impl Table {
@@ -33,7 +47,85 @@ impl Table {
     }
 
     pub(super) fn get_mut(&mut self, index: u32) -> Option<&mut Service> {
-        self.places.get_mut(index as usize)?.service.as_deref_mut()
+        let place = self.places.get_mut(index as usize)?;
+        if !place.touched {
+            place.touched = true;
+            self.changes.touched.push(index);
+        }
+        place.service.as_deref_mut()
+    }
+
+    /// The definition of a service is another one now.
+    pub(super) fn redefined(&mut self, index: u32) {
+        self.changes.redefined.insert(index);
+    }
+
+    /// Everything has changed.
+    pub(super) fn all_touched(&mut self) {
+        self.changes.all = true;
+    }
+
+    /// Whether anything has changed since [`Self::take_changes`].
+    pub(super) fn is_changed(&self) -> bool {
+        let Changes {
+            touched,
+            redefined,
+            all,
+        } = &self.changes;
+        *all || !touched.is_empty() || !redefined.is_empty()
+    }
+
+    /// What has changed since this was last called.
+    pub(super) fn take_changes(&mut self) -> Changes {
+        let changes = core::mem::take(&mut self.changes);
+        for index in &changes.touched {
+            if let Some(place) = self.places.get_mut(*index as usize) {
+                place.touched = false;
+            }
+        }
+        changes
+    }
+
+    /// A place as it is frozen: its generation, and who is in it.
+    pub(super) fn occupant(&self, index: u32) -> Option<(u32, Option<&Service>)> {
+        let place = self.places.get(index as usize)?;
+        Some((place.generation, place.service.as_deref()))
+    }
+
+    /// The places to be freed at the next event.
+    pub(super) const fn dying(&self) -> &Vec<u32> {
+        &self.dying
+    }
+
+    /// The places that are free; they change only where everything does.
+    pub(super) const fn free(&self) -> &Vec<u32> {
+        &self.free
+    }
+
+    /// The table of these places, as [`Self::occupant`] told of them.
+    pub(super) fn thaw(
+        occupants: Vec<(u32, Option<Service>)>,
+        free: Vec<u32>,
+        dying: Vec<u32>,
+    ) -> Self {
+        let mut table = Self {
+            free,
+            dying,
+            ..Self::default()
+        };
+        for (generation, service) in occupants {
+            if service.as_ref().is_some_and(|service| service.removed) {
+                table.removed += 1;
+            }
+            table.places.push(Place {
+                generation,
+                service: service.map(Box::new),
+                touched: false,
+            });
+        }
+        table.sort();
+        table.all_touched();
+        table
     }
 
     /// The service `id` names, unless its place has been given to another.
@@ -100,13 +192,16 @@ impl Table {
             && let Some(place) = self.places.get_mut(index as usize)
         {
             place.service = Some(service);
+            self.all_touched();
             return index;
         }
         let index = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
         self.places.push(Place {
             generation: 1,
             service: Some(service),
+            touched: false,
         });
+        self.all_touched();
         index
     }
 
@@ -165,6 +260,7 @@ impl Table {
             }
         }
         if freed {
+            self.all_touched();
             let names = core::mem::take(&mut self.names);
             self.names = names
                 .into_iter()

@@ -4,6 +4,8 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::ServiceId;
 use crate::time::{Duration, Time};
 
@@ -34,7 +36,7 @@ pub enum Why {
 }
 
 /// Whose timer it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) enum Due {
     Service(u32),
     Probe(u32),
@@ -47,6 +49,24 @@ pub(super) enum Due {
 #[derive(Debug, Default)]
 pub(super) struct Timers {
     set: BTreeSet<(Time, Due)>,
+    changes: Vec<Turned>,
+    /// There were too many changes to remember each.
+    all_changed: bool,
+}
+
+/// A change: whose timer, when it is due, and whether it was set.
+pub(super) type Turned = (Time, Due, bool);
+
+/// Changes that are remembered one by one. Beyond, all timers are told anew.
+const CHANGES_MAX: usize = 4096;
+
+/// What has changed of the timers since that was last asked.
+#[derive(Debug)]
+pub(super) enum TimerChanges {
+    /// These, in this order.
+    Some(Vec<Turned>),
+    /// So many that it is shorter to look at all.
+    All,
 }
 
 impl Timers {
@@ -59,18 +79,62 @@ impl Timers {
         if *at > now {
             return None;
         }
-        self.set.pop_first().map(|(_, due)| due)
+        let (at, due) = self.set.pop_first()?;
+        self.turned((at, due, false));
+        Some(due)
+    }
+
+    fn turned(&mut self, change: Turned) {
+        if self.changes.len() < CHANGES_MAX {
+            self.changes.push(change);
+        } else {
+            self.all_changed = true;
+        }
+    }
+
+    /// What has changed since this was last called.
+    pub(super) fn take_changes(&mut self) -> TimerChanges {
+        let changes = core::mem::take(&mut self.changes);
+        if core::mem::take(&mut self.all_changed) {
+            TimerChanges::All
+        } else {
+            TimerChanges::Some(changes)
+        }
+    }
+
+    /// All that are set.
+    pub(super) const fn set(&self) -> &BTreeSet<(Time, Due)> {
+        &self.set
+    }
+
+    /// The timers of `set`, after `changes`.
+    pub(super) fn thaw(set: BTreeSet<(Time, Due)>, changes: Vec<Turned>) -> Self {
+        let mut timers = Self {
+            set,
+            changes: Vec::new(),
+            all_changed: true,
+        };
+        for (at, due, set) in changes {
+            if set {
+                timers.set.insert((at, due));
+            } else {
+                timers.set.remove(&(at, due));
+            }
+        }
+        timers
     }
 
     pub(super) fn cancel(&mut self, due: Due, deadline: Option<Time>) {
         if let Some(at) = deadline {
             self.set.remove(&(at, due));
+            self.turned((at, due, false));
         }
     }
 
     pub(super) fn arm(&mut self, at: Time, due: Due) {
         if at < Time::MAX {
             self.set.insert((at, due));
+            self.turned((at, due, true));
         }
     }
 }

@@ -1,9 +1,11 @@
 //! Relations between places of the table, in compressed rows. Not here: what follows from them.
 
+use serde::{Deserialize, Serialize};
+
 use crate::graph::Graph;
 
 /// What a neighbour in the order is to a service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) enum Tie {
     /// As `Requires`, and who comes after it is up only while it is.
     Binds,
@@ -34,14 +36,14 @@ impl Tie {
 }
 
 /// A neighbour in the order of starting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Edge {
     pub(super) other: u32,
     pub(super) tie: Tie,
 }
 
 /// Rows of variable length in one allocation.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Rows<T> {
     /// Where each row ends.
     ends: Vec<u32>,
@@ -89,7 +91,7 @@ impl<T: Ord + Copy> Rows<T> {
 }
 
 /// All relations.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Topology {
     predecessors: Rows<Edge>,
     successors: Rows<Edge>,

@@ -77,8 +77,20 @@ pub(crate) enum Verb {
     Poweroff(Shutdown),
     /// Stop every service in reverse order and restart the machine
     Reboot(Shutdown),
+    /// Stop every service in reverse order and begin again, without the kernel
+    SoftReboot,
     /// Stop every service in reverse order and stop the processor
     Halt(Shutdown),
+    /// Replace init by a program, or by the file it was started from: everything it supervises stays
+    Reexec {
+        /// Absolute path of the program [default: the file init was started from]
+        program: Option<String>,
+    },
+    /// What testers do to init
+    Debug {
+        #[command(subcommand)]
+        verb: DebugVerb,
+    },
     /// Print the completions for a shell
     Completions {
         /// For which shell
@@ -145,6 +157,12 @@ pub(crate) struct Logs {
     pub(crate) raw: bool,
     /// Service whose log to print; `init` is init's own
     pub(crate) service: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DebugVerb {
+    /// Crash init: it goes on as a new program. Only where it runs in a container or with shark.debug
+    Panic,
 }
 
 #[derive(Debug, Subcommand)]

@@ -11,6 +11,7 @@ mod history;
 mod logs;
 mod metrics;
 mod quantity;
+mod replace;
 mod screen;
 mod show;
 mod shutdown;
@@ -33,7 +34,7 @@ use init::paths::Paths;
 use services::status::ShutdownKind;
 
 use crate::change::Change;
-use crate::cli::{BootVerb, Cli, Options, ServiceVerb, Shell, Verb};
+use crate::cli::{BootVerb, Cli, DebugVerb, Options, ServiceVerb, Shell, Verb};
 use crate::failure::Failure;
 use crate::screen::Screen;
 use crate::waiting::Patience;
@@ -128,7 +129,12 @@ fn perform(verb: Verb, context: &Context, screen: &mut Screen<'_>) -> Result<(),
             shutdown::shutdown(context, screen, ShutdownKind::Poweroff, options)
         }
         Verb::Reboot(options) => shutdown::shutdown(context, screen, ShutdownKind::Reboot, options),
+        Verb::SoftReboot => shutdown::soft_reboot(context, screen),
         Verb::Halt(options) => shutdown::shutdown(context, screen, ShutdownKind::Halt, options),
+        Verb::Reexec { program } => replace::reexec(context, screen, program),
+        Verb::Debug {
+            verb: DebugVerb::Panic,
+        } => replace::panic(context, screen),
         Verb::Completions { shell } => completions(screen, shell),
     }
 }

@@ -28,9 +28,16 @@ pub(crate) fn shutdown(
             ShutdownKind::Poweroff => "powering off\n",
             ShutdownKind::Reboot => "restarting\n",
             ShutdownKind::Halt => "halting\n",
+            ShutdownKind::SoftReboot => "beginning again\n",
         }),
         _ => Err(unexpected_reply()),
     }
+}
+
+/// Has user space begin again. Without init there is none that could.
+pub(crate) fn soft_reboot(context: &Context, screen: &mut Screen<'_>) -> Result<(), Failure> {
+    let options = Shutdown { force: false };
+    shutdown(context, screen, ShutdownKind::SoftReboot, options)
 }
 
 /// Ends the machine's run without init. Returns only when the kernel refuses.
@@ -39,7 +46,7 @@ fn at_once(kind: ShutdownKind) -> Failure {
 
     let kind = match kind {
         ShutdownKind::Poweroff => Kind::PowerOff,
-        ShutdownKind::Reboot => Kind::Restart,
+        ShutdownKind::Reboot | ShutdownKind::SoftReboot => Kind::Restart,
         ShutdownKind::Halt => Kind::Halt,
     };
     sync();

@@ -213,6 +213,7 @@ fn shutdowns() {
     server.run("poweroff").expect(0, "powering off\n", "");
     server.run("reboot").expect(0, "restarting\n", "");
     server.run("halt").expect(0, "halting\n", "");
+    server.run("soft-reboot").expect(0, "beginning again\n", "");
     let kinds = [
         ShutdownKind::Poweroff,
         ShutdownKind::Reboot,

@@ -1,6 +1,7 @@
 //! How far the gate of this boot is, and when there is something to do about it. Not here: doing it
 //! (the parent module).
 
+use serde::{Deserialize, Serialize};
 use services::control::GateState;
 use services::gate::{Gate, GateSettings};
 use services::time::{Duration, Time};
@@ -11,7 +12,7 @@ use crate::pid1::errands::Errand;
 const UNCOUNTED_PAUSE: Duration = Duration::from_secs(10 * 60);
 
 /// How the verdict stands.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) enum State {
     /// There is no slot to judge, and why.
     Absent(String),
@@ -29,7 +30,7 @@ pub(super) enum State {
     Failed { reason: String },
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Watched {
     pub(super) gate: Gate,
     /// Why nothing can pass it.
@@ -38,7 +39,7 @@ pub(super) struct Watched {
     pub(super) seen: Option<u64>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Found {
     pub(super) failures: u32,
     pub(super) again: Option<Time>,
@@ -46,7 +47,7 @@ pub(super) struct Found {
 }
 
 /// The root as it is read whole.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(in crate::pid1) struct Root {
     /// The dm-verity device.
     pub(in crate::pid1) device: String,
@@ -55,7 +56,7 @@ pub(in crate::pid1) struct Root {
 }
 
 /// What PID 1 knows of its gate.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(in crate::pid1) struct Keeper {
     pub(super) state: State,
     pub(super) since: Time,
@@ -86,6 +87,16 @@ impl Keeper {
     /// A boot without a gate.
     pub(in crate::pid1) fn absent(why: &str) -> Self {
         Self::new(State::Absent(why.to_owned()), Time::default())
+    }
+
+    /// A boot that an earlier user space of it has found good.
+    pub(in crate::pid1) fn passed(since: Time) -> Self {
+        Self::new(State::Passed, since)
+    }
+
+    /// Whether the boot was found good, and that is in the record.
+    pub(in crate::pid1) const fn is_passed(&self) -> bool {
+        matches!(self.state, State::Passed)
     }
 
     /// A gate that is open since `opened`; with `hopeless`, nothing can pass it. `root` is what the

@@ -43,6 +43,11 @@ fn every_request() -> Vec<Request> {
             reboot: true,
         },
         Request::SetSlot { slot: SlotName::B },
+        Request::Reexec { program: None },
+        Request::Reexec {
+            program: Some("/sbin/init".into()),
+        },
+        Request::DebugPanic,
         Request::BootRecord,
         Request::Metrics,
         Request::Shutdown {

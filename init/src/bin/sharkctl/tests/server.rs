@@ -155,7 +155,8 @@ pub(super) fn machine(request: &Request) -> Answer {
             boot: Box::new(boot(BootState::Ready)),
         }),
         Request::WaitBoot => Ok(Reply::BootFailed { failed: vec![] }),
-        Request::Shutdown { .. } => Ok(Reply::Done {}),
+        Request::Shutdown { .. } | Request::Reexec { .. } => Ok(Reply::Done {}),
+        Request::DebugPanic => Err(ControlError::PermissionDenied {}),
         Request::WaitGate | Request::BootRecord | Request::Metrics => Err(ControlError::Refused {
             reason: "this boot has no gate".into(),
         }),
