@@ -56,6 +56,7 @@ impl Model {
         for name in open {
             if self.entries.get(&name).is_some_and(|it| it.wanted) && !wants(&name) {
                 self.unwish(&name);
+                self.yielded.insert(name);
             }
         }
         let held = self.names(|it| it.wanted && !it.failed);
@@ -75,7 +76,8 @@ impl Model {
                 let Some(entry) = self.entries.get_mut(&name) else {
                     return Err(Invariant::StartsWanted.broken(&name));
                 };
-                let right = entry.wanted && !entry.failed && entry.is_free();
+                let yielded = self.yielded.contains(&name);
+                let right = (entry.wanted || yielded) && !entry.failed && entry.is_free();
                 ensure(right, Invariant::StartsWanted, &name)?;
                 self.its_turn(&name)?;
                 self.rivals_are_gone(&name)?;
@@ -83,7 +85,9 @@ impl Model {
                     return Ok(());
                 };
                 entry.renew();
-                entry.life = Life::Live(Live::new(Some(*run)));
+                let mut live = Live::new(Some(*run));
+                live.cause = yielded.then_some(Cause::Asked);
+                entry.life = Life::Live(live);
                 Ok(())
             }
             Action::Signal { run, signal } => {

@@ -34,6 +34,9 @@ pub(crate) struct Model {
     pub(crate) fresh: BTreeSet<ServiceName>,
     /// Wanted when a reload made them rivals: one of each pair has to go, when it is looked at.
     pub(crate) contested: BTreeSet<ServiceName>,
+    /// Of those, and of what requires them, whoever had to go with the latest event: it may have been
+    /// started before that.
+    pub(crate) yielded: BTreeSet<ServiceName>,
 }
 
 impl Model {
@@ -49,6 +52,7 @@ impl Model {
         self.now = self.now.max(now);
         self.ticked = matches!(event, Event::Tick);
         self.fell.clear();
+        self.yielded.clear();
         match event {
             Event::Boot { target } => {
                 self.target = Some(target.clone());
