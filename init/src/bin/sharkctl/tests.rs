@@ -218,6 +218,7 @@ fn shutdowns() {
         ShutdownKind::Poweroff,
         ShutdownKind::Reboot,
         ShutdownKind::Halt,
+        ShutdownKind::SoftReboot,
     ];
     assert_eq!(
         server.changes(),
