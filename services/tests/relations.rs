@@ -117,10 +117,10 @@ fn effect(event: &str, relation: &str) -> String {
     }
     let before = world.spawns.clone();
     match event {
-        "A is stopped by somebody" => world.ask(Command::Stop(name("a"))),
-        "A is restarted by somebody" => world.ask(Command::Restart(name("a"))),
-        "A ends well and stays down" => world.ends("a", 0),
-        "A fails and is started again" | "A is left failed" => world.ends("a", 1),
+        "A is stopped" => world.ask(Command::Stop(name("a"))),
+        "A is restarted" => world.ask(Command::Restart(name("a"))),
+        "A ends well" => world.ends("a", 0),
+        "A fails, goes on" | "A is left failed" => world.ends("a", 1),
         "A is started" => world.ask(Command::Start(name("a"))),
         "B is started" => world.ask(Command::Start(name("b"))),
         _ => panic!("{event}: no such event"),
