@@ -41,6 +41,7 @@ mod sockets;
 mod store;
 mod table;
 mod timekeeper;
+mod tracer;
 mod turn;
 mod turns;
 pub(crate) mod watchdog;
@@ -80,6 +81,7 @@ use say::{Level, Say};
 use signals::Signals;
 use table::Table;
 use timekeeper::Timekeeper;
+use tracer::Tracer;
 use turns::Turns;
 use watchdog::Feeder;
 
@@ -121,6 +123,8 @@ struct Init {
     timekeeper: Noted<Timekeeper>,
     // What is left for the next turn.
     more_actions: bool,
+    /// The trace that a client takes.
+    tracer: Option<Tracer>,
     unreaped: bool,
     resumed: Vec<u32>,
     listener_rests_until: Option<Time>,
@@ -359,6 +363,7 @@ fn open(prepared: setup::Prepared, now: Time, origin: String) -> kernel::Result<
         turns: Turns::default(),
         timekeeper: Noted::default(),
         more_actions: false,
+        tracer: None,
         // A child may have ended before the signal was blocked.
         unreaped: true,
         resumed: Vec::new(),

@@ -57,8 +57,18 @@ pub(super) struct Execution<'a> {
 impl Init {
     /// Tells the core something. Before there is a core, nothing can have happened to a service.
     pub(super) fn tell(&mut self, event: Event) {
-        if let Some(supervisor) = &mut self.supervisor {
-            supervisor.handle_event(event, self.now);
+        let (now, supervisor) = (self.now, self.supervisor.as_mut());
+        match (supervisor, &mut self.tracer) {
+            (Some(supervisor), None) => supervisor.handle_event(event, now),
+            (Some(supervisor), Some(tracer)) => {
+                tracer.event(now, &event);
+                let before = supervisor.actions().count();
+                supervisor.handle_event(event, now);
+                for action in supervisor.actions().skip(before) {
+                    tracer.action(now, action);
+                }
+            }
+            (None, _) => {}
         }
     }
 

@@ -127,6 +127,7 @@ impl Init {
             Request::BootBad { reason, reboot } => self.call_bad(client, request, reason, *reboot),
             Request::SetSlot { slot } => self.set_slot(client, request, *slot),
             Request::BootRecord => self.show_record(client, request),
+            Request::Trace => self.trace(client, peer, request),
             Request::Metrics => Some(Ok(Reply::Metrics {
                 metrics: Box::new(self.metrics()),
             })),
@@ -252,6 +253,7 @@ impl Init {
             | Request::BootBad { .. }
             | Request::SetSlot { .. }
             | Request::BootRecord
+            | Request::Trace
             | Request::Metrics
             | Request::Shutdown { .. }
             | Request::Reexec { .. }
@@ -306,7 +308,7 @@ impl Init {
         Some(status)
     }
 
-    fn audit(&mut self, peer: &Peer, request: &Request, allowed: bool) {
+    pub(super) fn audit(&mut self, peer: &Peer, request: &Request, allowed: bool) {
         let verdict = if allowed { "" } else { ": denied" };
         let line = format!(
             "audit: uid {} pid {} asks: {}{verdict}",
@@ -339,6 +341,7 @@ fn description(request: &Request) -> String {
             program: Some(program),
         } => format!("replace init by {program}"),
         Request::DebugPanic => "crash init".to_owned(),
+        Request::Trace => "a trace".to_owned(),
         Request::List
         | Request::Status { .. }
         | Request::Boot
@@ -369,6 +372,7 @@ fn subject(request: &Request) -> &str {
         | Request::BootBad { .. }
         | Request::SetSlot { .. }
         | Request::BootRecord
+        | Request::Trace
         | Request::Metrics
         | Request::Shutdown { .. }
         | Request::GetInfo

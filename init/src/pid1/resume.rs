@@ -310,6 +310,8 @@ impl<'a> Records<'a> {
             turns: Turns::default(),
             timekeeper: self.noted(Kind::Timekeeper)?,
             more_actions: true,
+            // Its client asks for a new one.
+            tracer: None,
             unreaped: true,
             resumed: Vec::new(),
             listener_rests_until: None,

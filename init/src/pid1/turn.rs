@@ -148,6 +148,7 @@ impl Init {
         self.ready = ready;
         self.perform_actions();
         self.mind_gate();
+        self.pay_trace();
         if self.shutting_down {
             // The gate may just have begun it.
             self.perform_actions();
@@ -400,6 +401,7 @@ impl Init {
         if let Some(request) = self.clients.dismiss(number) {
             self.tell(Event::Forget { request });
         }
+        self.end_trace_of(number);
     }
 
     /// Watches a client for what it may do next.

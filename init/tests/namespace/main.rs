@@ -35,3 +35,4 @@ mod sockets;
 mod surroundings;
 mod templates;
 mod timers;
+mod trace;

@@ -82,6 +82,11 @@ pub enum Reply {
         /// The figures.
         metrics: Box<Metrics>,
     },
+    /// Of `Trace`.
+    Trace {
+        /// The next lines of the trace.
+        text: String,
+    },
     /// Of `org.varlink.service.GetInfo`.
     Info(Info),
     /// Of `org.varlink.service.GetInterfaceDescription`.
@@ -295,6 +300,11 @@ struct Measured {
 }
 
 #[derive(Deserialize)]
+struct Traced {
+    text: String,
+}
+
+#[derive(Deserialize)]
 struct Description {
     description: String,
 }
@@ -329,6 +339,10 @@ fn decode_parameters(request: &Request, value: Value) -> Result<Reply, serde_jso
         Request::Metrics => {
             let Measured { metrics } = serde_json::from_value(value)?;
             Reply::Metrics { metrics }
+        }
+        Request::Trace => {
+            let Traced { text } = serde_json::from_value(value)?;
+            Reply::Trace { text }
         }
         Request::GetInfo => Reply::Info(serde_json::from_value(value)?),
         Request::GetInterfaceDescription { .. } => {

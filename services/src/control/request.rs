@@ -71,6 +71,8 @@ pub enum Request {
     BootRecord,
     /// `io.shark.Init.Metrics`
     Metrics,
+    /// `io.shark.Init.Trace`
+    Trace,
     /// `io.shark.Init.Shutdown`
     Shutdown {
         /// What happens at the end.
@@ -93,7 +95,7 @@ pub enum Request {
 }
 
 /// Every method of `io.shark.Init`, without the interface's name.
-pub const METHODS: [&str; 18] = [
+pub const METHODS: [&str; 19] = [
     "List",
     "Status",
     "Start",
@@ -108,6 +110,7 @@ pub const METHODS: [&str; 18] = [
     "BootBad",
     "SetSlot",
     "BootRecord",
+    "Trace",
     "Metrics",
     "Shutdown",
     "Reexec",
@@ -257,6 +260,7 @@ impl Request {
             Self::BootBad { .. } => (INTERFACE, "BootBad"),
             Self::SetSlot { .. } => (INTERFACE, "SetSlot"),
             Self::BootRecord => (INTERFACE, "BootRecord"),
+            Self::Trace => (INTERFACE, "Trace"),
             Self::Metrics => (INTERFACE, "Metrics"),
             Self::Shutdown { .. } => (INTERFACE, "Shutdown"),
             Self::Reexec { .. } => (INTERFACE, "Reexec"),
@@ -288,6 +292,7 @@ impl Request {
             | Self::WaitBoot
             | Self::WaitGate
             | Self::BootRecord
+            | Self::Trace
             | Self::Metrics
             | Self::GetInfo
             | Self::GetInterfaceDescription { .. } => false,
@@ -327,6 +332,7 @@ fn method(envelope: Envelope) -> Result<Request, ControlError> {
             typed(parameters, &["slot"]).map(|Slotted { slot }| Request::SetSlot { slot })
         }
         (INTERFACE, "BootRecord") => none(parameters, Request::BootRecord),
+        (INTERFACE, "Trace") => none(parameters, Request::Trace),
         (INTERFACE, "Metrics") => none(parameters, Request::Metrics),
         (INTERFACE, "Shutdown") => {
             typed(parameters, &["kind"]).map(|Kinded { kind }| Request::Shutdown { kind })
@@ -408,6 +414,7 @@ pub fn encode_call(request: &Request) -> Vec<u8> {
         | Request::WaitBoot
         | Request::WaitGate
         | Request::BootRecord
+        | Request::Trace
         | Request::Metrics
         | Request::BootGood { reason: None }
         | Request::Reexec { program: None }

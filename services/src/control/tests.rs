@@ -341,6 +341,7 @@ fn every_reply_survives_the_wire() {
                 record: Box::new(record()),
             },
         ),
+        (Request::Trace, Reply::Trace { text: name() }),
         (Request::SetSlot { slot: SlotName::A }, done.clone()),
         (Request::Reexec { program: None }, done.clone()),
         (Request::DebugPanic, done.clone()),

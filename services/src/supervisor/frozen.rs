@@ -230,14 +230,18 @@ impl Supervisor {
     /// # Errors
     /// [`Full`].
     pub fn freeze_all(&mut self, writer: &mut Writer, room: &mut [u8]) -> Result<(), Full> {
+        self.copy_parts(writer, room)?;
+        let _told = (self.table.take_changes(), self.timers.take_changes());
+        self.freeze_rest(writer, room)
+    }
+
+    fn copy_parts(&self, writer: &mut Writer, room: &mut [u8]) -> Result<(), Full> {
         for index in self.table.indices() {
             self.freeze_part(Part::Place(index), writer, room)?;
             self.freeze_part(Part::Definition(index), writer, room)?;
         }
         self.freeze_part(Part::Timers, writer, room)?;
-        self.freeze_part(Part::Relations, writer, room)?;
-        let _told = (self.table.take_changes(), self.timers.take_changes());
-        self.freeze_rest(writer, room)
+        self.freeze_part(Part::Relations, writer, room)
     }
 
     fn freeze_rest(&mut self, writer: &mut Writer, room: &mut [u8]) -> Result<(), Full> {
@@ -425,24 +429,18 @@ impl Supervisor {
     /// # Errors
     /// [`Full`]: it needs more than `most` bytes.
     pub fn freeze(&mut self, most: usize) -> Result<Vec<u8>, Full> {
-        let layout = layout();
-        let mut size = 4096_usize.min(most);
-        loop {
-            let mut room = vec![0; size];
-            let written = Writer::begin(&mut room, layout).and_then(|mut writer| {
-                self.freeze_all(&mut writer, &mut room)?;
-                writer.commit(&mut room)?;
-                Ok(writer.used())
-            });
-            match written {
-                Ok(used) => {
-                    room.truncate(used);
-                    return Ok(room);
-                }
-                Err(Full) if size >= most => return Err(Full),
-                Err(Full) => size = size.saturating_mul(2).min(most),
-            }
-        }
+        in_room(most, |writer, room| self.freeze_all(writer, room))
+    }
+
+    /// The same for a look at it: what has changed stays to be written to a journal.
+    ///
+    /// # Errors
+    /// [`Full`]: it needs more than `most` bytes.
+    pub fn snapshot(&self, most: usize) -> Result<Vec<u8>, Full> {
+        in_room(most, |writer, room| {
+            self.copy_parts(writer, room)?;
+            self.freeze_part(Part::Rest, writer, room)
+        })
     }
 
     /// The supervisor whose state [`Self::freeze`] made into `bytes`.
@@ -455,5 +453,30 @@ impl Supervisor {
             thawing.take(key, body)?;
         }
         thawing.finish()
+    }
+}
+
+/// What `write` writes, in as much room as it needs.
+fn in_room(
+    most: usize,
+    mut write: impl FnMut(&mut Writer, &mut [u8]) -> Result<(), Full>,
+) -> Result<Vec<u8>, Full> {
+    let layout = layout();
+    let mut size = 4096_usize.min(most);
+    loop {
+        let mut room = vec![0; size];
+        let written = Writer::begin(&mut room, layout).and_then(|mut writer| {
+            write(&mut writer, &mut room)?;
+            writer.commit(&mut room)?;
+            Ok(writer.used())
+        });
+        match written {
+            Ok(used) => {
+                room.truncate(used);
+                return Ok(room);
+            }
+            Err(Full) if size >= most => return Err(Full),
+            Err(Full) => size = size.saturating_mul(2).min(most),
+        }
     }
 }

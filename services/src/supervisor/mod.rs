@@ -198,6 +198,11 @@ impl Supervisor {
         Some(action)
     }
 
+    /// What is to be done and has not been taken yet, in order.
+    pub fn actions(&self) -> impl Iterator<Item = &Action> {
+        self.actions.iter()
+    }
+
     /// The adoption that the latest event asked for, ahead of all other actions: run and pid. A main
     /// process that names its successor and ends at once is told to have ended right after, and by
     /// then the successor must be the main process.

@@ -12,7 +12,7 @@
 //! 1000000 < {"Spawn":...}     an action that followed from it, in JSON
 //! ```
 //!
-//! Bytes are hexadecimal. The line of a graph may be followed by more of its kind: they are one.
+//! Bytes are hexadecimal. The line of a graph or a state may be followed by more of its kind: they are one.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -27,7 +27,7 @@ use crate::time::Time;
 
 /// The first line.
 const FIRST: &str = "shark-trace 1";
-/// So many bytes of a graph are on a line.
+/// So many bytes of a graph or a state are on a line.
 const BYTES_A_LINE: usize = 4096;
 
 /// What the supervisor is at the start.
@@ -35,12 +35,15 @@ const BYTES_A_LINE: usize = 4096;
 pub enum Start {
     /// New, with this graph ([`Graph::to_bytes`]).
     Graph(Vec<u8>),
+    /// In the middle of its life ([`Supervisor::snapshot`]).
+    State(Vec<u8>),
 }
 
 impl Start {
     const fn parts(&self) -> (&'static str, &Vec<u8>) {
         match self {
             Self::Graph(bytes) => ("graph", bytes),
+            Self::State(bytes) => ("state", bytes),
         }
     }
 }
@@ -161,6 +164,8 @@ impl std::error::Error for ReplayError {}
 pub struct Replay {
     line: usize,
     start: Vec<u8>,
+    /// Those bytes are a frozen supervisor.
+    frozen: bool,
     supervisor: Option<Supervisor>,
     now: Time,
     /// What the latest event led to, and has not been compared yet.
@@ -181,9 +186,22 @@ impl Replay {
                 self.wrong(&format!("it does not begin with `{FIRST}`: not a trace"))
             });
         }
-        if let Some(hex) = text.strip_prefix("graph ") {
+        if text == FIRST {
+            // Another program took init's place meanwhile, and was asked to go on.
+            let (line, events) = (self.line, self.events);
+            *self = Self {
+                line,
+                events,
+                ..Self::default()
+            };
+            return Ok(());
+        }
+        let graph = text.strip_prefix("graph ").map(|hex| (hex, false));
+        let state = text.strip_prefix("state ").map(|hex| (hex, true));
+        if let Some((hex, frozen)) = graph.or(state) {
             let bytes = from_hex(hex).ok_or_else(|| self.wrong("not hexadecimal"))?;
             self.start.extend_from_slice(&bytes);
+            self.frozen = frozen;
             return Ok(());
         }
         let mut words = text.splitn(3, ' ');
@@ -251,6 +269,13 @@ impl Replay {
 
     fn begin(&mut self) -> Result<Supervisor, ReplayError> {
         let bytes = core::mem::take(&mut self.start);
+        if self.frozen {
+            let thawed = Supervisor::thaw(&bytes);
+            let mut supervisor = thawed.map_err(|error| self.wrong(&error.to_string()))?;
+            // What it had asked for before, was asked for before.
+            while supervisor.poll_action().is_some() {}
+            return Ok(supervisor);
+        }
         let graph = Graph::from_bytes(&bytes).map_err(|error| self.wrong(&error.to_string()))?;
         Ok(Supervisor::new(graph))
     }

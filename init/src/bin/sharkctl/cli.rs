@@ -86,7 +86,7 @@ pub(crate) enum Verb {
         /// Absolute path of the program [default: the file init was started from]
         program: Option<String>,
     },
-    /// What testers do to init
+    /// Record what init does, replay it, and what testers do to init
     Debug {
         #[command(subcommand)]
         verb: DebugVerb,
@@ -157,12 +157,6 @@ pub(crate) struct Logs {
     pub(crate) raw: bool,
     /// Service whose log to print; `init` is init's own
     pub(crate) service: String,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum DebugVerb {
-    /// Crash init: it goes on as a new program. Only where it runs in a container or with shark.debug
-    Panic,
 }
 
 #[derive(Debug, Subcommand)]
@@ -266,6 +260,37 @@ pub(crate) struct Verify {
     /// [with --root, default: usr/lib/shark/services and etc/shark/services in it]
     #[arg(value_name = "DIR", required_unless_present = "root")]
     pub(crate) directories: Vec<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DebugVerb {
+    /// Record what init is told and what it asks for, until it ends or this command is interrupted
+    Record(RecordTrace),
+    /// Tell a recorded life to a supervisor again, and compare what it asks for; needs no init
+    #[command(after_help = "\
+Exit status:
+  0  the actions are the same as recorded
+  1  they differ, or the file is no trace")]
+    Replay(ReplayTrace),
+    /// Crash init: it goes on as a new program. Only where it runs in a container or with shark.debug
+    Panic,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RecordTrace {
+    /// File to write [default: standard output]
+    #[arg(value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// End after so many seconds
+    #[arg(long = "for", value_name = "SECONDS")]
+    pub(crate) seconds: Option<u32>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ReplayTrace {
+    /// File that `debug record` wrote
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
 }
 
 #[derive(Args, Clone, Copy, Debug)]

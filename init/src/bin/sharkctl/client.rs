@@ -48,6 +48,14 @@ impl Client {
         Ok(client)
     }
 
+    /// Sends the same request again, after its reply.
+    pub(crate) fn call_again(&mut self) -> Result<(), Failure> {
+        self.received.clear();
+        let call = encode_call(&self.request);
+        let sent = self.stream.write_all(&call);
+        sent.map_err(|error| self.broken("write to", &error))
+    }
+
     /// Waits up to `patience` for the reply; `None`: it is not there yet.
     pub(crate) fn receive(&mut self, patience: Duration) -> Result<Option<Reply>, Failure> {
         let until = Instant::now() + patience;

@@ -6,6 +6,7 @@ mod boot;
 mod change;
 mod cli;
 mod client;
+mod debug;
 mod failure;
 mod history;
 mod logs;
@@ -34,7 +35,7 @@ use init::paths::Paths;
 use services::status::ShutdownKind;
 
 use crate::change::Change;
-use crate::cli::{BootVerb, Cli, DebugVerb, Options, ServiceVerb, Shell, Verb};
+use crate::cli::{BootVerb, Cli, Options, ServiceVerb, Shell, Verb};
 use crate::failure::Failure;
 use crate::screen::Screen;
 use crate::waiting::Patience;
@@ -132,9 +133,7 @@ fn perform(verb: Verb, context: &Context, screen: &mut Screen<'_>) -> Result<(),
         Verb::SoftReboot => shutdown::soft_reboot(context, screen),
         Verb::Halt(options) => shutdown::shutdown(context, screen, ShutdownKind::Halt, options),
         Verb::Reexec { program } => replace::reexec(context, screen, program),
-        Verb::Debug {
-            verb: DebugVerb::Panic,
-        } => replace::panic(context, screen),
+        Verb::Debug { verb } => debug::debug(context, screen, &verb),
         Verb::Completions { shell } => completions(screen, shell),
     }
 }

@@ -49,6 +49,7 @@ fn every_request() -> Vec<Request> {
         },
         Request::DebugPanic,
         Request::BootRecord,
+        Request::Trace,
         Request::Metrics,
         Request::Shutdown {
             kind: ShutdownKind::Reboot,

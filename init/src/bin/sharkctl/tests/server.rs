@@ -157,6 +157,9 @@ pub(super) fn machine(request: &Request) -> Answer {
         Request::WaitBoot => Ok(Reply::BootFailed { failed: vec![] }),
         Request::Shutdown { .. } | Request::Reexec { .. } => Ok(Reply::Done {}),
         Request::DebugPanic => Err(ControlError::PermissionDenied {}),
+        Request::Trace => Ok(Reply::Trace {
+            text: String::new(),
+        }),
         Request::WaitGate | Request::BootRecord | Request::Metrics => Err(ControlError::Refused {
             reason: "this boot has no gate".into(),
         }),
