@@ -62,6 +62,7 @@ invariants! {
     Announced, "announced", "what was announced of a service is so";
     Ends, "ends", "a run of the simulation comes to an end";
     Replays, "replays", "the recorded events of a run give the same actions again";
+    Thawed, "thawed", "a supervisor that is frozen and thawed between any two events goes on as if nothing had been";
     NoPanic, "no-panic", "the core cannot panic";
 }
 

@@ -26,6 +26,11 @@ pub(crate) struct Failure {
     pub(crate) log: Vec<String>,
 }
 
+/// PID 1 is replaced before one event of so many.
+const THAWED: u64 = 251;
+/// No frozen core is larger.
+const FROZEN_MAX: usize = 1 << 20;
+
 /// When init takes over.
 const START: Time = Time::from_nanos(1_000_000_000);
 
@@ -203,7 +208,20 @@ impl<'a> World<'a> {
             };
             self.log.push(format!("{:>10.3} > {told}", self.seconds()));
         }
+        if u64::from(self.events) % THAWED == self.script.kernel_seed % THAWED {
+            self.freeze_and_thaw()?;
+        }
         self.hand_over(event)
+    }
+
+    /// Another program takes the place of PID 1, and goes on from what was frozen.
+    fn freeze_and_thaw(&mut self) -> Held {
+        let frozen = self.core.freeze(FROZEN_MAX);
+        let thawed = frozen
+            .map_err(|error| format!("{error:?}"))
+            .and_then(|bytes| Supervisor::thaw(&bytes).map_err(|error| error.to_string()));
+        self.core = thawed.map_err(|error| Invariant::Thawed.broken(&error))?;
+        Ok(())
     }
 
     /// Core and model are told; what the core wants done is checked, and done.
