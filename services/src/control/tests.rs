@@ -286,6 +286,11 @@ fn every_error_survives_the_wire_under_its_own_name() {
     }
 }
 
+/// A message without its NUL.
+fn whole(message: &[u8]) -> &[u8] {
+    message.strip_suffix(b"\0").unwrap()
+}
+
 #[test]
 fn every_reply_survives_the_wire() {
     let name = || "web".to_owned();
@@ -355,9 +360,8 @@ fn every_reply_survives_the_wire() {
         ),
     ];
     for (request, reply) in pairs {
-        let mut message = encode_reply(&reply);
-        assert_eq!(message.pop(), Some(0));
-        assert_eq!(decode_reply(&request, &message), Ok(reply));
+        let message = encode_reply(&reply);
+        assert_eq!(decode_reply(&request, whole(&message)), Ok(reply));
     }
 }
 
