@@ -18,6 +18,10 @@ pub const VARIABLE: &str = "SHARK_IMAGE";
 /// The environment variable with the index of [`SmallImages`]; `cargo xtask test` sets it.
 pub const SMALL_VARIABLE: &str = "SHARK_SMALL_IMAGES";
 
+/// The environment variable with the folder of the image with Debian's daemons; `cargo xtask test`
+/// sets it.
+pub const DAEMONS_VARIABLE: &str = "SHARK_DAEMONS_IMAGE";
+
 /// Folders of the images of the small system, with another version in each slot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -72,8 +76,16 @@ impl Image {
     /// # Errors
     /// When the variable is not set, or names no image.
     pub fn from_environment() -> anyhow::Result<Self> {
-        let folder = std::env::var_os(VARIABLE).with_context(|| {
-            format!("{VARIABLE} is not set: run these tests with `cargo xtask test`, or set it to the folder that `cargo xtask image` prints")
+        Self::named_by(VARIABLE)
+    }
+
+    /// The image named by another variable.
+    ///
+    /// # Errors
+    /// When the variable is not set, or names no image.
+    pub fn named_by(variable: &str) -> anyhow::Result<Self> {
+        let folder = std::env::var_os(variable).with_context(|| {
+            format!("{variable} is not set: run these tests with `cargo xtask test`, or set it to the folder that `cargo xtask image` prints")
         })?;
         Self::load(Path::new(&folder))
     }

@@ -45,8 +45,16 @@ pub fn accel(arch: Arch) -> Accel {
 /// # Errors
 /// When it is not; the console's last lines are in the error.
 pub fn booted(spec: &Spec) -> anyhow::Result<Machine> {
+    booted_within(spec, BOOT)
+}
+
+/// The same, for a machine with more to do until its boot is good.
+///
+/// # Errors
+/// When it is not good by then; the console's last lines are in the error.
+pub fn booted_within(spec: &Spec, patience: Duration) -> anyhow::Result<Machine> {
     let machine = Machine::quiet(spec, Overlay::default())?;
-    match machine.boot(0, Instant::now() + BOOT) {
+    match machine.boot(0, Instant::now() + patience) {
         Boot::Good => Ok(machine),
         other => bail!(
             "the boot is not good: {other:?}; the console's last lines:\n{}",

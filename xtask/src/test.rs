@@ -115,11 +115,13 @@ fn boots(args: &TestArgs) -> Result<()> {
         same_bytes(&options, &folder)?;
     }
     let small = image::small::make()?;
+    let daemons = image::daemons::make()?;
     let mut tests = cargo(&["test", "--package", "tests-qemu", "--test", "*", "--locked"]);
     tests.args(&args.filter).args(["--", "--test-threads=2"]);
     // A failed scenario tells what the machine did; where its code stood is of no help.
     tests.env("RUST_BACKTRACE", "0");
     tests.env(machine::image::VARIABLE, folder);
+    tests.env(machine::image::DAEMONS_VARIABLE, daemons);
     tests.env(
         machine::image::SMALL_VARIABLE,
         serde_json::to_string(&small)?,

@@ -5,6 +5,7 @@
 mod apt;
 mod check;
 mod config;
+pub(crate) mod daemons;
 mod disk;
 mod initrd;
 mod key;
