@@ -1,0 +1,127 @@
+//! Services that take all they can get: processes, memory, descriptors. The others and PID 1 go on
+//! beside them, and each is stopped like any other. How long a restart takes before and during is
+//! printed, and not judged: the machine is an emulated one.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use machine::Machine;
+use machine::scenario::{ANSWER, ask, ask_json, booted, field, spec, until};
+use serde_json::Value;
+
+const HOGS: [(&str, &str); 3] = [
+    ("fork-bomb", include_str!("../hogs/fork-bomb.toml")),
+    ("memory-hog", include_str!("../hogs/memory-hog.toml")),
+    (
+        "descriptor-hog",
+        include_str!("../hogs/descriptor-hog.toml"),
+    ),
+];
+
+/// Restarts that are timed.
+const TIMES: usize = 9;
+
+#[test]
+fn hogs_of_processes_memory_and_descriptors_disturb_nobody() -> anyhow::Result<()> {
+    let mut machine = booted(&spec(None)?)?;
+    for (name, text) in HOGS {
+        ask(
+            &mut machine,
+            &format!(
+                "mkdir -p /etc/shark/services && cat > /etc/shark/services/{name}.toml <<'END'\n{text}END"
+            ),
+        )?;
+    }
+    ask(&mut machine, "sharkctl reload")?;
+    let before = restart_time(&mut machine)?;
+    let others = pids(&mut machine)?;
+    for (name, _) in HOGS {
+        ask(&mut machine, &format!("sharkctl start {name}"))?;
+    }
+    each_has_what_it_may(&mut machine)?;
+    let during = restart_time(&mut machine)?;
+    println!("restart of a service: {before:?} before the hogs, {during:?} beside them");
+    until(
+        &mut machine,
+        "wget -q -O - http://127.0.0.1:9100/metrics | grep -c ^node_",
+        |it| it.text().parse::<u32>().is_ok_and(|lines| lines > 10),
+    )?;
+    ensure!(
+        others == pids(&mut machine)?,
+        "a service was restarted beside the hogs: {others:?}"
+    );
+    for (name, _) in HOGS {
+        ask(&mut machine, &format!("sharkctl stop {name}"))?;
+        let left = ask(
+            &mut machine,
+            &format!("cat /sys/fs/cgroup/services/{name}/cgroup.procs 2>/dev/null || true"),
+        )?;
+        ensure!(left.is_empty(), "{name} still lives: {left}");
+    }
+    let after = restart_time(&mut machine)?;
+    println!("restart of a service: {after:?} after them");
+    let status = machine.power_off(ANSWER)?;
+    ensure!(status.success(), "QEMU ended with {status}");
+    Ok(())
+}
+
+/// Each has run into its limit, and the limit has held.
+fn each_has_what_it_may(machine: &mut Machine) -> anyhow::Result<()> {
+    until(
+        machine,
+        "cat /sys/fs/cgroup/services/fork-bomb/pids.events",
+        |it| counted(&it.text(), "max") > 0,
+    )
+    .context("the fork bomb")?;
+    until(
+        machine,
+        "cat /sys/fs/cgroup/services/memory-hog/memory.events",
+        |it| counted(&it.text(), "oom_kill") > 0,
+    )
+    .context("the memory hog")?;
+    until(
+        machine,
+        "ls /proc/$(sharkctl status descriptor-hog --json | sed -n 's/.*\"pid\": *\\([0-9]*\\).*/\\1/p' | head -n 1)/fd | wc -l",
+        |it| it.text().trim().parse::<u32>().is_ok_and(|open| open > 5000),
+    )
+    .context("the descriptor hog")?;
+    Ok(())
+}
+
+/// The count behind a word of a file such as memory.events (cgroups(7)).
+fn counted(text: &str, word: &str) -> u64 {
+    let lines = text.lines().filter_map(|line| line.split_once(' '));
+    let mut counts = lines.filter(|(key, _)| *key == word);
+    counts
+        .next()
+        .and_then(|(_, count)| count.trim().parse().ok())
+        .unwrap_or(0)
+}
+
+/// How long `sharkctl restart` of a small service takes, the median of some, on the guest's clock.
+fn restart_time(machine: &mut Machine) -> anyhow::Result<Duration> {
+    let mut times = Vec::new();
+    for _ in 0..TIMES {
+        let text = ask(
+            machine,
+            "a=$(cut -d' ' -f1 /proc/uptime); sharkctl restart detached >/dev/null && \
+             b=$(cut -d' ' -f1 /proc/uptime) && echo $b $a | awk '{print $1-$2}'",
+        )?;
+        times.push(Duration::try_from_secs_f64(text.trim().parse()?)?);
+    }
+    times.sort();
+    times.get(TIMES / 2).copied().context("no times")
+}
+
+/// Main processes of the services that are nobody's business here.
+fn pids(machine: &mut Machine) -> anyhow::Result<Vec<(String, u64)>> {
+    let list = ask_json(machine, "sharkctl list --json")?;
+    let services = field(&list, "/services")?.as_array().context("no list")?;
+    let named = services.iter().filter_map(|service| {
+        let name = service.get("name").and_then(Value::as_str)?;
+        let pid = service.get("pid").and_then(Value::as_u64)?;
+        (!name.ends_with("-hog") && name != "fork-bomb" && name != "detached")
+            .then(|| (name.to_owned(), pid))
+    });
+    Ok(named.collect())
+}
