@@ -311,9 +311,15 @@ fn status(arch: Arch) -> String {
     LEFT_OUT
         .iter()
         .map(|name| {
+            // As Debian has it: what depends on `perl:any` is content with no other.
+            let multi_arch = match *name {
+                "perl" => "allowed",
+                _ => "foreign",
+            };
             format!(
-                "Package: {name}\nStatus: install ok installed\nArchitecture: {}\nMulti-Arch: foreign\n\
-                 Version: 999:0\nMaintainer: none\nDescription: left out\n\n",
+                "Package: {name}\nStatus: install ok installed\nArchitecture: {}\n\
+                 Multi-Arch: {multi_arch}\nVersion: 999:0\nMaintainer: none\n\
+                 Description: left out\n\n",
                 arch.debian()
             )
         })
