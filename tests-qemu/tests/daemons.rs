@@ -118,7 +118,11 @@ impl Daemon {
         if let Some(words) = self.reload {
             ask(machine, &format!("sharkctl reload {}", self.name))?;
             self.logs(machine, words).context("reload")?;
-            self.answers(machine).context("after a reload")?;
+            // OpenSSH executes itself anew, and for a moment nobody listens.
+            until(machine, self.question, |it| {
+                it.status == 0 && it.text().contains(self.answer)
+            })
+            .context("after a reload")?;
             let pid = self.pid(machine)?;
             ensure!(pid == first, "the reload made {pid} of {first}");
         }
