@@ -286,17 +286,37 @@ impl Init {
         }
     }
 
+    /// init has crashed and goes on. That saves services which people use; a boot that is not found
+    /// good yet has nobody to save, and a slot whose init crashes is not to be committed.
+    pub(super) fn gate_after_crash(&mut self, why: &str) {
+        match self.gate.state {
+            State::Open(_) | State::Found(_) => {
+                let reason = format!("init crashed before the boot was good: {why}");
+                self.fail_boot_as(Ended::InitFailed, reason);
+            }
+            State::Absent(_)
+            | State::Passed
+            | State::Failing { .. }
+            | State::Pausing { .. }
+            | State::Failed { .. } => {}
+        }
+    }
+
     /// This boot has failed: that is recorded, then the machine restarts.
     fn fail_boot(&mut self, reason: String) {
+        self.fail_boot_as(Ended::GateFailed, reason);
+    }
+
+    fn fail_boot_as(&mut self, ended: Ended, reason: String) {
         self.say(Level::Error, &format!("this boot has failed: {reason}"));
         let change = Change::Fail {
             running: self.recorder.identity.clone(),
-            ended: Ended::GateFailed,
+            ended,
             uptime_seconds: self.uptime_seconds(),
             text: reason.clone(),
         };
         self.recorder.failed = Some(Failure {
-            ended: Ended::GateFailed,
+            ended,
             text: reason.clone(),
         });
         self.drop_gate_errands();

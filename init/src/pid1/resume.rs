@@ -365,6 +365,10 @@ impl Init {
         // It may have been set when nobody looked.
         self.tell_clock();
         self.answer_replaced();
+        match cause {
+            Cause::Asked => {}
+            Cause::Panic | Cause::Signal(_) => self.gate_after_crash(&words(cause)),
+        }
         Ok(())
     }
 

@@ -58,8 +58,8 @@ fn an_init_that_crashes() -> anyhow::Result<()> {
     b_is_rolled_back(
         "test.b=init-crashes",
         Told {
-            stage: Some(Stage::Gate),
-            ..without_first_process("kill init")
+            ended: Ended::InitFailed,
+            ..at_the_gate("init crashed")
         },
     )
 }
