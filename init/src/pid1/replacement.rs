@@ -91,9 +91,18 @@ pub(super) fn prepare(origin: &str, contained: bool) {
     } else {
         "/dev/kmsg"
     };
-    // Without it a crash takes the way it has always taken.
-    let _unprepared = successor::prepare(origin, Some(sink));
-    let _uncaught = successor::catch_faults();
+    let prepared = [
+        successor::prepare(origin, Some(sink)),
+        successor::catch_faults(),
+    ];
+    for error in prepared.into_iter().filter_map(Result::err) {
+        // A crash then takes the way out, and whoever reads of it knows why.
+        super::emergency::say(
+            contained,
+            "a crash would not be survived",
+            &error.to_string(),
+        );
+    }
 }
 
 /// Whether `path` can be executed here, as far as can be seen without doing so.
