@@ -4,8 +4,8 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{
-    Access, AtFlags, CWD, FileType, Mode, OFlags, RawMode, accessat, fsync, mkdir, open, rename,
-    statat, symlink, unlink,
+    Access, AtFlags, CWD, FileType, Mode, OFlags, RawMode, ResolveFlags, accessat, fstat, fsync,
+    mkdir, open, openat2, rename, statat, symlink, unlink,
 };
 use rustix::io::retry_on_intr;
 
@@ -53,6 +53,27 @@ pub fn read_text(path: &str, limit: usize) -> Result<String> {
 pub fn read_head(path: &str, most: usize) -> Result<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let fd = retry_on_intr(|| open(path, flags, Mode::empty())).at("open", path)?;
+    let mut head = vec![0; most];
+    let count = retry_on_intr(|| rustix::io::read(&fd, &mut head)).at("read", path)?;
+    head.truncate(count);
+    Ok(head)
+}
+
+/// The first bytes, at most `most`, of the program that is `path` for whoever has `root` as the root:
+/// links are followed in there.
+///
+/// # Errors
+/// open(2), ENOSYS before Linux 5.6; EACCES when it is no file or nobody may execute it; read(2).
+pub fn program_head(root: &str, path: &str, most: usize) -> Result<Vec<u8>> {
+    let top = open_dir(root)?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let fd = retry_on_intr(|| openat2(&top, path, flags, Mode::empty(), ResolveFlags::IN_ROOT))
+        .at("open", path)?;
+    let stat = fstat(&fd).at("stat", path)?;
+    let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    if !is_file || stat.st_mode & 0o111 == 0 {
+        return Err(Errno::ACCESS).at("execute", path);
+    }
     let mut head = vec![0; most];
     let count = retry_on_intr(|| rustix::io::read(&fd, &mut head)).at("read", path)?;
     head.truncate(count);

@@ -13,12 +13,17 @@ use serde::{Deserialize, Serialize};
 use super::bequest::Bequest;
 use super::say_now;
 use crate::errand;
+use crate::pid1::replacement;
 use crate::pid1::say::{Level, Say};
 
 /// Where the next root is mounted by whoever wants one.
 const NEXT_ROOT: &str = "/run/nextroot";
 /// The variable in which the next init finds what is left to it.
 const VARIABLE: &str = "SHARK_SOFT_REBOOT";
+/// What the next root takes over from the old one.
+const CARRIED: [&str; 4] = ["/proc", "/sys", "/dev", "/run"];
+/// Bytes of a program's head that are looked at.
+const PROGRAM_HEAD: usize = 20;
 /// Each pass unmounts at least one, or is the last.
 const PASSES: usize = 64;
 const MOUNTINFO_MAX: usize = 16 << 20;
@@ -43,6 +48,39 @@ impl Previous {
         let text = std::env::var(VARIABLE).ok()?;
         errand::unpack(&super::bequest::bytes_of(&text)?).ok()
     }
+}
+
+/// Whether there is a way on: either nothing is to be the next root, or it is one, from which `origin`
+/// can be executed. Found out while all still runs, since afterwards there is only the restart.
+///
+/// # Errors
+/// For people: what is wrong with the next root.
+pub fn check_next_root(origin: &str) -> Result<(), String> {
+    if matches!(kernel::mount::is_mount_point(NEXT_ROOT), Ok(true)) {
+        return check_root(NEXT_ROOT, origin).map_err(|why| format!("{NEXT_ROOT}: {why}"));
+    }
+    // Somebody has prepared a root there and forgotten to mount it: the old one is not what is wanted.
+    match std::fs::read_dir(NEXT_ROOT).map(|mut entries| entries.next().is_some()) {
+        Ok(true) => Err(format!(
+            "{NEXT_ROOT} is no mount point; expected a mounted root, or nothing there: \
+             `mount --bind {NEXT_ROOT} {NEXT_ROOT}` makes it one"
+        )),
+        Ok(false) | Err(_) => Ok(()),
+    }
+}
+
+/// Whether what is mounted at `root` can be entered and holds an init at `origin`.
+fn check_root(root: &str, origin: &str) -> Result<(), String> {
+    let head = kernel::files::program_head(root, origin, PROGRAM_HEAD)
+        .map_err(|error| format!("this is no root with an init: {error}"))?;
+    if !head.starts_with(b"#!") {
+        replacement::check_head(&head).map_err(|why| format!("{origin} in it: {why}"))?;
+    }
+    for directory in CARRIED {
+        kernel::files::make_dirs(&format!("{root}{directory}"), 0o755)
+            .map_err(|error| format!("there is no room for {directory} in it: {error}"))?;
+    }
+    Ok(())
 }
 
 /// Begins again, as `origin`. Returns only the reason why not.
@@ -122,7 +160,7 @@ fn enter_next_root() -> kernel::Result<()> {
         kernel::mount::MountPropagationFlags::PRIVATE | kernel::mount::MountPropagationFlags::REC,
     )?;
     let old = format!("{NEXT_ROOT}/run");
-    for directory in ["/proc", "/sys", "/dev", "/run"] {
+    for directory in CARRIED {
         kernel::files::make_dirs(&format!("{NEXT_ROOT}{directory}"), 0o755)?;
     }
     kernel::mount::pivot_root(NEXT_ROOT, &old)?;
@@ -148,6 +186,37 @@ mod tests {
         for goes in ["/run/nextroots", "/srv", "/run/x", "/r"] {
             assert!(!is_of_next_root(goes), "{goes}");
         }
+    }
+
+    #[test]
+    fn a_next_root_without_an_init_is_refused() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().to_str().unwrap();
+        let refused = |why: &str| {
+            let got = check_root(root, "/sbin/init").unwrap_err();
+            assert!(got.contains(why), "{got}");
+        };
+        refused("no root with an init");
+        std::fs::create_dir_all(dir.path().join("usr/lib")).unwrap();
+        // Its links are its own: this is not the program of the machine that runs.
+        symlink("/usr/lib", dir.path().join("sbin")).unwrap();
+        refused("/sbin/init: No such file");
+        let init = dir.path().join("usr/lib/init");
+        std::fs::copy("/proc/self/exe", &init).unwrap();
+        std::fs::set_permissions(&init, std::fs::Permissions::from_mode(0o644)).unwrap();
+        refused("Permission denied");
+        std::fs::set_permissions(&init, std::fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(check_root(root, "/sbin/init"), Ok(()));
+        assert!(dir.path().join("proc").is_dir());
+        std::fs::remove_dir(dir.path().join("sys")).unwrap();
+        std::fs::write(dir.path().join("sys"), "").unwrap();
+        refused("no room for /sys");
+        std::fs::write(&init, "init\n").unwrap();
+        refused("/sbin/init in it: this is no program");
+        std::fs::write(&init, "#!/bin/sh\n").unwrap();
+        refused("no room for /sys");
     }
 
     #[test]

@@ -30,7 +30,7 @@ mod plan;
 mod rate;
 mod ready_line;
 mod recorder;
-mod replacement;
+pub(crate) mod replacement;
 mod requests;
 mod resume;
 pub mod say;

@@ -116,7 +116,10 @@ fn check_program(path: &str) -> Result<(), String> {
 }
 
 /// Whether a program that begins with `head` is of this architecture.
-fn check_head(head: &[u8]) -> Result<(), String> {
+///
+/// # Errors
+/// For people: what it is instead.
+pub(crate) fn check_head(head: &[u8]) -> Result<(), String> {
     let [0x7f, b'E', b'L', b'F', class, data, rest @ ..] = head else {
         return Err("this is no program (ELF)".to_owned());
     };

@@ -6,7 +6,7 @@ use services::control::{
     BootInfo, ControlError, Reply, Request, encode_error, encode_reply, introspect,
 };
 use services::id::{ServiceId, ServiceName};
-use services::status::ServiceStatus;
+use services::status::{ServiceStatus, ShutdownKind};
 use services::supervisor::event::{Command, Event, Outcome, RequestId};
 
 use super::Init;
@@ -15,6 +15,7 @@ use super::connection::Progress;
 use super::say::Level;
 use super::watchdog::Feeder;
 use crate::arguments::shutdown_word;
+use crate::ending::soft;
 
 /// Up to so many services, a list tells memory and tasks of each; beyond, reading them would take
 /// the loop too long.
@@ -132,6 +133,11 @@ impl Init {
                 metrics: Box::new(self.metrics()),
             })),
             Request::Shutdown { kind } => {
+                if *kind == ShutdownKind::SoftReboot
+                    && let Err(reason) = soft::check_next_root(&self.origin)
+                {
+                    return Some(Err(ControlError::Refused { reason }));
+                }
                 // Answered before it happens: afterwards there may be nobody to hear it.
                 self.answer(client, &Ok(Reply::Done {}));
                 self.shut_down(*kind);
