@@ -99,12 +99,18 @@ fn make_root(path: &str) -> Result<(), String> {
 }
 
 /// Leaves a mark on a boot before which no other gave the machine an id (machine-id(5)): it is asked
-/// for all through the boot, and by then there may be one.
+/// for all through the boot, and by then there may be one. User space that begins again does so without
+/// the mark of the one before.
 pub(super) fn mark_first_boot(paths: &Paths) -> Result<(), String> {
     let id = kernel::files::read_text("/etc/machine-id", 256).unwrap_or_default();
+    let mark = paths.first_boot_mark();
     if matches!(id.trim(), "" | "uninitialized") {
-        let mark = paths.first_boot_mark();
         return std::fs::write(&mark, "").map_err(|error| format!("write {mark}: {error}"));
     }
-    Ok(())
+    match std::fs::remove_file(&mark) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(format!("remove {mark}: {error}"))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
 }

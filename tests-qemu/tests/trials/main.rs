@@ -3,9 +3,11 @@
 
 mod crashes;
 mod cuts;
+mod failures;
 mod records;
 mod rescue;
 mod rollback;
+mod soft;
 mod verity;
 mod wanted;
 mod watchdog;

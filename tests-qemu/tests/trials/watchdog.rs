@@ -1,25 +1,35 @@
 //! A machine that hangs with interrupts off: only a watchdog in hardware ends that, and the history
-//! says that it did.
+//! says that it did. One whose init is replaced has no reason to be reset, and is not.
 
 use std::time::Duration;
 
 use anyhow::ensure;
+use machine::Machine;
 use machine::debugger::Fault;
 use machine::overlay::Overlay;
 use machine::scenario::{ANSWER, ask, ask_json, field};
-use machine::slots::{Device, Told, commits, running, start};
+use machine::slots::{Device, Told, commits, running};
 use mounts::slot::Slot;
 use mounts::slot::record::{Ended, Stage};
 
 /// Seconds that the watchdog waits.
 const PATIENCE: u64 = 10;
 
+/// A gate that stays open for longer than the watchdog waits.
+const LONG_SOAK: (&str, &str) = (
+    "shark/services/default.toml.d/soak.toml",
+    "[gate]\nsoak = \"25s\"\ndeadline = \"2min\"\n",
+);
+
 #[test]
-fn a_hang_with_interrupts_off_is_ended_by_the_watchdog() -> anyhow::Result<()> {
+fn a_replaced_init_keeps_the_watchdog_and_a_hang_with_interrupts_off_is_ended_by_it()
+-> anyhow::Result<()> {
     let device = Device::new()?;
     let mut spec = device.spec(&format!("shark.watchdog={PATIENCE}"));
     spec.watchdog = true;
-    let mut machine = start(&spec, Overlay::default())?;
+    // This agent reports when the services are up, which is before the soak is over.
+    let overlay = Overlay::default().with_file(LONG_SOAK.0, LONG_SOAK.1);
+    let mut machine = Machine::quiet(&spec, overlay)?;
     commits(&machine, 0)?;
     let boot = ask_json(&mut machine, "sharkctl boot --json")?;
     let watchdog = field(&boot, "/watchdog")?.as_str().unwrap_or_default();
@@ -28,10 +38,15 @@ fn a_hang_with_interrupts_off_is_ended_by_the_watchdog() -> anyhow::Result<()> {
         "its watchdog is {watchdog:?}"
     );
 
-    // It is fed, or the machine would not live to answer.
     let id = "cat /proc/sys/kernel/random/boot_id";
     let before = ask(&mut machine, id)?;
+    replaced_with_the_gate_open(&mut machine)?;
+    // It is fed, or the machine would not live to answer.
     std::thread::sleep(Duration::from_secs(PATIENCE + 5));
+    ensure!(ask(&mut machine, id)? == before, "the machine was reset");
+    ask(&mut machine, "sharkctl boot wait")?;
+    let boot = ask_json(&mut machine, "sharkctl boot --json")?;
+    ensure!(field(&boot, "/committed")? == true, "{boot}");
     ensure!(ask(&mut machine, id)? == before, "the machine was reset");
 
     machine.plant(Fault::Hang, "version_proc_show", ANSWER)?;
@@ -54,4 +69,33 @@ fn a_hang_with_interrupts_off_is_ended_by_the_watchdog() -> anyhow::Result<()> {
     machine.power_off(ANSWER)?;
     let record = device.disk.record()?;
     told.on(&record)
+}
+
+/// Another program goes on as process 1, twice, with the same services, the same watchdog and the same
+/// open gate.
+fn replaced_with_the_gate_open(machine: &mut Machine) -> anyhow::Result<()> {
+    let held = "for fd in /proc/1/fd/*; do readlink $fd; done | grep -c /dev/watchdog";
+    ensure!(ask(machine, held)? == "1", "it does not hold the watchdog");
+    let vital = ask_json(machine, "sharkctl status vital --json")?;
+    for _ in 0..2 {
+        ask(machine, "sharkctl reexec")?;
+    }
+    let boot = ask_json(machine, "sharkctl boot --json")?;
+    ensure!(
+        field(&boot, "/committed")? == false && field(&boot, "/gate/state")? == "open",
+        "the gate is not open: {boot}"
+    );
+    let named = field(&boot, "/watchdog")?.as_str().unwrap_or_default();
+    ensure!(named.contains("i6300ESB"), "its watchdog is {named:?}");
+    ensure!(ask(machine, held)? == "1", "it does not hold the watchdog");
+    let after = ask_json(machine, "sharkctl status vital --json")?;
+    ensure!(
+        vital.pointer("/service/pid") == after.pointer("/service/pid"),
+        "before {vital}, after {after}"
+    );
+    // The kernel says so when it is closed and goes on running.
+    let said = ask(machine, "dmesg")?;
+    ensure!(said.contains("replacing init"), "{said}");
+    ensure!(!said.contains("did not stop"), "it was closed:\n{said}");
+    Ok(())
 }
