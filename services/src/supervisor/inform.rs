@@ -103,6 +103,10 @@ impl Supervisor {
                 reload: Reloading::Command | Reloading::Announced,
                 ..
             } => Some("reads its configuration again".into()),
+            State::Up {
+                reload: Reloading::Overdue,
+                ..
+            } => Some("its reload command does not end".into()),
             State::Starting(_) => match self.not_ready(index) {
                 Some(words) => Some(format!("not ready: {words}")),
                 None => service.reason.as_deref().map(str::to_owned),

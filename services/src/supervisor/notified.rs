@@ -85,7 +85,7 @@ impl Supervisor {
                 self.unwatch(index);
                 self.arm(index, limit);
             }
-            Reloading::No => {
+            Reloading::No | Reloading::Overdue => {
                 self.timers
                     .cancel(Due::Service(index), service.deadline.take());
                 self.watch(index);
@@ -131,7 +131,7 @@ impl Supervisor {
                 ..
             } => {}
             State::Up {
-                reload: Reloading::No,
+                reload: Reloading::No | Reloading::Overdue,
                 ..
             }
             | State::Stopping { killed: true, .. }

@@ -269,10 +269,15 @@ impl Supervisor {
         let State::Up { reload, .. } = &mut service.state else {
             return;
         };
-        if *reload != Reloading::Command {
-            return;
+        match core::mem::replace(reload, Reloading::No) {
+            Reloading::Command => {}
+            // It has been answered, and has been watched since.
+            Reloading::Overdue => return,
+            other @ (Reloading::No | Reloading::Announced) => {
+                *reload = other;
+                return;
+            }
         }
-        *reload = Reloading::No;
         self.timers
             .cancel(Due::Service(index), service.deadline.take());
         let answer = match outcome {
@@ -281,6 +286,17 @@ impl Supervisor {
         };
         self.answer(index, Goal::Reload, &answer);
         self.watch(index);
+    }
+
+    /// Its reload command does not end: the service has no longer an excuse for being silent.
+    fn reload_is_overdue(&mut self, index: u32) {
+        if let Some(service) = self.table.get_mut(index)
+            && let State::Up { reload, .. } = &mut service.state
+            && *reload == Reloading::Command
+        {
+            *reload = Reloading::Overdue;
+            self.watch(index);
+        }
     }
 
     pub(super) fn on_tick(&mut self) {
@@ -316,9 +332,10 @@ impl Supervisor {
                 ..
             } => self.turn_reload(index, Reloading::Announced, Reloading::No),
             State::Up {
-                reload: Reloading::Command | Reloading::No,
+                reload: Reloading::Command | Reloading::No | Reloading::Overdue,
                 ..
             } => {
+                self.reload_is_overdue(index);
                 let cause = format!("its reload command did not end within {limit:?}");
                 self.answer(index, Goal::Reload, &Outcome::Failed(cause));
             }

@@ -213,7 +213,7 @@ impl Supervisor {
                 self.actions.push_back(Action::Signal { run, signal });
                 self.complete(request, Outcome::Done);
             }
-            ReloadBy::Command if *reload == Reloading::Command => {
+            ReloadBy::Command if matches!(reload, Reloading::Command | Reloading::Overdue) => {
                 self.complete(request, refused("its reload command runs already"));
             }
             ReloadBy::Command => {

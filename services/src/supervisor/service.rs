@@ -112,6 +112,9 @@ pub(super) enum Reloading {
     Announced,
     /// Its reload command runs.
     Command,
+    /// Its reload command has had its time, and is not gone: the service is watched again, and there is
+    /// no second command beside it.
+    Overdue,
 }
 
 /// Why a run is being ended, and so what follows.

@@ -2,7 +2,8 @@
 //! silent for longer. Not here: the watchdog of the machine (the shell), and what follows from a run
 //! that failed (`stop`, `restart`).
 //!
-//! It counts while the service is up and does not read its configuration again. A service that bites
+//! It counts while the service is up and does not read its configuration again, or has had the time
+//! for that. A service that bites
 //! is given its signal at once, whoever depends on it, as if it had crashed; if it is still there
 //! after the time of a stop, everything of it is killed.
 
@@ -61,7 +62,7 @@ impl Supervisor {
         };
         let State::Up {
             run: Some(run),
-            reload: Reloading::No,
+            reload: Reloading::No | Reloading::Overdue,
         } = service.state
         else {
             return;

@@ -57,6 +57,8 @@ pub(crate) enum Reloading {
     Announced(Deadline),
     /// Its reload command runs.
     Command(Deadline),
+    /// Its reload command has had its time, and still runs.
+    Overdue,
 }
 
 /// The probe of a run.

@@ -85,9 +85,16 @@ impl Model {
             return;
         };
         let up = live.ready.is_some() && live.cause.is_none();
-        if up && matches!(live.reload, Reloading::Command(_)) {
-            live.reload = Reloading::No;
-            live.shows_life(definition, now);
+        match live.reload {
+            Reloading::Command(_) if up => {
+                live.reload = Reloading::No;
+                live.shows_life(definition, now);
+            }
+            Reloading::Overdue if up => live.reload = Reloading::No,
+            Reloading::Command(_)
+            | Reloading::Overdue
+            | Reloading::Announced(_)
+            | Reloading::No => {}
         }
     }
 }
@@ -97,7 +104,8 @@ impl Live {
     pub(crate) fn shows_life(&mut self, definition: &Definition, now: Time) {
         let program = definition.kind.program();
         let by_file = program.and_then(|it| it.watchdog.timeout);
-        if self.reload == Reloading::No && self.exited.is_none() {
+        let reads = matches!(self.reload, Reloading::Announced(_) | Reloading::Command(_));
+        if !reads && self.exited.is_none() {
             self.alive_by = self.watch.unwrap_or(by_file).map(|limit| now + limit);
         }
     }
@@ -127,7 +135,7 @@ impl Live {
 }
 
 impl Entry {
-    /// What is due of its word: a reload that takes too long counts as finished, and a service that
+    /// What is due of its word: a reload that takes too long is no excuse any more, and a service that
     /// was silent for too long is ended.
     pub(crate) fn silence(&mut self, now: Time) {
         let Life::Live(live) = &mut self.life else {
@@ -138,6 +146,10 @@ impl Entry {
         }
         if matches!(live.reload, Reloading::Announced(deadline) if deadline.at <= now) {
             live.reload = Reloading::No;
+            live.shows_life(&self.definition, now);
+        }
+        if matches!(live.reload, Reloading::Command(deadline) if deadline.at <= now) {
+            live.reload = Reloading::Overdue;
             live.shows_life(&self.definition, now);
         }
         // Of what is due at once, the earlier is done before the later.
