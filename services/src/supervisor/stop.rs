@@ -43,9 +43,8 @@ impl Supervisor {
             },
         );
         self.answer_reload(index, "it is being stopped");
-        if run.is_some() {
-            self.announce(index, Change::Stopping);
-        }
+        // Of a oneshot that is done as well: when it is restarted, this is all that is told of its end.
+        self.announce(index, Change::Stopping);
         self.mark(index);
     }
 
