@@ -5,7 +5,8 @@
 //! A service whose condition does not hold is *skipped*. It takes the place of one that is up, and
 //! nothing of it runs: those that require it start, it is stopped like a target, and its conditions are
 //! looked at again when it is started again. For the verdict on the boot it is good: that it is not to
-//! run here is what its files say.
+//! run here is what its files say. Its sockets are closed, since nobody will take what comes there: of a
+//! lazy one, whose condition is looked at when there is traffic, as of any other.
 
 use crate::notify;
 
@@ -88,6 +89,8 @@ impl Supervisor {
     pub(super) fn skip(&mut self, index: u32) {
         let reload = Reloading::No;
         self.enter(index, State::Up { run: None, reload });
+        // Who connected would wait for somebody who does not come.
+        self.close_sockets(index);
         let Some(service) = self.table.get_mut(index) else {
             return;
         };

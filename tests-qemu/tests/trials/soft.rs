@@ -114,11 +114,10 @@ fn what_is_no_root_is_refused(machine: &mut Machine) -> anyhow::Result<()> {
     refused(machine, "no root with an init")?;
     ask(
         machine,
-        "mkdir -p /run/nextroot$(dirname $(readlink /proc/1/exe)) && \
-         echo text > /run/nextroot$(readlink /proc/1/exe)",
+        &format!("mkdir {NEXT}/sbin && echo text > {NEXT}/sbin/init"),
     )?;
     refused(machine, "Permission denied")?;
-    ask(machine, "chmod +x /run/nextroot$(readlink /proc/1/exe)")?;
+    ask(machine, &format!("chmod +x {NEXT}/sbin/init"))?;
     refused(machine, "this is no program")?;
     ask(machine, &format!("umount {NEXT} && rmdir {NEXT}/usr"))?;
     let after = ask_json(machine, vital)?;

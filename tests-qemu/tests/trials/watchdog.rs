@@ -24,7 +24,7 @@ const LONG_SOAK: (&str, &str) = (
 #[test]
 fn a_replaced_init_keeps_the_watchdog_and_a_hang_with_interrupts_off_is_ended_by_it()
 -> anyhow::Result<()> {
-    let device = Device::new()?;
+    let device = Device::with_b_on_trial(1)?;
     let mut spec = device.spec(&format!("shark.watchdog={PATIENCE}"));
     spec.watchdog = true;
     // This agent reports when the services are up, which is before the soak is over.
@@ -58,9 +58,9 @@ fn a_replaced_init_keeps_the_watchdog_and_a_hang_with_interrupts_off_is_ended_by
         "the machine was not reset"
     );
     // One crash after a commit does not demote the slot.
-    ensure!(running(&mut machine)? == "a", "slot b runs");
+    ensure!(running(&mut machine)? == "b", "slot a runs");
     let told = Told {
-        slot: Slot::A,
+        slot: Slot::B,
         ended: Ended::Watchdog,
         stage: Some(Stage::Running),
         cause: "",
