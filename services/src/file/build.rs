@@ -48,6 +48,7 @@ impl Build<'_> {
         let gate = self.gate();
         let timer = self.timer();
         let (sockets, lazy) = self.sockets();
+        self.check_line_number(sockets.len());
         let restart = self.restart();
         let stop = Stop::default();
         let stop = Stop {

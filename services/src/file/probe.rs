@@ -12,6 +12,8 @@ use crate::time::Duration;
 
 /// Longest path of a local socket, in bytes (`sun_path` without its NUL).
 pub(crate) const SOCKET_PATH_MAX: usize = 107;
+/// The first descriptor that is passed to a service, as sd_listen_fds(3) has it.
+const FIRST_PASSED: usize = 3;
 /// One of these is in a table `[ready]`.
 const READY: &[&str] = &[
     "ready.fd",
@@ -74,6 +76,29 @@ impl Build<'_> {
                 let message = "has no meaning beside ready.fd, by which nothing is asked";
                 self.tell(key, message, "start-timeout, or a probe");
             }
+        }
+    }
+
+    /// Its descriptor is none of those that the service finds open from the first one on: its sockets, and
+    /// behind them what is kept for it.
+    pub(super) fn check_line_number(&mut self, sockets: usize) {
+        let Some(ReadyBy::Line(number)) = self.draft.ready.by else {
+            return;
+        };
+        let kept = self.draft.fd_store_max.unwrap_or(0);
+        let taken = sockets + usize::from(kept);
+        let free = FIRST_PASSED + taken;
+        if usize::try_from(number).is_ok_and(|number| number < free) {
+            let whose = match (sockets, kept) {
+                (0, _) => "fd-store.max",
+                (_, 0) => "[sockets]",
+                (_, _) => "[sockets] and fd-store.max",
+            };
+            let last = free - 1;
+            let message = format!(
+                "{number} is one of the descriptors {FIRST_PASSED} to {last}, which are those of {whose}"
+            );
+            self.tell("ready.fd", message, format!("a number from {free} on"));
         }
     }
 

@@ -191,3 +191,32 @@ fn a_drop_in_may_ask_for_another_thing() {
         ]
     );
 }
+
+#[test]
+fn a_line_has_a_descriptor_of_its_own() {
+    let sockets = "[sockets.a]\nlisten = 'unix:/a'\n[sockets.b]\nlisten = 'unix:/b'\n";
+    let clash = |store: &str, fd: u8, expect: &[&str]| {
+        check(
+            &format!("exec = '/a'\nready.fd = {fd}\n{store}{sockets}"),
+            expect,
+        );
+    };
+    clash("", 5, &[]);
+    clash(
+        "",
+        4,
+        &[
+            "/v/a.toml:2:7: key `ready.fd`: 4 is one of the descriptors 3 to 4, which are those of \
+             [sockets]; expected a number from 5 on",
+        ],
+    );
+    clash("fd-store.max = 2\n", 7, &[]);
+    clash(
+        "fd-store.max = 2\n",
+        6,
+        &[
+            "/v/a.toml:2:7: key `ready.fd`: 6 is one of the descriptors 3 to 6, which are those of \
+             [sockets] and fd-store.max; expected a number from 7 on",
+        ],
+    );
+}
