@@ -7,13 +7,15 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use serde_json::json;
 
-use crate::machine::{Machine, possible};
+use crate::machine::{Machine, Surroundings, possible};
+use crate::surroundings::runs_as_root;
 
 /// Where packages with libsystemd and systemd-notify are unpacked.
 const UNPACKED: &str = "SHARK_TEST_LIBSYSTEMD";
@@ -87,6 +89,11 @@ fn tools() -> Option<Tools> {
     })
 }
 
+fn make_fifo(dir: &Path) {
+    let made = Command::new("mkfifo").arg(dir.join("fifo")).status();
+    assert!(made.unwrap().success());
+}
+
 /// The client as the service `sd` of a machine.
 struct Client {
     machine: Machine,
@@ -96,6 +103,12 @@ struct Client {
 impl Client {
     /// Boots with the client as the only service; `first` is said before anything else.
     fn boot(tools: &Tools, first: &str, more: &str) -> Self {
+        let service = Self::service(tools, first, more);
+        Self::boot_prepared(Surroundings::Whole, first, &service, make_fifo)
+    }
+
+    /// The file of its service.
+    fn service(tools: &Tools, first: &str, more: &str) -> String {
         let mut words = String::new();
         let client = tools.dir.path().join("client");
         for word in [
@@ -108,16 +121,19 @@ impl Client {
                 write!(words, "\"{word}\", ").unwrap();
             }
         }
-        let service = format!(
+        format!(
             "type = \"notify\"\nexec = [{words}]\nenv.LD_LIBRARY_PATH = \"{}\"\n{more}",
             tools.libraries
-        );
-        let made = |dir: &Path| {
-            let made = Command::new("mkfifo").arg(dir.join("fifo")).status();
-            assert!(made.unwrap().success());
-        };
-        let whole = crate::machine::Surroundings::Whole;
-        let machine = Machine::boot_prepared(whole, &[("sd.toml", &service)], made);
+        )
+    }
+
+    fn boot_prepared(
+        surroundings: Surroundings,
+        first: &str,
+        service: &str,
+        prepare: impl FnOnce(&Path),
+    ) -> Self {
+        let machine = Machine::boot_prepared(surroundings, &[("sd.toml", service)], prepare);
         Self {
             machine,
             answers: usize::from(!first.is_empty()),
@@ -323,4 +339,52 @@ fn systemd_notify_is_understood() {
     let machine = Machine::boot(&[("sh.toml", &service)]);
     machine.wait_state("sh", "up");
     assert_eq!(machine.status("sh")["statusText"], "hello");
+}
+
+/// Its account cannot go where the socket lies, so that it has another one, without a place.
+#[test]
+fn an_account_that_cannot_reach_the_path_is_heard_by_an_abstract_socket() {
+    let Some(tools) = tools() else { return };
+    if !runs_as_root() {
+        return;
+    }
+    let set = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    set(tools.dir.path(), 0o755);
+    let more = "user = \"nobody\"\nfd-store.max = 1\n[watchdog]\ntimeout = \"1h\"\n";
+    let service = Client::service(&tools, "", more);
+    let mut sd = Client::boot_prepared(Surroundings::Accounts, "", &service, |dir| {
+        make_fifo(dir);
+        set(&dir.join("fifo"), 0o666);
+        set(&dir.join("run"), 0o700);
+        set(dir, 0o777);
+    });
+    // Before it is up, nobody knows its number but the kernel.
+    let main = sd.machine.wait("it is started", || sd.machine.pid("sd"));
+    sd.say("READY=1|STATUS=from nowhere");
+    assert_eq!(sd.status("state"), "up");
+    assert_eq!(sd.status("statusText"), "from nowhere");
+    let proc = PathBuf::from(format!("/proc/{}", sd.machine.host_pid_of(main)));
+    let environment = fs::read(proc.join("environ")).unwrap();
+    let mut variables = environment.split(|byte| *byte == 0);
+    assert!(
+        variables.any(|it| it.starts_with(b"NOTIFY_SOCKET=@")),
+        "{}",
+        String::from_utf8_lossy(&environment)
+    );
+    assert_eq!(
+        fs::metadata(&proc).unwrap().uid(),
+        65534,
+        "it has an account"
+    );
+    // Descriptors come along there too, and another init hears there as well.
+    sd.store("memfd FDSTORE=1|FDNAME=state");
+    assert_eq!(sd.status("stored"), json!(["state"]));
+    sd.machine.call("Reexec", json!({})).unwrap();
+    sd.say("STATUS=still");
+    assert_eq!(sd.status("statusText"), "still");
+    assert_eq!(sd.machine.pid("sd"), Some(main));
+    let console = sd.machine.console();
+    assert!(!console.contains("notify: ignored"), "{console}");
 }

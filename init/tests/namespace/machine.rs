@@ -22,7 +22,15 @@ pub(crate) enum Surroundings {
     Whole,
     /// The host's cgroup namespace: `init` must do without cgroups.
     WithoutCgroups,
+    /// As whole as can be, with all of the host's accounts: only root can give that.
+    Accounts,
 }
+
+/// Waits in a user namespace whose accounts somebody else has yet to name.
+const UNTIL_NAMED: &str =
+    "dir=$1; shift; until [ -e $dir/named ]; do sleep 0.01; done; exec \"$@\"";
+/// The host's accounts as they are.
+const EVERYBODY: &str = "0 0 65536\n";
 
 /// A running `init`.
 pub(crate) struct Machine {
@@ -77,7 +85,7 @@ impl Machine {
         let layers = ["services", "run/services", "admin"]
             .map(|it| dir.path().join(it).display().to_string());
         let cgroup = match surroundings {
-            Surroundings::Whole => own_cgroup(),
+            Surroundings::Whole | Surroundings::Accounts => own_cgroup(),
             Surroundings::WithoutCgroups => None,
         };
         let mut command = Command::new("sh");
@@ -91,8 +99,16 @@ impl Machine {
             None => command.arg(r#"exec "$@""#).args(["sh", "unshare"]),
         };
         let console = fs::File::create(dir.path().join("console")).unwrap();
+        match surroundings {
+            Surroundings::Whole | Surroundings::WithoutCgroups => {
+                command.args(["-Urmpf", "--kill-child", "--mount-proc"])
+            }
+            Surroundings::Accounts => command
+                .args(["-U", "--keep-caps", "sh", "-c", UNTIL_NAMED, "sh"])
+                .arg(dir.path())
+                .args(["unshare", "-mpf", "--kill-child", "--mount-proc"]),
+        };
         command
-            .args(["-Urmpf", "--kill-child", "--mount-proc"])
             .arg(env!("CARGO_BIN_EXE_init"))
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
@@ -111,12 +127,29 @@ impl Machine {
             dir,
             cgroup,
         };
+        if surroundings == Surroundings::Accounts {
+            machine.name_accounts();
+        }
         machine.wait("the control socket answers", || {
             machine
                 .try_call("org.varlink.service.GetInfo", json!({}))
                 .ok()
         });
         machine
+    }
+
+    /// Names the accounts of the user namespace, as soon as there is one.
+    fn name_accounts(&self) {
+        let proc = PathBuf::from(format!("/proc/{}", self.unshare.id()));
+        let own = fs::read_link("/proc/self/ns/user").unwrap();
+        self.wait("there is a user namespace", || {
+            let namespace = fs::read_link(proc.join("ns/user")).ok()?;
+            (namespace != own).then_some(())
+        });
+        for map in ["uid_map", "gid_map"] {
+            fs::write(proc.join(map), EVERYBODY).unwrap();
+        }
+        fs::write(self.path("named"), "").unwrap();
     }
 
     /// Whether `init` has cgroups here.

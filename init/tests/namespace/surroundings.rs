@@ -72,11 +72,11 @@ fn others_may_look_but_not_touch() {
     });
 }
 
-fn runs_as_root() -> bool {
+pub(crate) fn runs_as_root() -> bool {
     let root = std::fs::metadata("/proc/self")
         .is_ok_and(|it| std::os::unix::fs::MetadataExt::uid(&it) == 0);
     if !root {
-        eprintln!("NOT TESTED: only root can ask as somebody else");
+        eprintln!("NOT TESTED: only root can be somebody else");
     }
     root
 }
