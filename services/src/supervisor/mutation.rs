@@ -36,12 +36,16 @@ pub enum Mutation {
     RemovedRunsOn,
     BootSettledEarly,
     ShutdownUnbounded,
+    BurstIgnored,
+    JitterLengthens,
+    StatusIsAbnormal,
+    SuccessStatusUnknown,
     SoakCutShort,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 33] = [
         Self::RequiredNotAwaited,
         Self::WantedNotAwaited,
         Self::RivalsNotAwaited,
@@ -70,6 +74,10 @@ impl Mutation {
         Self::RemovedRunsOn,
         Self::BootSettledEarly,
         Self::ShutdownUnbounded,
+        Self::BurstIgnored,
+        Self::JitterLengthens,
+        Self::StatusIsAbnormal,
+        Self::SuccessStatusUnknown,
         Self::SoakCutShort,
     ];
 }

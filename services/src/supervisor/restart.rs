@@ -37,7 +37,8 @@ pub(super) enum Sequel {
 pub(super) fn sequel(restart: &Restart, ending: Ending, failures: u32, seed: u64) -> Sequel {
     let again = match (restart.policy, ending) {
         (RestartPolicy::Never, _) | (RestartPolicy::OnFailure, Ending::Clean) => false,
-        (RestartPolicy::OnAbnormal, Ending::Clean | Ending::Failed) => false,
+        (RestartPolicy::OnAbnormal, Ending::Failed) => mutated(Mutation::StatusIsAbnormal),
+        (RestartPolicy::OnAbnormal, Ending::Clean) => false,
         (RestartPolicy::OnSuccess, Ending::Failed | Ending::Abnormal) => false,
         (RestartPolicy::Always, _) | (RestartPolicy::OnSuccess, Ending::Clean) => true,
         (RestartPolicy::OnFailure, Ending::Failed | Ending::Abnormal) => true,
@@ -81,7 +82,11 @@ fn pause(restart: &Restart, failures: u32, seed: u64) -> Duration {
     // A share in parts of 2^16, below the jitter.
     let parts = (mix(seed) >> 48) * u64::from(restart.jitter) / 100;
     let less = (whole.as_nanos() * u128::from(parts)) >> 16;
-    whole.saturating_sub(Duration::from_nanos(u64::try_from(less).unwrap_or(0)))
+    let less = Duration::from_nanos(u64::try_from(less).unwrap_or(0));
+    if mutated(Mutation::JitterLengthens) {
+        return whole + less;
+    }
+    whole.saturating_sub(less)
 }
 
 /// The seed of one pause.
@@ -124,7 +129,8 @@ impl Starts {
     pub(super) fn exceeded(&self, restart: &Restart, next: Time) -> Option<Burst> {
         let burst = restart.burst?;
         let recent = self.0.iter().filter(|at| next.since(**at) < burst.within);
-        (recent.count() >= usize::from(burst.starts)).then_some(burst)
+        let many = recent.count() >= usize::from(burst.starts);
+        (many && !mutated(Mutation::BurstIgnored)).then_some(burst)
     }
 }
 

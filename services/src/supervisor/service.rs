@@ -260,7 +260,10 @@ impl Rules {
     pub(super) fn is_clean(&self, status: ExitStatus) -> bool {
         match status {
             ExitStatus::Code(0) => true,
-            ExitStatus::Code(code) => self.restart.success.binary_search(&code).is_ok(),
+            ExitStatus::Code(code) => {
+                let known = self.restart.success.binary_search(&code).is_ok();
+                known && !mutated(Mutation::SuccessStatusUnknown)
+            }
             ExitStatus::Signal { .. } => false,
         }
     }

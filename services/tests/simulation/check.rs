@@ -275,6 +275,7 @@ impl Books {
                 self.backoff.insert(name.clone(), now + *pause);
                 let restart = &definition.restart;
                 let least = restart.delay.min(restart.max_delay);
+                let least = least * (100 - u32::from(restart.jitter)) / 100;
                 // After a reload the definition is the next run's, and the pause was the last one's.
                 let right = self.replaced || *pause >= least && *pause <= restart.max_delay;
                 ensure(*pause <= self.longest_pause, Invariant::Pause, name)?;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use services::definition::{Definition, Ready, RestartPolicy};
+use services::definition::{Definition, Ready, Restart, RestartPolicy};
 use services::id::{RunId, ServiceName};
 use services::supervisor::event::ExitStatus;
 use services::time::Time;
@@ -138,9 +138,17 @@ impl Live {
         self.run.is_none() || self.unborn || (self.exited.is_some() && self.emptied)
     }
 
-    fn clean(&self) -> bool {
-        let well = self.exited == Some(ExitStatus::Code(0));
-        self.cause == Some(Cause::Itself) && well && !self.early
+    /// How it ended, as its restart policy has it.
+    fn ending(&self, rule: &Restart) -> Ending {
+        match (self.cause, self.exited) {
+            (Some(Cause::Itself), Some(status)) if is_good(rule, status) && !self.early => {
+                Ending::Good
+            }
+            (Some(Cause::Itself), Some(ExitStatus::Code(_))) => Ending::Bad,
+            // There was no process to end in another way.
+            (Some(Cause::Itself), None) => Ending::Bad,
+            (_, _) => Ending::Abnormal,
+        }
     }
 }
 
@@ -157,13 +165,32 @@ pub(crate) enum Life {
     Live(Live),
 }
 
+/// How a run ended that nobody asked to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    Good,
+    /// By an exit status that is none of the good ones, or too early, or there was no process.
+    Bad,
+    /// By a signal, late, or unhealthy.
+    Abnormal,
+}
+
 /// What follows the end of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sequel {
     Down,
     StartsAgain,
     Failed,
-    After(Duration),
+    /// A pause, of the first at most, and at least the second: by how much less, chance decides.
+    After(Duration, Duration),
+}
+
+/// Whether a program that has ended so has ended with success.
+pub(crate) fn is_good(rule: &Restart, status: ExitStatus) -> bool {
+    match status {
+        ExitStatus::Code(code) => code == 0 || rule.success.contains(&code),
+        ExitStatus::Signal { .. } => false,
+    }
 }
 
 /// One service.
@@ -182,6 +209,8 @@ pub(crate) struct Entry {
     pub(crate) failed: bool,
     pub(crate) removed: bool,
     pub(crate) failures: u32,
+    /// When it was started, since somebody wanted it anew; no more than its burst speaks of.
+    pub(crate) starts: Vec<Time>,
     pub(crate) life: Life,
     /// It has been up, down or failed, or an attempt has failed, at least once.
     pub(crate) settled: bool,
@@ -228,7 +257,8 @@ impl Entry {
             Some(Cause::Itself | Cause::Late | Cause::Unhealthy | Cause::Bitten) => {}
         }
         let rule = &self.definition.restart;
-        let clean = live.clean();
+        let ending = live.ending(rule);
+        let clean = ending == Ending::Good;
         let good_for = live
             .ready
             .map(|ready| match (live.bad_since, live.ever_good) {
@@ -243,22 +273,46 @@ impl Entry {
             self.failures += 1;
         }
         let limit = rule.max_failures.unwrap_or(u32::MAX);
-        let mut pause = rule.delay;
+        // No pause before the first start is none before all others.
+        let least = Duration::from_millis(u64::from(self.failures > 1));
+        let mut pause = rule.delay.max(least);
         for _ in 1..self.failures {
             pause = (pause * 2).min(rule.max_delay);
         }
-        match (rule.policy, clean) {
-            // Not made here.
-            (RestartPolicy::OnAbnormal | RestartPolicy::OnSuccess, _) => Sequel::Failed,
-            (RestartPolicy::Never | RestartPolicy::OnFailure, true) => Sequel::Down,
-            (RestartPolicy::Never, false) => Sequel::Failed,
-            (RestartPolicy::Always | RestartPolicy::OnFailure, false) if self.failures >= limit => {
-                Sequel::Failed
-            }
-            (RestartPolicy::Always, true | false) | (RestartPolicy::OnFailure, false) => {
-                Sequel::After(pause.min(rule.max_delay))
+        let again = match (rule.policy, ending) {
+            (RestartPolicy::Always, _) => true,
+            (RestartPolicy::OnFailure, Ending::Bad | Ending::Abnormal) => true,
+            (RestartPolicy::OnAbnormal, Ending::Abnormal) => true,
+            (RestartPolicy::OnSuccess, Ending::Good) => true,
+            (RestartPolicy::OnFailure | RestartPolicy::OnAbnormal, _) => false,
+            (RestartPolicy::OnSuccess | RestartPolicy::Never, _) => false,
+        };
+        match (again, clean) {
+            (false, true) => Sequel::Down,
+            (false, false) => Sequel::Failed,
+            (true, false) if self.failures >= limit => Sequel::Failed,
+            (true, _) => {
+                let most = pause.min(rule.max_delay);
+                let least = most * (100 - u32::from(rule.jitter)) / 100;
+                Sequel::After(most, least)
             }
         }
+    }
+
+    /// It is started now.
+    pub(crate) fn note_start(&mut self, now: Time) {
+        let most = self.definition.restart.burst.map_or(0, |it| it.starts);
+        self.starts.push(now);
+        let surplus = self.starts.len().saturating_sub(usize::from(most));
+        self.starts.drain(..surplus);
+    }
+
+    /// Whether a start at `next` would be one too many.
+    pub(crate) fn bursts(&self, next: Time) -> bool {
+        self.definition.restart.burst.is_some_and(|burst| {
+            let recent = |at: &&Time| next.since(**at) < burst.within;
+            self.starts.iter().filter(recent).count() >= usize::from(burst.starts)
+        })
     }
 }
 
@@ -285,6 +339,7 @@ impl Entry {
             failed: false,
             removed: false,
             failures: 0,
+            starts: Vec::new(),
             life: Life::Idle,
             settled: false,
             troubled: false,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use services::definition::{
-    BootRole, CgroupLimits, Definition, FailureAction, Health, Kind, Probe, Program, Ready,
+    BootRole, Burst, CgroupLimits, Definition, FailureAction, Health, Kind, Probe, Program, Ready,
     Relations, Reload, Restart, RestartPolicy, Signal, Stop, Watchdog,
 };
 use services::gate::GateSettings;
@@ -106,6 +106,40 @@ fn ready(rng: &mut Rng) -> Option<Ready> {
     }
 }
 
+fn restart(rng: &mut Rng) -> Restart {
+    let milli = Duration::from_millis;
+    let success: &[u8] = match rng.u8(0..5) {
+        0 => &[3],
+        1 => &[5],
+        _ => &[],
+    };
+    Restart {
+        policy: match rng.u8(0..10) {
+            0 | 1 => RestartPolicy::Never,
+            2 | 3 => RestartPolicy::Always,
+            4 => RestartPolicy::OnAbnormal,
+            5 => RestartPolicy::OnSuccess,
+            _ => RestartPolicy::OnFailure,
+        },
+        delay: match rng.u8(0..8) {
+            0 => Duration::ZERO,
+            _ => milli(rng.u64(1..500)),
+        },
+        max_delay: milli(rng.u64(500..9000)),
+        jitter: match rng.u8(0..4) {
+            0 => rng.u8(1..101),
+            _ => 0,
+        },
+        reset_after: milli(rng.u64(100..9000)),
+        max_failures: rng.bool().then(|| rng.u32(1..6)),
+        burst: (rng.u8(0..5) == 0).then(|| Burst {
+            starts: rng.u8(1..5),
+            within: milli(rng.u64(500..20_000)),
+        }),
+        success: success.into(),
+    }
+}
+
 fn definition(rng: &mut Rng, index: u8) -> Definition {
     let kind = match rng.u8(0..10) {
         0 => Kind::Target,
@@ -141,11 +175,7 @@ fn definition(rng: &mut Rng, index: u8) -> Definition {
         (false, 1) => BootRole::Wanted,
         _ => BootRole::None,
     };
-    let policy = match rng.u8(0..6) {
-        0 => RestartPolicy::Never,
-        1 => RestartPolicy::Always,
-        _ => RestartPolicy::OnFailure,
-    };
+    let restart = restart(rng);
     let milli = Duration::from_millis;
     Definition {
         name: name(index),
@@ -153,14 +183,7 @@ fn definition(rng: &mut Rng, index: u8) -> Definition {
         source: format!("s{index}.toml"),
         kind,
         relations,
-        restart: Restart {
-            policy,
-            delay: milli(rng.u64(1..500)),
-            max_delay: milli(rng.u64(500..9000)),
-            reset_after: milli(rng.u64(100..9000)),
-            max_failures: rng.bool().then(|| rng.u32(1..6)),
-            ..Restart::default()
-        },
+        restart,
         failure_action: FailureAction::None,
         start_timeout: milli(rng.u64(500..9000)),
         timer: None,

@@ -40,7 +40,8 @@ invariants! {
     StartTimeout, "start-timeout", "what is not ready within its `start-timeout` is stopped then";
     Wanted, "wanted", "what is wanted is what follows from the requests, the boot and the ends of services";
     Sequel, "sequel", "what follows the end of a run is what its restart policy and the failures in a row say";
-    Pause, "pause", "the pause before a restart is `delay`, doubled with each failure in a row up to `max-delay`, and nothing is started before it is over";
+    Pause, "pause", "the pause before a restart is `delay`, doubled with each failure in a row up to `max-delay` and less its `jitter` at most, and nothing is started before it is over";
+    Burst, "burst", "no start after a pause is one too many for `burst` within `burst-within`, and none is held back for it before";
     FailedRightly, "failed-rightly", "a service is left failed only by its own restart policy or by what it requires";
     FailureSpreads, "failure-spreads", "nothing runs on whose required service is left failed";
     UpRightly, "up-rightly", "a service is up only after its process was ready: at once, by its word or its line, by a good probe, or by its good end";

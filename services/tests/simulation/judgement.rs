@@ -8,10 +8,10 @@ use services::definition::{Kind, Signal};
 use services::id::{RunId, ServiceName};
 use services::status::StateName;
 use services::supervisor::Supervisor;
-use services::supervisor::event::{Action, Change, Command, ExitStatus, Outcome};
+use services::supervisor::event::{Action, Change, Command, Outcome};
 use services::time::Time;
 
-use crate::entry::{Asked, Cause, Deadline, Entry, Life, Live, Reloading, Sequel};
+use crate::entry::{Asked, Cause, Deadline, Entry, Life, Live, Reloading, Sequel, is_good};
 use crate::invariants::{Broken, Invariant, Verdict, ensure};
 use crate::model::Model;
 
@@ -85,6 +85,7 @@ impl Model {
                     return Ok(());
                 };
                 entry.renew();
+                entry.note_start(now);
                 let mut live = Live::new(Some(*run));
                 live.cause = yielded.then_some(Cause::Asked);
                 entry.life = Life::Live(live);
@@ -241,9 +242,14 @@ impl Model {
             (Change::Down, None) => !entry.wanted,
             (Change::Down, Some(sequel)) => sequel == Sequel::Down,
             (Change::Failed { .. }, None) => doomed,
+            // One start too many is not made: at the earliest, it would come after the least pause.
+            (Change::Failed { .. }, Some(Sequel::After(_, least))) => {
+                entry.bursts(now + least) || stuck
+            }
             (Change::Failed { .. }, Some(sequel)) => sequel == Sequel::Failed || stuck,
-            (Change::Backoff { pause, .. }, Some(Sequel::After(right))) => {
-                ensure(*pause == right, Invariant::Pause, &told)?;
+            (Change::Backoff { pause, .. }, Some(Sequel::After(most, least))) => {
+                ensure((least..=most).contains(pause), Invariant::Pause, &told)?;
+                ensure(!entry.bursts(now + *pause), Invariant::Burst, &told)?;
                 true
             }
             (_, _) => false,
@@ -464,7 +470,11 @@ impl Entry {
                 None => live.spawned.is_some(),
             },
             Kind::Notify(_) => live.said_ready,
-            Kind::Oneshot(_) => live.exited == Some(ExitStatus::Code(0)),
+            Kind::Oneshot(_) => {
+                let rule = &self.definition.restart;
+                live.exited.is_some_and(|status| is_good(rule, status))
+            }
+
             // Not made here.
             Kind::Forking(_) => false,
         })

@@ -230,12 +230,14 @@ impl Kernel {
         }
         self.processes.insert(run, process);
         if let Some(after) = end {
-            let status = if good {
-                ExitStatus::Code(0)
+            let code = if good {
+                0
+            } else if asked.as_nanos() % 3 == 0 {
+                5
             } else {
-                ExitStatus::Code(3)
+                3
             };
-            self.die_later(run, asked + after, status);
+            self.die_later(run, asked + after, ExitStatus::Code(code));
         }
     }
 

@@ -14,7 +14,7 @@ use services::id::{RunId, ServiceName};
 use services::supervisor::event::{Command, Event, ExitStatus};
 use services::time::Time;
 
-use crate::entry::{Asked, Cause, Deadline, Entry, Life, Live};
+use crate::entry::{Asked, Cause, Deadline, Entry, Life, Live, is_good};
 
 /// All services.
 #[derive(Default)]
@@ -215,6 +215,7 @@ impl Model {
                 entry.life = Life::Idle;
                 entry.failed = false;
                 entry.failures = 0;
+                entry.starts.clear();
             }
             Life::Live(live) => {
                 if live.cause.is_some() {
@@ -222,6 +223,7 @@ impl Model {
                     let asked_for = live.run.is_some() && live.spawned.is_none();
                     if !asked_for {
                         entry.failures = 0;
+                        entry.starts.clear();
                     }
                 }
             }
@@ -269,7 +271,7 @@ impl Model {
         }
         live.exited = Some(status);
         let oneshot = matches!(definition.kind, Kind::Oneshot(_));
-        if live.cause.is_none() && !(oneshot && status == ExitStatus::Code(0)) {
+        if live.cause.is_none() && !(oneshot && is_good(&definition.restart, status)) {
             live.cause = Some(Cause::Itself);
             live.early = live.ready.is_none();
         }

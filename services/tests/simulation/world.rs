@@ -107,6 +107,8 @@ impl<'a> World<'a> {
     }
 
     fn play(&mut self) -> Held {
+        let seed = self.script.kernel_seed;
+        self.tell(Event::Machine { seed })?;
         let target = ServiceName::new("default").unwrap();
         self.tell(Event::Boot { target })?;
         let start = self.now;
