@@ -40,12 +40,19 @@ pub enum Mutation {
     JitterLengthens,
     StatusIsAbnormal,
     SuccessStatusUnknown,
+    BondIgnored,
+    BoundRunsOn,
+    PartNotStopped,
+    PartNotRestarted,
+    RescueForgotten,
+    RescueWithoutEnd,
+    ActionForgotten,
     SoakCutShort,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 40] = [
         Self::RequiredNotAwaited,
         Self::WantedNotAwaited,
         Self::RivalsNotAwaited,
@@ -78,6 +85,13 @@ impl Mutation {
         Self::JitterLengthens,
         Self::StatusIsAbnormal,
         Self::SuccessStatusUnknown,
+        Self::BondIgnored,
+        Self::BoundRunsOn,
+        Self::PartNotStopped,
+        Self::PartNotRestarted,
+        Self::RescueForgotten,
+        Self::RescueWithoutEnd,
+        Self::ActionForgotten,
         Self::SoakCutShort,
     ];
 }

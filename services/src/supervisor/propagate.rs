@@ -7,35 +7,48 @@ use super::Supervisor;
 use super::event::Outcome;
 use super::mutation::{Mutation, mutated};
 use super::requests::Goal;
-use super::service::{Desired, End, State};
+use super::service::{Desired, End, Service, State};
 use super::topology::Tie;
 
 impl Supervisor {
     /// Somebody wants `root` up: it, and all it requires and wants. Old failures are forgotten, and
     /// pauses end.
     pub(super) fn want(&mut self, root: u32) {
-        self.want_step(root, 0);
+        self.want_all(&[root], 0);
     }
 
-    /// The same, so many steps after the failure that began it.
-    pub(super) fn want_step(&mut self, root: u32, step: u8) {
-        let mut seen = BTreeSet::from([root]);
-        let mut work = vec![root];
+    /// The same of several at once, so many steps after the failure that began it.
+    pub(super) fn want_all(&mut self, roots: &[u32], step: u8) {
+        // Whoever has to go for them goes first: what is part of that and started here stays wanted.
+        for index in self.reached(roots) {
+            self.oust_for_start(index);
+        }
+        for index in self.reached(roots) {
+            self.wish_up(index, step);
+        }
+    }
+
+    /// `roots`, and all that a start of them starts: what is up already starts nothing.
+    fn reached(&self, roots: &[u32]) -> Vec<u32> {
+        let mut seen: BTreeSet<u32> = roots.iter().copied().collect();
+        let mut work = roots.to_vec();
+        let mut reached = Vec::new();
         while let Some(index) = work.pop() {
             let Some(service) = self.table.get(index) else {
                 continue;
             };
             let up = matches!(service.state, State::Up { .. }) && service.desired == Desired::Up;
-            if up && index != root {
+            if up && !roots.contains(&index) {
                 continue;
             }
-            self.wish_up(index, step);
+            reached.push(index);
             for edge in self.topology.predecessors(index) {
                 if edge.tie.starts() && seen.insert(edge.other) {
                     work.push(edge.other);
                 }
             }
         }
+        reached
     }
 
     fn wish_up(&mut self, index: u32, step: u8) {
@@ -72,6 +85,11 @@ impl Supervisor {
             self.answer(index, Goal::Down, &Outcome::Superseded);
         }
         self.mark(index);
+        self.oust_for_start(index);
+    }
+
+    /// What cannot run beside `index` is stopped, unless it only lies in wait for now.
+    fn oust_for_start(&mut self, index: u32) {
         if !self.waits_for_timer(index) && !self.is_lazy(index) {
             self.oust(index);
         }
@@ -149,7 +167,9 @@ impl Supervisor {
                     .filter(|_| !mutated(Mutation::DependentsNotStopped))
                     .map(|edge| edge.other),
             );
-            work.extend_from_slice(self.topology.parts(index));
+            if !mutated(Mutation::PartNotStopped) {
+                work.extend_from_slice(self.topology.parts(index));
+            }
         }
     }
 
@@ -195,6 +215,7 @@ impl Supervisor {
                 .filter(|edge| edge.tie.requires())
                 .map(|edge| edge.other);
             let parts = self.topology.parts(index).iter().copied();
+            let parts = parts.filter(|_| !mutated(Mutation::PartNotRestarted));
             let others: Vec<u32> = above.chain(parts).collect();
             for other in others {
                 let held = self
@@ -227,12 +248,13 @@ impl Supervisor {
         let lost = self.topology.predecessors(index).iter().find(|edge| {
             let other = self.table.get(edge.other);
             let up = other.is_some_and(|it| matches!(it.state, State::Up { .. }) && !it.skipped);
-            edge.tie == Tie::Binds && !up
+            edge.tie == Tie::Binds && !up && !mutated(Mutation::BondIgnored)
         });
         let Some(lost) = lost.map(|edge| edge.other) else {
             return;
         };
-        if self.table.get(index).is_some_and(|it| held(&it.state)) {
+        let goes_on = |it: &Service| held(&it.state) && it.desired == Desired::Up;
+        if self.table.get(index).is_some_and(goes_on) {
             let cause = format!("{}, which it is bound to, is not up", self.name_of(lost));
             self.set_reason(index, &cause);
             self.bounce(index);
@@ -250,7 +272,7 @@ impl Supervisor {
             let wanted = self.table.get(index).is_some_and(|service| {
                 service.desired == Desired::Up && !matches!(service.state, State::Failed)
             });
-            if wanted {
+            if wanted && !mutated(Mutation::BoundRunsOn) {
                 let why = format!("{}, which it is bound to, ended", self.name_of(root));
                 self.unwant(index, &why);
             }

@@ -204,9 +204,10 @@ impl Supervisor {
                         self.mark(index);
                     }
                     State::Failed => self.schedule(index),
-                    // What it is bound to may be another service now.
+                    // What it is bound to may be another service now: before anything is started
+                    // that would only be stopped with it.
                     State::Spawning { .. } | State::Starting(_) | State::Up { .. } => {
-                        self.mark(index);
+                        self.mind_bond(index);
                     }
                     State::Down | State::Stopping { .. } | State::Backoff => {}
                 }
@@ -227,9 +228,10 @@ impl Supervisor {
         let reached = self.closure(root, |service| {
             service.desired == Desired::Up || service.boot == BootMark::No
         });
-        for index in reached.intersection(fresh) {
-            self.want(*index);
-            self.expect(*index);
+        let started: Vec<u32> = reached.intersection(fresh).copied().collect();
+        self.want_all(&started, 0);
+        for index in started {
+            self.expect(index);
         }
     }
 }

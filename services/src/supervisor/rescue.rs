@@ -10,6 +10,7 @@ use crate::definition::FailureAction;
 
 use super::Supervisor;
 use super::event::Action;
+use super::mutation::{Mutation, mutated};
 
 /// Most failures one after the other, each of which starts the next service.
 const STEPS_MAX: u8 = 8;
@@ -27,12 +28,12 @@ impl Supervisor {
         let action = service.kept.rules.failure_action;
         let step = service.rescue.saturating_add(1);
         let helpers = self.topology.rescuers(index).to_vec();
-        if step <= STEPS_MAX {
-            for helper in helpers {
-                self.want_step(helper, step);
-            }
+        let further = step <= STEPS_MAX || mutated(Mutation::RescueWithoutEnd);
+        if further && !mutated(Mutation::RescueForgotten) {
+            self.want_all(&helpers, step);
         }
-        if let (Some(service), true) = (self.table.id(index), action != FailureAction::None) {
+        let asks = action != FailureAction::None && !mutated(Mutation::ActionForgotten);
+        if let (Some(service), true) = (self.table.id(index), asks) {
             let cause = cause.into();
             self.actions.push_back(Action::Escalate {
                 service,

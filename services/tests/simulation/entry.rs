@@ -13,6 +13,8 @@ use services::time::Time;
 pub(crate) enum Cause {
     /// Somebody wants it down, or down and up again.
     Asked,
+    /// Something that it is bound to is not up.
+    Bond,
     /// What it requires is left failed.
     Dependency,
     /// By itself.
@@ -205,9 +207,14 @@ pub(crate) struct Entry {
     /// Whatever comes before it in the order.
     pub(crate) earlier: Vec<ServiceName>,
     pub(crate) rivals: Vec<ServiceName>,
+    pub(crate) binds: Vec<ServiceName>,
+    pub(crate) part_of: Vec<ServiceName>,
+    pub(crate) on_failure: Vec<ServiceName>,
     pub(crate) wanted: bool,
     pub(crate) failed: bool,
     pub(crate) removed: bool,
+    /// How many failures have started one service after the other, down to this one.
+    pub(crate) rescue: u8,
     pub(crate) failures: u32,
     /// When it was started, since somebody wanted it anew; no more than its burst speaks of.
     pub(crate) starts: Vec<Time>,
@@ -233,6 +240,12 @@ impl Entry {
         self.live().is_some_and(|live| live.cause.is_none())
     }
 
+    /// It is on its way down for nothing else, and not there yet.
+    pub(crate) fn lost_its_bond(&self) -> bool {
+        self.live()
+            .is_some_and(|live| live.cause == Some(Cause::Bond) && !live.over())
+    }
+
     pub(crate) fn up(&self) -> bool {
         let ready = self.live().is_some_and(|live| live.ready.is_some());
         self.held() && ready
@@ -252,7 +265,7 @@ impl Entry {
         };
         match live.cause {
             _ if !self.wanted => return Sequel::Down,
-            None | Some(Cause::Asked) => return Sequel::StartsAgain,
+            None | Some(Cause::Asked | Cause::Bond) => return Sequel::StartsAgain,
             Some(Cause::Dependency) => return Sequel::Failed,
             Some(Cause::Itself | Cause::Late | Cause::Unhealthy | Cause::Bitten) => {}
         }
@@ -268,6 +281,7 @@ impl Entry {
             });
         if clean || good_for.is_some_and(|time| time >= rule.reset_after) {
             self.failures = 0;
+            self.rescue = 0;
         }
         if !clean {
             self.failures += 1;
@@ -335,9 +349,13 @@ impl Entry {
             wants: Vec::new(),
             earlier: Vec::new(),
             rivals: Vec::new(),
+            binds: Vec::new(),
+            part_of: Vec::new(),
+            on_failure: Vec::new(),
             wanted: false,
             failed: false,
             removed: false,
+            rescue: 0,
             failures: 0,
             starts: Vec::new(),
             life: Life::Idle,
@@ -345,6 +363,26 @@ impl Entry {
             troubled: false,
             excused: false,
         }
+    }
+
+    /// When something of it may be due.
+    pub(crate) fn dues(&self) -> Vec<Time> {
+        let live = match &self.life {
+            Life::Idle => return Vec::new(),
+            Life::Pausing(until) => return vec![*until],
+            Life::Live(live) => live,
+        };
+        let start = live.start.map(|it| it.at);
+        let asked = match live.probe {
+            Asked::Running(until) | Asked::Killed(until) => Some(until),
+            Asked::No => None,
+        };
+        let reload = match live.reload {
+            Reloading::Announced(deadline) | Reloading::Command(deadline) => Some(deadline.at),
+            Reloading::Overdue | Reloading::No => None,
+        };
+        let dues = [start, live.mute, asked, reload, live.alive_by];
+        dues.into_iter().flatten().collect()
     }
 
     /// What tells that it is ready, beside its type.
@@ -369,7 +407,8 @@ impl Entry {
         health.map_or(u32::MAX, |it| it.failures)
     }
 
-    pub(crate) fn probe_is_late(&mut self, now: Time) {
+    /// A probe that should have ended by `due`.
+    pub(crate) fn probe_is_late(&mut self, due: Time, now: Time) {
         let limit = self.health_failures();
         let health = self.definition.kind.program();
         let pause = health.and_then(|it| it.health.as_ref());
@@ -377,7 +416,7 @@ impl Entry {
         if let Life::Live(live) = &mut self.life
             && live.cause.is_none()
             && let Asked::Running(until) | Asked::Killed(until) = live.probe
-            && until <= now
+            && until <= due
         {
             if live.ready.is_some() {
                 live.probe = Asked::Killed(again);

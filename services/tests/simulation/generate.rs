@@ -53,6 +53,9 @@ pub(crate) struct Script {
     pub(crate) gate: GateSettings,
 }
 
+/// A program that cannot be executed, until everything works.
+pub(crate) const BROKEN: &str = "/bin/broken";
+
 pub(crate) fn name(index: u8) -> ServiceName {
     ServiceName::new(&format!("s{index}")).unwrap()
 }
@@ -140,6 +143,15 @@ fn restart(rng: &mut Rng) -> Restart {
     }
 }
 
+fn failure_action(rng: &mut Rng) -> FailureAction {
+    match rng.u8(0..40) {
+        0 => FailureAction::Reboot,
+        1 => FailureAction::Poweroff,
+        2 => FailureAction::BootBad,
+        _ => FailureAction::None,
+    }
+}
+
 fn definition(rng: &mut Rng, index: u8) -> Definition {
     let kind = match rng.u8(0..10) {
         0 => Kind::Target,
@@ -157,10 +169,12 @@ fn definition(rng: &mut Rng, index: u8) -> Definition {
     };
     let mut relations = Relations::default();
     for other in 0..index {
-        match rng.u8(0..12) {
+        match rng.u8(0..16) {
             0 | 1 => relations.requires.push(name(other)),
             2 => relations.wants.push(name(other)),
             3 => relations.after.push(name(other)),
+            4 => relations.binds_to.push(name(other)),
+            5 => relations.part_of.push(name(other)),
             _ => {}
         }
     }
@@ -184,7 +198,7 @@ fn definition(rng: &mut Rng, index: u8) -> Definition {
         kind,
         relations,
         restart,
-        failure_action: FailureAction::None,
+        failure_action: failure_action(rng),
         start_timeout: milli(rng.u64(500..9000)),
         timer: None,
         sockets: Vec::new(),
@@ -203,7 +217,21 @@ fn definition(rng: &mut Rng, index: u8) -> Definition {
 fn services(rng: &mut Rng) -> Vec<Definition> {
     let count = rng.u8(1..11);
     let skipped = rng.u8(0..30);
-    let plain: Vec<Definition> = (0..count).map(|index| definition(rng, index)).collect();
+    let mut plain: Vec<Definition> = (0..count).map(|index| definition(rng, index)).collect();
+    for index in 0..count {
+        let (whole, helper) = (rng.u8(0..count * 6), rng.u8(0..count * 4));
+        let relations = &mut plain[usize::from(index)].relations;
+        if whole < count && whole != index {
+            relations.part_of.push(name(whole));
+        }
+        if helper < count && helper != index {
+            relations.on_failure.push(name(helper));
+        }
+    }
+    if count > 1 && rng.u8(0..12) == 0 {
+        let first = rng.u8(0..count - 1);
+        fail_in_a_circle(&mut plain, first, first + 1);
+    }
     let mut rivals = plain.clone();
     if count > 1 && rng.u8(0..3) == 0 {
         let (a, b) = (rng.u8(0..count), rng.u8(0..count));
@@ -222,6 +250,24 @@ fn services(rng: &mut Rng) -> Vec<Definition> {
     chosen
 }
 
+/// Two that cannot start, and start each other when they are left failed.
+fn fail_in_a_circle(services: &mut [Definition], a: u8, b: u8) {
+    for (one, other) in [(a, b), (b, a)] {
+        let service = &mut services[usize::from(one)];
+        service.relations.requires.clear();
+        service.relations.binds_to.clear();
+        service.relations.on_failure = vec![name(other)];
+        service.restart.policy = RestartPolicy::Never;
+        if let Kind::Simple(program)
+        | Kind::Notify(program)
+        | Kind::Oneshot(program)
+        | Kind::Forking(program) = &mut service.kind
+        {
+            program.exec = vec![BROKEN.into()];
+        }
+    }
+}
+
 fn without(services: &[Definition], gone: &ServiceName) -> Vec<Definition> {
     let mut rest: Vec<Definition> = services.to_vec();
     rest.retain(|service| service.name != *gone);
@@ -233,6 +279,9 @@ fn without(services: &[Definition], gone: &ServiceName) -> Vec<Definition> {
             &mut relations.after,
             &mut relations.before,
             &mut relations.conflicts,
+            &mut relations.binds_to,
+            &mut relations.part_of,
+            &mut relations.on_failure,
         ] {
             names.retain(|name| name != gone);
         }
@@ -353,16 +402,20 @@ fn describe(services: &[Definition]) -> String {
             names.join(" ")
         };
         format!(
-            "    {} {kind} {:?} {:?} {:?} requires[{}] wants[{}] after[{}] conflicts[{}] wanted-by[{}] {:?} stop {:?}",
+            "    {} {kind} {:?} {:?} {:?} requires[{}] binds-to[{}] part-of[{}] wants[{}] after[{}] conflicts[{}] wanted-by[{}] on-failure[{}] {:?} {:?} stop {:?}",
             service.name,
             service.boot,
             service.kind.program().and_then(|it| it.ready.as_ref()),
             service.kind.program().and_then(|it| it.health.as_ref()),
             list(&r.requires),
+            list(&r.binds_to),
+            list(&r.part_of),
             list(&r.wants),
             list(&r.after),
             list(&r.conflicts),
             list(&r.wanted_by),
+            list(&r.on_failure),
+            service.failure_action,
             service.restart,
             service.stop.timeout,
         )

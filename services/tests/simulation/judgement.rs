@@ -38,21 +38,25 @@ impl Model {
         {
             let reached = self.closure(&target, |_| true);
             let certain = self.closure(&target, |it| it.wanted);
+            let mut started = BTreeSet::new();
             for name in std::mem::take(&mut self.fresh) {
                 let wanted = wants(&name);
                 let must = certain.contains(&name) && self.is_known(&target);
                 ensure(wanted || !must, Invariant::Wanted, &name)?;
                 if wanted && reached.contains(&name) {
-                    self.want(&name);
-                    self.awaited.insert(name);
+                    self.awaited.insert(name.clone());
+                    started.insert(name);
                 }
             }
+            self.want_all(&started, 0);
         }
         // Rivals by a reload: one of the two goes, with all that require it.
         let mut open = BTreeSet::new();
         for name in &self.contested {
-            open.extend(self.above(name, |_| true));
+            open.extend(self.swayed(name, |_| true));
         }
+        // It may have been so for a moment only.
+        self.dropped.extend(open.iter().cloned());
         for name in open {
             if self.entries.get(&name).is_some_and(|it| it.wanted) && !wants(&name) {
                 self.unwish(&name);
@@ -65,31 +69,22 @@ impl Model {
             let rivals = entries.get(name).map(|it| &it.rivals);
             held.contains(name) && rivals.is_some_and(|it| it.iter().any(|it| held.contains(it)))
         });
+        self.mind_bonds();
         Ok(())
     }
 
     pub(crate) fn action(&mut self, action: &Action, core: &Supervisor) -> Verdict {
+        self.took(action, core)?;
+        self.mind_bonds();
+        Ok(())
+    }
+
+    fn took(&mut self, action: &Action, core: &Supervisor) -> Verdict {
         let now = self.now;
         match action {
             Action::Spawn { run } => {
                 let name = self.name(run, core)?;
-                let Some(entry) = self.entries.get_mut(&name) else {
-                    return Err(Invariant::StartsWanted.broken(&name));
-                };
-                let yielded = self.yielded.contains(&name);
-                let right = (entry.wanted || yielded) && !entry.failed && entry.is_free();
-                ensure(right, Invariant::StartsWanted, &name)?;
-                self.its_turn(&name)?;
-                self.rivals_are_gone(&name)?;
-                let Some(entry) = self.entries.get_mut(&name) else {
-                    return Ok(());
-                };
-                entry.renew();
-                entry.note_start(now);
-                let mut live = Live::new(Some(*run));
-                live.cause = yielded.then_some(Cause::Asked);
-                entry.life = Life::Live(live);
-                Ok(())
+                self.begins(&name, *run)
             }
             Action::Signal { run, signal } => {
                 let name = self.name(run, core)?;
@@ -115,6 +110,12 @@ impl Model {
                 None => Err(Invariant::KnownIds.broken(&"an announcement")),
             },
             Action::BootSettled { .. } => self.boot_settled(),
+            Action::Escalate {
+                service, action, ..
+            } => match core.name(*service) {
+                Some(name) => self.escalated(&ServiceName::new(name).unwrap(), *action),
+                None => Err(Invariant::KnownIds.broken(&"an escalation")),
+            },
             Action::SpawnReload { run } => {
                 let name = self.name(run, core)?;
                 if let Some(entry) = self.entries.get_mut(&name) {
@@ -133,7 +134,6 @@ impl Model {
             | Action::KillProbe { .. }
             | Action::FindMain { .. }
             | Action::EndAll { .. }
-            | Action::Escalate { .. }
             | Action::Adopt { .. }
             | Action::Release { .. }
             | Action::Complete { .. }
@@ -162,35 +162,6 @@ impl Model {
         if stop {
             let live = self.ending_run(name)?;
             live.stop.get_or_insert(Deadline::new(now, limit));
-        }
-        Ok(())
-    }
-
-    /// Nothing that it conflicts with is up or runs.
-    fn rivals_are_gone(&self, name: &ServiceName) -> Verdict {
-        for rival in &self.entries[name].rivals {
-            let live = self.entries.get(rival).and_then(Entry::live);
-            let gone = live.is_none_or(|live| live.over() && live.cause.is_some());
-            let pair = format!("{name} conflicts with {rival}");
-            ensure(gone, Invariant::RivalsApart, &pair)?;
-        }
-        Ok(())
-    }
-
-    /// Whoever comes before it has had its turn.
-    fn its_turn(&self, name: &ServiceName) -> Verdict {
-        for earlier in &self.entries[name].earlier {
-            let Some(entry) = self.entries.get(earlier) else {
-                continue;
-            };
-            let pausing = matches!(entry.life, Life::Pausing(_));
-            let settled = !entry.wanted || entry.up() || entry.failed || pausing;
-            let told = format!("{name} comes after {earlier}");
-            ensure(
-                settled || self.is_tried(earlier) || self.fell.contains(earlier),
-                Invariant::OrderKept,
-                &told,
-            )?;
         }
         Ok(())
     }
@@ -233,6 +204,7 @@ impl Model {
         entry.troubled = true;
         let free = entry.is_free();
         let over = entry.live().is_none_or(Live::over);
+        let was_wanted = entry.wanted;
         let stuck = ending && matches!(change, Change::Failed { .. });
         ensure(over || stuck, Invariant::Sequel, name)?;
         // Of those that only waited, no run has ended.
@@ -271,12 +243,12 @@ impl Model {
             if entry.removed {
                 self.entries.remove(name);
                 self.awaited.remove(name);
+            } else if was_wanted {
+                self.free_bound(name);
             }
         }
         if matches!(change, Change::Failed { .. }) {
-            for above in self.above(name, Entry::held) {
-                self.part(&above, Cause::Dependency);
-            }
+            self.left_failed(name);
         }
         Ok(())
     }
@@ -290,7 +262,7 @@ impl Model {
     }
 
     /// Whether an attempt of it, or of something that it requires, has failed.
-    fn is_tried(&self, name: &ServiceName) -> bool {
+    pub(crate) fn is_tried(&self, name: &ServiceName) -> bool {
         let tried = |name| self.entries.get(name).is_some_and(|it: &Entry| it.troubled);
         self.closure(name, |_| true).iter().any(tried)
     }
@@ -339,7 +311,9 @@ impl Model {
             (Command::Start(_) | Command::Restart(_), Outcome::Failed(_)) => {
                 !up && self.is_tried(name)
             }
-            (Command::Start(_) | Command::Restart(_), Outcome::Superseded) => !wanted,
+            (Command::Start(_) | Command::Restart(_), Outcome::Superseded) => {
+                !wanted || self.dropped.contains(name)
+            }
             (Command::Stop(_), Outcome::Superseded) => wanted,
             (Command::Start(_) | Command::Restart(_), Outcome::Refused(_)) => self.ending,
             (Command::Stop(_), Outcome::Refused(_)) => self.ending,
@@ -378,28 +352,13 @@ impl Model {
         }
         self.note_tried();
         self.nothing_waits_idly()?;
+        for (name, _) in &self.owed {
+            ensure(false, Invariant::Rescue, name)?;
+        }
         for (name, entry) in &self.entries {
             let mut required = entry.requires.iter().filter_map(|it| self.entries.get(it));
             let lost = entry.held() && !entry.excused && required.any(|it| it.failed);
             ensure(!lost, Invariant::FailureSpreads, name)?;
-        }
-        Ok(())
-    }
-
-    fn nothing_waits_idly(&self) -> Verdict {
-        for (name, entry) in &self.entries {
-            let idle = matches!(entry.life, Life::Idle) && !entry.removed;
-            if !idle || !entry.wanted || entry.failed {
-                continue;
-            }
-            let pending = |it: &Entry| it.wanted && !it.up() && !it.failed;
-            let mut required = entry.requires.iter().filter_map(|it| self.entries.get(it));
-            let mut rivals = entry.rivals.iter().filter_map(|it| self.entries.get(it));
-            let mut earlier = entry.earlier.iter().filter_map(|it| self.entries.get(it));
-            let ordered = earlier.any(|it| pending(it) && !matches!(it.life, Life::Pausing(_)));
-            let held_up = required.any(|it| !it.up()) || ordered;
-            let cause = held_up || rivals.any(|it| it.live().is_some());
-            ensure(cause, Invariant::NoIdleWait, name)?;
         }
         Ok(())
     }
@@ -422,11 +381,14 @@ impl Model {
 
 impl Entry {
     /// Nothing of it runs, and a new run may begin.
-    fn is_free(&self) -> bool {
+    pub(crate) fn is_free(&self) -> bool {
         match &self.life {
             Life::Idle => true,
             Life::Pausing(_) => false,
-            Life::Live(live) => live.over() && live.cause == Some(Cause::Asked) && self.wanted,
+            Life::Live(live) => {
+                let again = matches!(live.cause, Some(Cause::Asked | Cause::Bond));
+                live.over() && again && self.wanted
+            }
         }
     }
 
@@ -498,6 +460,7 @@ impl Entry {
                     let right = state == StateName::Stopping && live.aborted;
                     (right, Invariant::Watchdog)
                 }
+                Some(Cause::Bond) => (state == StateName::Stopping, Invariant::Bound),
                 Some(Cause::Unhealthy) => (state == StateName::Stopping, Invariant::Unhealthy),
                 Some(Cause::Dependency) => {
                     (state == StateName::Stopping, Invariant::FailureSpreads)

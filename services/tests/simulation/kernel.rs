@@ -11,6 +11,8 @@ use services::notify::Message;
 use services::supervisor::event::{Event, ExitStatus};
 use services::time::Time;
 
+use crate::generate::BROKEN;
+
 /// The probe of a run.
 #[derive(Debug)]
 pub(crate) struct Probe {
@@ -187,7 +189,8 @@ impl Kernel {
         let mut rng = Rng::with_seed(self.seed ^ tag.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let asked = now + micros(&mut rng, 2_000);
         let starves = self.starves(now);
-        if starves || (!self.calm && rng.u8(0..16) == 0) {
+        let broken = kind.program().is_some_and(|it| it.exec == [BROKEN]);
+        if starves || (!self.calm && (broken || rng.u8(0..16) == 0)) {
             let cause = if starves {
                 "clone3: Cannot allocate memory (ENOMEM)".into()
             } else {
@@ -232,7 +235,7 @@ impl Kernel {
         if let Some(after) = end {
             let code = if good {
                 0
-            } else if asked.as_nanos() % 3 == 0 {
+            } else if asked.as_nanos().is_multiple_of(3) {
                 5
             } else {
                 3

@@ -12,6 +12,7 @@
     reason = "a test that cannot go on says so"
 )]
 
+mod bonds;
 mod check;
 mod entry;
 mod generate;
@@ -20,6 +21,7 @@ mod judgement;
 mod kernel;
 mod model;
 mod said;
+mod turn;
 mod world;
 
 use std::cell::RefCell;

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use services::definition::{Definition, Kind};
+use services::definition::{Definition, FailureAction, Kind};
 use services::graph::Graph;
 use services::id::{RunId, ServiceName};
 use services::supervisor::event::{Command, Event, ExitStatus};
@@ -30,6 +30,12 @@ pub(crate) struct Model {
     /// Held until the latest event, a tick, found them late or unhealthy. What else was due then may
     /// have been done before that: a suspended machine makes many things due at once.
     pub(crate) fell: BTreeSet<ServiceName>,
+    /// They have lost what they are bound to with the latest event.
+    pub(crate) loosed: BTreeSet<ServiceName>,
+    /// Not wanted since the latest event, or for a moment of it.
+    pub(crate) dropped: BTreeSet<ServiceName>,
+    /// What is still to be asked for the machine, of services left failed.
+    pub(crate) owed: Vec<(ServiceName, FailureAction)>,
     /// New with the latest reload.
     pub(crate) fresh: BTreeSet<ServiceName>,
     /// Wanted when a reload made them rivals: one of each pair has to go, when it is looked at.
@@ -52,6 +58,8 @@ impl Model {
         self.now = self.now.max(now);
         self.ticked = matches!(event, Event::Tick);
         self.fell.clear();
+        self.loosed.clear();
+        self.dropped.clear();
         self.yielded.clear();
         match event {
             Event::Boot { target } => {
@@ -112,6 +120,7 @@ impl Model {
             | Event::Forget { .. }
             | Event::Replace { .. } => {}
         }
+        self.mind_bonds();
     }
 
     fn request(&mut self, command: &Command) {
@@ -125,7 +134,7 @@ impl Model {
             }
             Command::Restart(name) if self.is_known(name) && !self.ending => {
                 self.want(name);
-                for name in self.above(name, |it| it.held() && it.wanted) {
+                for name in self.swayed(name, |it| it.held() && it.wanted) {
                     self.part(&name, Cause::Asked);
                 }
             }
@@ -193,22 +202,37 @@ impl Model {
 
     /// It is wanted, with all it requires and wants; what is up is left as it is.
     pub(crate) fn want(&mut self, root: &ServiceName) {
+        self.want_all(&BTreeSet::from([root.clone()]), 0);
+    }
+
+    /// Several at once; so many failures have led to it.
+    pub(crate) fn want_all(&mut self, roots: &BTreeSet<ServiceName>, step: u8) {
         let at_rest = |it: &Entry| it.up() && it.wanted;
-        let all = self.closure(root, |it| it.definition.name == *root || !at_rest(it));
-        for name in all {
-            let keep = name != *root && self.entries.get(&name).is_some_and(at_rest);
-            if !keep {
-                self.wish(&name);
-            }
+        let starts = |it: &Entry| roots.contains(&it.definition.name) || !at_rest(it);
+        let reached = |model: &Self| {
+            let closures = roots.iter().map(|root| model.closure(root, starts));
+            let mut all: BTreeSet<ServiceName> = closures.flatten().collect();
+            all.retain(|name| model.entries.get(name).is_some_and(starts));
+            all
+        };
+        let held = self.names(Entry::held);
+        // Whoever has to go for it goes first: what is part of that and wanted now goes on.
+        for name in reached(self) {
+            self.oust(&name);
+        }
+        for name in reached(self) {
+            self.goes_on(&name, held.contains(&name));
+            self.wish(&name, step);
         }
     }
 
-    fn wish(&mut self, name: &ServiceName) {
+    fn wish(&mut self, name: &ServiceName, step: u8) {
         let Some(entry) = self.entries.get_mut(name) else {
             return;
         };
         let waits = entry.wanted && !entry.failed;
         entry.wanted = true;
+        entry.rescue = step;
         match &mut entry.life {
             Life::Idle if waits => {}
             Life::Idle | Life::Pausing(_) => {
@@ -228,7 +252,22 @@ impl Model {
                 }
             }
         }
-        for rival in entry.rivals.clone() {
+        self.oust(name);
+    }
+
+    /// It was to be stopped for a moment only.
+    fn goes_on(&mut self, name: &ServiceName, held: bool) {
+        if let Some(Life::Live(live)) = self.entries.get_mut(name).map(|it| &mut it.life)
+            && held
+        {
+            live.cause = None;
+        }
+    }
+
+    /// What it conflicts with is stopped.
+    fn oust(&mut self, name: &ServiceName) {
+        let rivals = self.entries.get(name).map(|it| it.rivals.clone());
+        for rival in rivals.unwrap_or_default() {
             let other = self.entries.get(&rival);
             if other.is_some_and(|it| it.wanted && !it.failed) {
                 self.unwant(&rival);
@@ -238,7 +277,7 @@ impl Model {
 
     /// It is not wanted, and so is nothing that requires it.
     pub(crate) fn unwant(&mut self, root: &ServiceName) {
-        for name in self.above(root, |it| it.wanted && !it.failed) {
+        for name in self.swayed(root, |it| it.wanted && !it.failed) {
             if self.entries[&name].wanted {
                 self.unwish(&name);
             }
@@ -247,8 +286,16 @@ impl Model {
 
     pub(crate) fn unwish(&mut self, name: &ServiceName) {
         self.part(name, Cause::Asked);
+        self.dropped.insert(name.clone());
         if let Some(entry) = self.entries.get_mut(name) {
             entry.wanted = false;
+        }
+    }
+
+    /// It ends for another reason than it began to end for.
+    pub(crate) fn part_again(&mut self, name: &ServiceName, cause: Cause) {
+        if let Some(Life::Live(live)) = self.entries.get_mut(name).map(|it| &mut it.life) {
+            live.cause = live.cause.and(Some(cause));
         }
     }
 
@@ -277,35 +324,36 @@ impl Model {
         }
     }
 
-    /// What is due: attempts that took too long, probes that did, and pauses that are over.
+    /// What is due, one after the other: attempts that took too long, probes that did, silence, and
+    /// pauses that are over.
     fn time_passes(&mut self) {
         let now = self.now;
-        for (name, entry) in &mut self.entries {
-            let held = entry.held();
+        let held = self.names(Entry::held);
+        let dues = self.entries.values().flat_map(Entry::dues);
+        let dues: BTreeSet<Time> = dues.filter(|at| *at <= now).collect();
+        for due in dues {
+            self.passes(due);
+        }
+        let fell = held.into_iter().filter(|name| !self.entries[name].held());
+        self.fell = fell.collect();
+    }
+
+    fn passes(&mut self, due: Time) {
+        let now = self.now;
+        for entry in self.entries.values_mut() {
             if let Life::Live(live) = &mut entry.life
                 && live.cause.is_none()
                 && live.ready.is_none()
-                && (live.start.is_some_and(|it| it.at <= now)
-                    || live.mute.is_some_and(|at| at <= now))
+                && (live.start.is_some_and(|it| it.at <= due)
+                    || live.mute.is_some_and(|at| at <= due))
             {
                 live.cause = Some(Cause::Late);
             }
-            entry.silence(now);
-            entry.probe_is_late(now);
-            if held && !entry.held() {
-                self.fell.insert(name.clone());
-            }
+            entry.probe_is_late(due, now);
+            entry.silence(due, now);
         }
-        let mut due: Vec<(Time, ServiceName)> = Vec::new();
-        for (name, entry) in &self.entries {
-            if let Life::Pausing(until) = entry.life
-                && until <= now
-            {
-                due.push((until, name.clone()));
-            }
-        }
-        due.sort();
-        for (_, name) in due {
+        self.mind_bonds();
+        for name in self.names(|it| matches!(it.life, Life::Pausing(until) if until <= due)) {
             if self.entries[&name].wanted {
                 self.set_life(&name, Life::Idle);
                 self.want_what_ended(&name);
@@ -321,6 +369,7 @@ impl Model {
 
     /// It starts again by itself, and so does what it requires and what ended well meanwhile.
     fn want_what_ended(&mut self, root: &ServiceName) {
+        let step = self.entries[root].rescue;
         let mut work = vec![root.clone()];
         while let Some(name) = work.pop() {
             for other in self.entries[&name].requires.clone() {
@@ -329,7 +378,7 @@ impl Model {
                     .get(&other)
                     .is_some_and(|it| !it.wanted && matches!(it.life, Life::Idle));
                 if ended {
-                    self.wish(&other);
+                    self.wish(&other, step);
                     work.push(other);
                 }
             }
@@ -410,6 +459,10 @@ impl Model {
             let entry = entry.or_insert_with(|| Entry::new(definition.clone()));
             (entry.requires, entry.wants, entry.rivals) = (requires, wants, rivals);
             entry.earlier = earlier;
+            let relations = &definition.relations;
+            entry.binds.clone_from(&relations.binds_to);
+            entry.part_of.clone_from(&relations.part_of);
+            entry.on_failure.clone_from(&relations.on_failure);
             entry.removed = false;
             entry.next = None;
             if entry.definition != *definition {
@@ -425,6 +478,9 @@ impl Model {
             entry.wants.retain(|it| gone.contains(it));
             entry.earlier.retain(|it| gone.contains(it));
             entry.rivals.clear();
+            entry.binds.retain(|it| gone.contains(it));
+            entry.part_of.clear();
+            entry.on_failure.clear();
         }
     }
 }

@@ -7,7 +7,7 @@ use services::id::RunId;
 use services::notify::Message;
 use services::time::Time;
 
-use crate::entry::{Asked, Cause, Deadline, Entry, Life, Live, Reloading};
+use crate::entry::{Cause, Deadline, Entry, Life, Live, Reloading};
 use crate::model::Model;
 
 /// How long after the end of a descriptor the end of its program may be told, and count instead.
@@ -137,34 +137,23 @@ impl Live {
 impl Entry {
     /// What is due of its word: a reload that takes too long is no excuse any more, and a service that
     /// was silent for too long is ended.
-    pub(crate) fn silence(&mut self, now: Time) {
+    pub(crate) fn silence(&mut self, due: Time, now: Time) {
         let Life::Live(live) = &mut self.life else {
             return;
         };
         if live.cause.is_some() || live.ready.is_none() {
             return;
         }
-        if matches!(live.reload, Reloading::Announced(deadline) if deadline.at <= now) {
+        if matches!(live.reload, Reloading::Announced(deadline) if deadline.at <= due) {
             live.reload = Reloading::No;
             live.shows_life(&self.definition, now);
         }
-        if matches!(live.reload, Reloading::Command(deadline) if deadline.at <= now) {
+        if matches!(live.reload, Reloading::Command(deadline) if deadline.at <= due) {
             live.reload = Reloading::Overdue;
             live.shows_life(&self.definition, now);
         }
-        // Of what is due at once, the earlier is done before the later.
-        let asked = match live.probe {
-            Asked::Running(until) | Asked::Killed(until) => until,
-            Asked::No => Time::MAX,
-        };
         let alive_by = live.alive_by.unwrap_or(Time::MAX);
-        if alive_by <= now && asked <= alive_by {
-            self.probe_is_late(now);
-        }
-        let Life::Live(live) = &mut self.life else {
-            return;
-        };
-        if alive_by <= now && live.cause.is_none() && live.exited.is_none() {
+        if alive_by <= due && live.cause.is_none() && live.exited.is_none() {
             live.bite(&self.definition, now);
         }
     }

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
+use services::definition::FailureAction;
 use services::gate::{Gate, Verdict};
 use services::graph::Graph;
 use services::id::{RunId, ServiceName};
@@ -44,6 +45,8 @@ pub(crate) struct World<'a> {
     gate: Gate,
     now: Time,
     requests: u64,
+    /// What a service that was left failed has asked for.
+    ordered: Option<ShutdownKind>,
     /// How long the machine has slept.
     slept: Duration,
     /// Events told so far.
@@ -72,6 +75,7 @@ impl<'a> World<'a> {
             gate: Gate::new(script.gate, false, START),
             now: START,
             requests: 0,
+            ordered: None,
             slept: Duration::ZERO,
             events: 0,
             verbose,
@@ -261,6 +265,9 @@ impl<'a> World<'a> {
         if self.books.finished.is_none() {
             self.model.compare(&self.core)?;
         }
+        if let Some(kind) = self.ordered.take() {
+            self.operate(Operation::Shutdown(kind))?;
+        }
         self.look_through_the_gate()
     }
 
@@ -332,10 +339,10 @@ impl<'a> World<'a> {
             | Action::Listen { .. }
             | Action::Unlisten { .. }
             | Action::Announce { .. }
-            | Action::Escalate { .. }
             | Action::Complete { .. }
             | Action::BootSettled { .. }
             | Action::Finish { .. } => {}
+            Action::Escalate { action, .. } => self.ordered = Some(after(*action)),
         }
     }
 
@@ -515,5 +522,15 @@ impl<'a> World<'a> {
             }
         }
         self.model.at_rest()
+    }
+}
+
+/// How the machine ends for a service that is left failed.
+fn after(action: FailureAction) -> ShutdownKind {
+    match action {
+        FailureAction::Poweroff => ShutdownKind::Poweroff,
+        FailureAction::None | FailureAction::Reboot | FailureAction::BootBad => {
+            ShutdownKind::Reboot
+        }
     }
 }

@@ -1,0 +1,92 @@
+//! In the reference model: what befalls services that are bound to another, or part of it, and what a
+//! service that is left failed starts and asks for.
+
+use std::collections::BTreeSet;
+
+use services::definition::FailureAction;
+use services::id::ServiceName;
+
+use crate::entry::{Cause, Entry};
+use crate::invariants::{Invariant, Verdict, ensure};
+use crate::model::Model;
+
+/// So many failures, each of which has started the next service, and no further one is started.
+const FAILURES_MAX: u8 = 8;
+
+impl Model {
+    /// `root`, and all that a stop or a restart of it takes along, each by one that is `which`: those
+    /// that require it, and those that are part of it.
+    pub(crate) fn swayed(
+        &self,
+        root: &ServiceName,
+        which: impl Fn(&Entry) -> bool,
+    ) -> BTreeSet<ServiceName> {
+        let mut seen = BTreeSet::from([root.clone()]);
+        let mut work = vec![root.clone()];
+        while let Some(whole) = work.pop() {
+            for (name, entry) in &self.entries {
+                let along = entry.requires.contains(&whole) || entry.part_of.contains(&whole);
+                if along && which(entry) && seen.insert(name.clone()) {
+                    work.push(name.clone());
+                }
+            }
+        }
+        seen
+    }
+
+    /// What is bound to a service that is not up is stopped, and comes up again with it; so with all
+    /// that a restart takes along.
+    pub(crate) fn mind_bonds(&mut self) {
+        let active = |it: &Entry| it.held() && it.wanted;
+        loop {
+            let lost = |name: &ServiceName| !self.entries.get(name).is_some_and(Entry::up);
+            let mut found = self.entries.iter();
+            let loose = found.find(|(_, it)| active(it) && it.binds.iter().any(lost));
+            let Some(name) = loose.map(|(name, _)| name.clone()) else {
+                return;
+            };
+            for name in self.swayed(&name, active) {
+                self.part(&name, Cause::Bond);
+                self.loosed.insert(name);
+            }
+        }
+    }
+
+    /// It has ended well and stays down: so does what is bound to it.
+    pub(crate) fn free_bound(&mut self, root: &ServiceName) {
+        for name in self.names(|it| it.binds.contains(root) && it.wanted && !it.failed) {
+            self.unwant(&name);
+        }
+    }
+
+    /// It is left failed: those that require it and run fail, and what it names is started.
+    pub(crate) fn left_failed(&mut self, name: &ServiceName) {
+        for above in self.above(name, |it| it.held() || it.lost_its_bond()) {
+            self.part(&above, Cause::Dependency);
+            // Of two reasons that it got at once, this is the one that counts.
+            if self.loosed.contains(&above) {
+                self.part_again(&above, Cause::Dependency);
+            }
+        }
+        let Some(entry) = self.entries.get(name).filter(|_| !self.ending) else {
+            return;
+        };
+        let (step, helpers) = (entry.rescue.saturating_add(1), entry.on_failure.clone());
+        let action = entry.definition.failure_action;
+        if action != FailureAction::None {
+            self.owed.push((name.clone(), action));
+        }
+        if step <= FAILURES_MAX {
+            self.want_all(&helpers.into_iter().collect(), step);
+        }
+    }
+
+    /// It is said what becomes of the machine.
+    pub(crate) fn escalated(&mut self, name: &ServiceName, action: FailureAction) -> Verdict {
+        let owed = (name.clone(), action);
+        let at = self.owed.iter().position(|it| *it == owed);
+        ensure(at.is_some(), Invariant::Rescue, name)?;
+        self.owed.remove(at.unwrap_or_default());
+        Ok(())
+    }
+}
