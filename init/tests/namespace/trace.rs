@@ -6,6 +6,18 @@ use serde_json::json;
 
 use crate::machine::{Machine, possible};
 
+/// Again and again, while the trace is taken.
+const TICK: &str = "type = \"oneshot\"\nexec = [\"/bin/sh\", \"-c\", \"echo x >> @DIR@/out/ticks\"]\n\
+    [timer]\non-boot = \"0s\"\nevery = \"1s\"\n";
+/// Started by hand, and remembered.
+const LATE: &str = "type = \"oneshot\"\nexec = \"/bin/true\"\nwanted-by = []\n\
+    [timer]\non-calendar = [\"yearly\"]\npersistent = true\n";
+
+fn lines(machine: &Machine) -> usize {
+    let text = std::fs::read_to_string(machine.path("out/ticks")).unwrap_or_default();
+    text.lines().count()
+}
+
 fn sharkctl(machine: &Machine, words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sharkctl"));
     command
@@ -26,6 +38,8 @@ fn what_was_recorded_of_a_real_pid_1_replays() {
             "exec = \"/bin/sleep 1000\"\nrestart.delay = \"10ms\"\n",
         ),
         ("b.toml", "exec = \"/bin/sleep 1000\"\nrequires = [\"a\"]\n"),
+        ("tick.toml", TICK),
+        ("late.toml", LATE),
     ]);
     machine.call("WaitBoot", json!({})).unwrap();
     let file = machine.path("out/trace");
@@ -43,6 +57,12 @@ fn what_was_recorded_of_a_real_pid_1_replays() {
     let pid = machine.pid("a").unwrap();
     machine.kill("KILL", pid);
     machine.wait("a runs again", || machine.pid("a").filter(|it| *it != pid));
+    let ticks = lines(&machine);
+    machine.wait("timers have come", || {
+        (lines(&machine) >= ticks + 2).then_some(())
+    });
+    machine.on("Start", "late").unwrap();
+    machine.wait_state("late", "armed");
     machine.write_service("c.toml", "exec = \"/bin/sleep 1000\"\n");
     machine.call("ReloadAll", json!({})).unwrap();
     machine.wait_state("c", "up");
@@ -59,6 +79,9 @@ fn what_was_recorded_of_a_real_pid_1_replays() {
     assert_eq!(told["same"], true, "{told}");
     assert!(told["events"].as_u64() > Some(10), "{told}");
     assert!(text().contains("\"Replace\""), "the reload is in it");
+    for what in ["\"Armed\"", "RememberStart", "\"Tick\""] {
+        assert!(text().contains(what), "no {what}:\n{}", text());
+    }
 
     // An action that is not as it was is found.
     let other = text()
