@@ -33,25 +33,12 @@ impl Supervisor {
 
     /// Its sockets are open.
     pub(super) fn on_listening(&mut self, run: RunId) {
-        let Some(index) = self.table.by_run(run) else {
-            return;
-        };
-        let Some(service) = self.table.get_mut(index) else {
-            return;
-        };
-        let State::Spawning { recalled } = service.state else {
-            return;
-        };
-        match recalled {
-            Some(end) => self.over(index, end, None),
-            None if service.desired == Desired::Down => self.rest(index),
-            None => {
-                self.enter(index, State::Listening);
-                self.announce(index, Change::Listening);
-                self.settle(index);
-                // Somebody may have asked for it meanwhile.
-                self.mark(index);
-            }
+        if let Some(index) = self.still_wanted(run) {
+            self.enter(index, State::Listening);
+            self.announce(index, Change::Listening);
+            self.settle(index);
+            // Somebody may have asked for it meanwhile.
+            self.mark(index);
         }
     }
 

@@ -46,23 +46,26 @@ impl Supervisor {
     }
 
     pub(super) fn on_spawn_failed(&mut self, run: RunId, cause: &str) {
-        let Some(index) = self.table.by_run(run) else {
-            return;
-        };
-        let Some(service) = self.table.get_mut(index) else {
-            return;
-        };
+        if let Some(index) = self.still_wanted(run) {
+            self.set_reason(index, cause);
+            self.judge(index, Ending::Failed);
+        }
+    }
+
+    /// The service of a spawn that has led to no process, where it is wanted as before. One that is to
+    /// stop has nothing to wait for.
+    pub(super) fn still_wanted(&mut self, run: RunId) -> Option<u32> {
+        let index = self.table.by_run(run)?;
+        let service = self.table.get(index)?;
         let State::Spawning { recalled } = service.state else {
-            return;
+            return None;
         };
         match recalled {
             Some(end) => self.over(index, end, None),
             None if service.desired == Desired::Down => self.rest(index),
-            None => {
-                service.reason = Some(cause.into());
-                self.judge(index, Ending::Failed);
-            }
+            None => return Some(index),
         }
+        None
     }
 
     pub(super) fn on_exited(&mut self, run: RunId, status: ExitStatus) {
