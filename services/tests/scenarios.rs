@@ -173,6 +173,7 @@ impl Player {
         match verb {
             "start" => self.ask(Command::Start(name(who))),
             "stop" => self.ask(Command::Stop(name(who))),
+            "stop-all" => self.ask(Command::StopAll(name(who))),
             "restart" => self.ask(Command::Restart(name(who))),
             "reload" => self.ask(Command::Reload(name(who))),
             "wait-boot" => self.ask(Command::WaitBoot),

@@ -98,7 +98,12 @@ impl Init {
             })),
             Request::Status { name } => Some(self.status_of(name)),
             Request::Start { name } => self.start(client, request, name),
-            Request::Stop { name } => self.command(client, request, name, Command::Stop),
+            Request::Stop { name, all: false } => {
+                self.command(client, request, name, Command::Stop)
+            }
+            Request::Stop { name, all: true } => {
+                self.command(client, request, name, Command::StopAll)
+            }
             Request::Restart { name } => self.command(client, request, name, Command::Restart),
             Request::ReloadService { name } => self.command(client, request, name, Command::Reload),
             Request::ReloadAll { dry_run } => {
@@ -331,7 +336,8 @@ fn description(request: &Request) -> String {
     match request {
         Request::Shutdown { kind } => shutdown_word(*kind).to_owned(),
         Request::Start { name } => format!("start {name}"),
-        Request::Stop { name } => format!("stop {name}"),
+        Request::Stop { name, all: false } => format!("stop {name}"),
+        Request::Stop { name, all: true } => format!("stop {name} with all that it has left"),
         Request::Restart { name } => format!("restart {name}"),
         Request::ReloadService { name } => format!("reload {name}"),
         Request::ReloadAll { dry_run: false } => "reload all service files".to_owned(),
@@ -365,7 +371,7 @@ fn subject(request: &Request) -> &str {
     match request {
         Request::Status { name }
         | Request::Start { name }
-        | Request::Stop { name }
+        | Request::Stop { name, .. }
         | Request::Restart { name }
         | Request::ReloadService { name } => name,
         Request::ReloadAll { .. } => "reload",

@@ -132,3 +132,35 @@ fn an_engine_finds_room_beside_cgroups_of_its_own() {
     assert_eq!(pod.trim(), host.to_string());
     ends(machine);
 }
+
+/// By somebody who wants it gone: before, and after its service is down.
+#[test]
+fn what_is_left_ends_when_somebody_asks_for_it() {
+    let Some(machine) = boot("") else { return };
+    let sharkctl = |words: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_sharkctl"));
+        command.arg("--socket");
+        command.arg(machine.path("run/io.shark.Init"));
+        command.args(words).output().unwrap()
+    };
+    let lives = || machine.processes().iter().any(|line| line == "sleep 4711");
+    child(&machine);
+    machine.on("Stop", "engine").unwrap();
+    assert!(lives());
+    let done = sharkctl(&["service", "stop", "engine", "--all"]);
+    assert!(done.status.success(), "{done:?}");
+    assert!(!lives(), "what takes no TERM is killed after its time");
+    let status = machine.status("engine");
+    assert_eq!(
+        (&status["state"], &status["leftRunning"]),
+        (&json!("down"), &json!(null))
+    );
+    // The same of one that runs.
+    fs::remove_file(machine.path("out/child")).unwrap();
+    machine.on("Start", "engine").unwrap();
+    child(&machine);
+    machine
+        .call("Stop", json!({ "name": "engine", "all": true }))
+        .unwrap();
+    assert!(!lives());
+}

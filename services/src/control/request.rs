@@ -28,6 +28,8 @@ pub enum Request {
     Stop {
         /// Which service.
         name: String,
+        /// With what its scope of stopping leaves.
+        all: bool,
     },
     /// `io.shark.Init.Restart`
     Restart {
@@ -160,6 +162,13 @@ struct Nothing {}
 #[serde(deny_unknown_fields)]
 struct Named {
     name: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stopped {
+    name: String,
+    all: Option<bool>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -313,7 +322,12 @@ fn method(envelope: Envelope) -> Result<Request, ControlError> {
         (INTERFACE, "List") => none(parameters, Request::List),
         (INTERFACE, "Status") => named(parameters, |name| Request::Status { name }),
         (INTERFACE, "Start") => named(parameters, |name| Request::Start { name }),
-        (INTERFACE, "Stop") => named(parameters, |name| Request::Stop { name }),
+        (INTERFACE, "Stop") => {
+            typed(parameters, &["name", "all"]).map(|Stopped { name, all }| Request::Stop {
+                name,
+                all: all.unwrap_or(false),
+            })
+        }
         (INTERFACE, "Restart") => named(parameters, |name| Request::Restart { name }),
         (INTERFACE, "ReloadService") => named(parameters, |name| Request::ReloadService { name }),
         (INTERFACE, "ReloadAll") => {
@@ -425,9 +439,14 @@ pub fn encode_call(request: &Request) -> Vec<u8> {
         } => one("program", Value::from(program.as_str())),
         Request::Status { name }
         | Request::Start { name }
-        | Request::Stop { name }
+        | Request::Stop { name, all: false }
         | Request::Restart { name }
         | Request::ReloadService { name } => one("name", Value::from(name.as_str())),
+        Request::Stop { name, all: true } => {
+            let mut parameters = one("name", Value::from(name.as_str()));
+            parameters.insert("all".into(), Value::from(true));
+            parameters
+        }
         Request::BootGood {
             reason: Some(reason),
         } => one("reason", Value::from(reason.as_str())),

@@ -291,6 +291,10 @@ fn whole(message: &[u8]) -> &[u8] {
     message.strip_suffix(b"\0").unwrap()
 }
 
+fn stop_all(name: String) -> Request {
+    Request::Stop { name, all: true }
+}
+
 #[test]
 fn every_reply_survives_the_wire() {
     let name = || "web".to_owned();
@@ -311,7 +315,7 @@ fn every_reply_survives_the_wire() {
             },
         ),
         (Request::Start { name: name() }, done.clone()),
-        (Request::Stop { name: name() }, done.clone()),
+        (stop_all(name()), done.clone()),
         (Request::Restart { name: name() }, done.clone()),
         (Request::ReloadService { name: name() }, done.clone()),
         (

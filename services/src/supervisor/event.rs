@@ -175,6 +175,8 @@ pub enum Command {
     Start(ServiceName),
     /// Want it down, with all that require it; done when everything of it is gone.
     Stop(ServiceName),
+    /// The same, and end what its scope of stopping leaves; done when nothing of it is left at all.
+    StopAll(ServiceName),
     /// Down and up again, with those that require it and were up; done when it is up or has failed.
     Restart(ServiceName),
     /// Ask the service to read its configuration again; done when it has.

@@ -289,6 +289,7 @@ impl Supervisor {
         service.complaint = None;
         service.watching = None;
         service.probing = None;
+        service.whole = false;
         service.started = Some(now);
         service.starts.note(&service.kept.rules.restart, now);
         let manner = service.kept.rules.manner;

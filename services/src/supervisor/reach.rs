@@ -3,7 +3,7 @@
 //!
 //! With the scope `main`, a run is over when its main process is, and the rest lives on in the
 //! cgroup: containers, as a rule, whose engine is only replaced. The next run joins them there. A
-//! shutdown, and the removal of the service file, end them all the same: first the main process is
+//! shutdown, the removal of the service file, and who asks for it, end them all the same: first the main process is
 //! stopped like any other, then everything is asked to end, and after the time of a stop killed.
 
 use crate::definition::StopScope;
@@ -29,7 +29,7 @@ impl Supervisor {
         let Some(service) = self.table.get(index) else {
             return Reach::All;
         };
-        let everything = self.shutdown.begun() || service.removed;
+        let everything = self.shutdown.begun() || service.removed || service.whole;
         match service.kept.rules.stop_scope {
             StopScope::Cgroup => Reach::All,
             StopScope::Main if self.killing() => Reach::All,
@@ -83,14 +83,14 @@ impl Supervisor {
         }
     }
 
-    /// What is left of earlier runs of a service that is down ends when the machine goes down, or
-    /// its file has gone; `false`: nothing is to be ended.
+    /// What is left of earlier runs of a service that is down ends when the machine goes down, its file
+    /// has gone, or somebody asks for it; `false`: nothing is to be ended.
     pub(super) fn sweep_left(&mut self, index: u32) -> bool {
         let begun = self.shutdown.begun();
         let due = self
             .table
             .get(index)
-            .is_some_and(|it| it.left && (begun || it.removed) && !it.state.active());
+            .is_some_and(|it| it.left && (begun || it.removed || it.whole) && !it.state.active());
         if due {
             // A failed one, which is wanted still, must not start for it.
             if let Some(service) = self.table.get_mut(index) {

@@ -117,6 +117,9 @@ impl Supervisor {
         match command {
             Command::Start(name) => self.with_service(request, name, true, Self::request_start),
             Command::Stop(name) => self.with_service(request, name, false, Self::request_stop),
+            Command::StopAll(name) => {
+                self.with_service(request, name, false, Self::request_stop_all);
+            }
             Command::Restart(name) => self.with_service(request, name, true, Self::request_restart),
             Command::Reload(name) => self.with_service(request, name, true, Self::request_reload),
             Command::WaitBoot if self.boot.settled() => self.complete(request, Outcome::Done),
@@ -163,6 +166,10 @@ impl Supervisor {
 
     fn request_stop(&mut self, request: RequestId, index: u32) {
         self.unwant(index, "it was stopped by request");
+        self.await_down(request, index);
+    }
+
+    fn await_down(&mut self, request: RequestId, index: u32) {
         let Some(service) = self.table.get(index) else {
             return;
         };
@@ -171,6 +178,19 @@ impl Supervisor {
         } else {
             self.requests.add(request, index, Goal::Down);
         }
+    }
+
+    /// The same, and what its earlier runs have left ends as well.
+    fn request_stop_all(&mut self, request: RequestId, index: u32) {
+        if let Some(service) = self.table.get_mut(index) {
+            service.whole = true;
+        }
+        self.unwant(
+            index,
+            "it was stopped by request, with all that it had left",
+        );
+        self.sweep_left(index);
+        self.await_down(request, index);
     }
 
     /// Everything of it, and of those that require it, ends first; then it is started like any

@@ -374,6 +374,8 @@ pub(super) struct Service {
     pub(super) skipped: bool,
     /// Processes of an earlier run may live on in its cgroup, by its scope of stopping.
     pub(super) left: bool,
+    /// Somebody wants all of it to end, whatever its scope of stopping: until it is started again.
+    pub(super) whole: bool,
     /// Whether the boot waits for it.
     pub(super) boot: BootMark,
     /// When it came into its state.
@@ -431,6 +433,7 @@ impl Service {
             dirty: false,
             skipped: false,
             left: false,
+            whole: false,
             boot: BootMark::No,
             since: now,
             started: None,

@@ -296,7 +296,7 @@ impl Books {
                 let up = self.up.contains(&name);
                 ensure(up, Invariant::AnsweredRightly, &name)
             }
-            (Some(Command::Stop(name)), Outcome::Done) => {
+            (Some(Command::Stop(name) | Command::StopAll(name)), Outcome::Done) => {
                 let gone = kernel.run_of(&name).is_none() && !self.up.contains(&name);
                 ensure(gone, Invariant::AnsweredRightly, &name)
             }

@@ -294,6 +294,7 @@ impl Model {
         let told = format!("{command:?}: {outcome:?}");
         let (Command::Start(name)
         | Command::Stop(name)
+        | Command::StopAll(name)
         | Command::Restart(name)
         | Command::Reload(name)) = command
         else {
@@ -307,17 +308,17 @@ impl Model {
         let right = match (command, outcome) {
             (_, Outcome::NoSuchService(_)) => entry.is_none(),
             (Command::Start(_) | Command::Restart(_), Outcome::Done) => up,
-            (Command::Stop(_), Outcome::Done) => !up && !wanted,
+            (Command::Stop(_) | Command::StopAll(_), Outcome::Done) => !up && !wanted,
             (Command::Start(_) | Command::Restart(_), Outcome::Failed(_)) => {
                 !up && self.is_tried(name)
             }
             (Command::Start(_) | Command::Restart(_), Outcome::Superseded) => {
                 !wanted || self.dropped.contains(name)
             }
-            (Command::Stop(_), Outcome::Superseded) => wanted,
+            (Command::Stop(_) | Command::StopAll(_), Outcome::Superseded) => wanted,
             (Command::Start(_) | Command::Restart(_), Outcome::Refused(_)) => self.ending,
-            (Command::Stop(_), Outcome::Refused(_)) => self.ending,
-            (Command::Stop(_), Outcome::Failed(_)) => false,
+            (Command::Stop(_) | Command::StopAll(_), Outcome::Refused(_)) => self.ending,
+            (Command::Stop(_) | Command::StopAll(_), Outcome::Failed(_)) => false,
             (Command::Reload(_), Outcome::Superseded) => false,
             (Command::Reload(_), Outcome::Refused(_)) => true,
             (Command::Reload(_), Outcome::Done | Outcome::Failed(_)) => true,

@@ -125,7 +125,9 @@ impl Model {
 
     fn request(&mut self, command: &Command) {
         match command {
-            Command::Stop(name) if self.is_known(name) => self.unwant(name),
+            Command::Stop(name) | Command::StopAll(name) if self.is_known(name) => {
+                self.unwant(name);
+            }
             Command::Start(name) if self.is_known(name) && !self.ending => {
                 let entry = &self.entries[name];
                 if !(entry.up() && entry.wanted) {
@@ -140,6 +142,7 @@ impl Model {
             }
             Command::Start(_)
             | Command::Stop(_)
+            | Command::StopAll(_)
             | Command::Restart(_)
             | Command::Reload(_)
             | Command::WaitBoot => {}

@@ -23,7 +23,10 @@ const AT_ONCE: usize = 16;
 #[derive(Clone, Copy)]
 pub(crate) enum Change {
     Start,
-    Stop,
+    Stop {
+        /// With what outlives a stop.
+        all: bool,
+    },
     Restart,
     Reload,
 }
@@ -33,7 +36,7 @@ impl Change {
         let name = name.to_owned();
         match self {
             Self::Start => Request::Start { name },
-            Self::Stop => Request::Stop { name },
+            Self::Stop { all } => Request::Stop { name, all },
             Self::Restart => Request::Restart { name },
             Self::Reload => Request::ReloadService { name },
         }
@@ -154,7 +157,7 @@ fn tell_success(change: Change, outcome: &Outcome) -> String {
         (Some(service), Change::Reload) if service.state == StateName::Up => "reloaded",
         (Some(service), _) => state_word(service.state),
         (None, Change::Start | Change::Restart) => "up",
-        (None, Change::Stop) => "down",
+        (None, Change::Stop { .. }) => "down",
         (None, Change::Reload) => "reloaded",
     };
     let pid = outcome

@@ -116,7 +116,7 @@ Exit status:
     /// Start services, with what they require and want, and wait until they are up
     Start(Services),
     /// Stop services, and those that require them, and wait until nothing of them is left
-    Stop(Services),
+    Stop(Stop),
     /// Stop services and start them again, and wait until they are up
     Restart(Services),
     /// Make services read their configuration again; without SERVICE: make init read all service
@@ -142,6 +142,15 @@ pub(crate) struct Services {
     /// Names of services
     #[arg(required = true, value_name = "SERVICE")]
     pub(crate) services: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Stop {
+    /// End what outlives a stop too, by the `stop.scope` of the service: `status` tells how much is left
+    #[arg(long)]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) some: Services,
 }
 
 #[derive(Args, Debug)]

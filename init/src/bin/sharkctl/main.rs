@@ -165,7 +165,7 @@ fn perform_service(
         |change, names: &[String]| change::change_services(patience, screen, change, names);
     match verb {
         ServiceVerb::Start(some) => change(Change::Start, &some.services),
-        ServiceVerb::Stop(some) => change(Change::Stop, &some.services),
+        ServiceVerb::Stop(stop) => change(Change::Stop { all: stop.all }, &stop.some.services),
         ServiceVerb::Restart(some) => change(Change::Restart, &some.services),
         ServiceVerb::Reload { services, dry_run } if services.is_empty() => {
             change::reload_all(patience, screen, *dry_run)

@@ -108,6 +108,9 @@ fn changes() {
         .run("reload up")
         .expect(0, "up: reloaded, pid 42 (", "");
     server.run("service restart up").expect(0, "up: up", "");
+    server
+        .run("service stop down --all")
+        .expect(0, "down: down (", "");
     let name = || "up".to_owned();
     let down = || "down".to_owned();
     let mut asked = server.changes();
@@ -117,11 +120,18 @@ fn changes() {
         asked,
         [
             Request::Start { name: name() },
-            Request::Stop { name: down() },
+            Request::Stop {
+                name: down(),
+                all: false,
+            },
             Request::Restart { name: down() },
             Request::Restart { name: name() },
             Request::ReloadService { name: name() },
             Request::Restart { name: name() },
+            Request::Stop {
+                name: down(),
+                all: true,
+            },
         ]
     );
     assert_eq!(server.run("-q start up").out, "");

@@ -26,7 +26,14 @@ fn every_request() -> Vec<Request> {
         Request::List,
         Request::Status { name: name() },
         Request::Start { name: name() },
-        Request::Stop { name: name() },
+        Request::Stop {
+            name: name(),
+            all: false,
+        },
+        Request::Stop {
+            name: name(),
+            all: true,
+        },
         Request::Restart { name: name() },
         Request::ReloadService { name: name() },
         Request::ReloadAll { dry_run: false },

@@ -138,7 +138,7 @@ pub(super) fn machine(request: &Request) -> Answer {
         }),
         Request::Status { name } => status(name),
         Request::Start { name }
-        | Request::Stop { name }
+        | Request::Stop { name, .. }
         | Request::Restart { name }
         | Request::ReloadService { name } => change(name),
         Request::ReloadAll { .. } => Ok(Reply::Changed(Changed {
