@@ -10,7 +10,7 @@ enum {
   SYS_read = 0, SYS_write = 1, SYS_open = 2, SYS_close = 3, SYS_mmap = 9, SYS_pause = 34,
   SYS_nanosleep = 35, SYS_getpid = 39, SYS_socket = 41, SYS_connect = 42, SYS_fork = 57,
   SYS_vfork = 58, SYS_execve = 59, SYS_exit = 60, SYS_wait4 = 61, SYS_kill = 62, SYS_getcwd = 79,
-  SYS_mkdir = 83, SYS_mount = 165, SYS_reboot = 169, SYS_futex = 202, SYS_getdents64 = 217,
+  SYS_mkdir = 83, SYS_mount = 165, SYS_iopl = 172, SYS_reboot = 169, SYS_futex = 202, SYS_getdents64 = 217,
   SYS_clock_gettime = 228, SYS_clone3 = 435, SYS_dup2 = 33, SYS_setsid = 112,
 };
 
@@ -32,6 +32,9 @@ int bench_main(int argc, char **argv, char **envp);
 __asm__(".globl _start\n_start:\n xor %ebp,%ebp\n mov (%rsp),%edi\n lea 8(%rsp),%rsi\n"
         " lea 16(%rsp,%rdi,8),%rdx\n and $-16,%rsp\n call bench_main\n mov %eax,%edi\n"
         " mov $60,%eax\n syscall\n");
+
+/* An instruction that does nothing, but that a profile begins ('1') and ends ('2') at. */
+#define MARK(which) __asm__ volatile(".byte 0x0f,0x1f,0x84,0x00,'S','H','K'," which)
 
 #define SLOTS 1024
 #define PAGE_PATH "/bench/page"

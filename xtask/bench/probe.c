@@ -14,7 +14,7 @@ static void tell(const char *key, u64 value) {
   call(SYS_write, 1, line, end - line, 0);
 }
 
-/* Waits until `*word` is another than `old`, five minutes at most; 0 when that was not enough. */
+/* Waits until `*word` is another than `old`; 0 when those seconds were not enough. */
 static int await(u32 *word, u32 old, u64 seconds) {
   u64 until = now() + seconds * SECOND;
   while (__atomic_load_n(word, __ATOMIC_SEQ_CST) == old) {
@@ -103,10 +103,13 @@ static void restarts(void) {
     u32 index = i * 37 % page->wanted;
     struct slot *slot = &page->slots[index];
     sleep_ns(SECOND / 10);
-    u32 old = __atomic_load_n(&page->restarted, __ATOMIC_SEQ_CST);
+    u32 old = __atomic_load_n(&page->restarted, __ATOMIC_SEQ_CST), starts = slot->starts;
     u64 at = now();
     call(SYS_kill, slot->pid, 9, 0, 0);
-    if (await(&page->restarted, old, 5)) tell("restart-ns", slot->at - at);
+    /* Some restart what needs it along, and that may run before it. */
+    while (__atomic_load_n(&slot->starts, __ATOMIC_SEQ_CST) == starts && await(&page->restarted, old, 5))
+      old = __atomic_load_n(&page->restarted, __ATOMIC_SEQ_CST);
+    if (slot->starts != starts) tell("restart-ns", slot->at - at);
     else tell("restart-lost", 1);
   }
 }
@@ -193,14 +196,28 @@ static void show(const char *path) {
   if (pid > 0) call(SYS_wait4, pid, 0, 0, 0);
 }
 
+/* All symbols of the kernel, on the port of QEMU's debug console: the serial line would take minutes. */
+static void symbols(void) {
+  i64 fd = call(SYS_open, "/proc/kallsyms", 0, 0, 0), got;
+  call(SYS_iopl, 3, 0, 0, 0);
+  while ((got = call(SYS_read, fd, buffer, sizeof buffer, 0)) > 0) {
+    const char *from = buffer;
+    __asm__ volatile("rep outsb" : "+S"(from), "+c"(got) : "d"(0xe9) : "memory");
+  }
+  call(SYS_close, fd, 0, 0, 0);
+}
+
 int bench_main(int argc, char **argv, char **envp) {
   (void)argc, (void)argv, (void)envp;
   page = map_page();
-  if (!await(&page->ready, 0, 900)) {
+  if (slurp("/bench/symbols", buffer, sizeof buffer) >= 0) symbols();
+  slurp("/bench/limit", buffer, sizeof buffer);
+  if (!await(&page->ready, 0, number(buffer))) {
     tell("started-only", page->started);
   } else {
     tell("ready-ns", page->last - page->began);
     tell("ready-init-cpu-ns", cpu_of_init() - page->cpu);
+    if (slurp("/bench/brief", buffer, sizeof buffer) >= 0) goto end;
     sleep_ns(3 * SECOND);
     memory();
     idle();
@@ -211,6 +228,7 @@ int bench_main(int argc, char **argv, char **envp) {
     show("/bench/show-reload");
     if (slurp("/bench/storm", buffer, sizeof buffer) >= 0) storm();
     show("/bench/show-storm");
+  end:
     tell("end", 1);
   }
   /* LINUX_REBOOT_CMD_RESTART: ends the machine, whatever the contestant thinks. */

@@ -74,6 +74,8 @@ struct Request<'a> {
     workspace: &'a Path,
     target_dir: &'a Path,
     arch: Arch,
+    /// Names of functions stay in the programs, which run the same.
+    symbols: bool,
 }
 
 /// The command itself: builds, prints the sizes, and builds once more when asked to.
@@ -92,6 +94,20 @@ pub(crate) fn run(args: &BuildArgs) -> Result<()> {
 pub(crate) fn programs(arch: Arch) -> Result<Programs> {
     let toolchain = toolchain::choose(arch, Rust::Auto)?;
     programs_with(arch, &toolchain)
+}
+
+/// The programs with the names of their functions, to tell where time goes; in a place of their own.
+pub(crate) fn programs_with_symbols(arch: Arch) -> Result<Programs> {
+    let toolchain = toolchain::choose(arch, Rust::Auto)?;
+    command::step("building the programs with the names of their functions");
+    let dir = format!("{}-symbols", toolchain.dir_name());
+    let built = toolchain.build(&Request {
+        workspace: &paths::workspace(),
+        target_dir: &paths::arch_output(arch).join(dir),
+        arch,
+        symbols: true,
+    })?;
+    Ok(Programs::in_dir(&built))
 }
 
 /// Builds the programs a second time elsewhere, and compares the bytes.
@@ -115,6 +131,7 @@ fn programs_with(arch: Arch, toolchain: &toolchain::Toolchain) -> Result<Program
         workspace: &paths::workspace(),
         target_dir: &output.join(toolchain.dir_name()),
         arch,
+        symbols: false,
     })?;
     for program in PROGRAMS {
         let from = built.join(program);

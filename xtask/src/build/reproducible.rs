@@ -44,6 +44,7 @@ pub(super) fn check(arch: Arch, toolchain: &Toolchain, programs: &Programs) -> R
         workspace: &checkout,
         target_dir: &place.join("other-target"),
         arch,
+        symbols: false,
     })?;
     let first = programs.init.parent().unwrap_or(Path::new("."));
     let mut differing = Vec::new();

@@ -243,6 +243,9 @@ impl Toolchain {
         if self.builds_std() {
             cargo.args(["-Zbuild-std=std,panic_abort", "-Zbuild-std-features="]);
         }
+        if request.symbols {
+            cargo.env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo");
+        }
         cargo
             .env_remove("RUSTFLAGS")
             .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))

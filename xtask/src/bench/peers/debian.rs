@@ -18,7 +18,9 @@ pub(super) enum Debian {
     Busybox,
     Runit,
     S6,
+    Finit,
     Systemd,
+    OpenRc,
 }
 
 /// Libraries that systemd and systemctl load.
@@ -51,16 +53,37 @@ const SYSTEMD: &[&str] = &[
     "libidn2-0",
     "libunistring2",
 ];
+const OPENRC: &[&str] = &[
+    "openrc",
+    "libeinfo1",
+    "librc1",
+    "libc6",
+    "libselinux1",
+    "libpcre2-8-0",
+    "libpam0g",
+    "libaudit1",
+    "libcap-ng0",
+    "busybox-static",
+];
 
 impl Debian {
-    pub(super) const ALL: [Self; 4] = [Self::Busybox, Self::Runit, Self::S6, Self::Systemd];
+    pub(super) const ALL: [Self; 6] = [
+        Self::Busybox,
+        Self::Runit,
+        Self::S6,
+        Self::Finit,
+        Self::Systemd,
+        Self::OpenRc,
+    ];
 
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Busybox => "busybox",
             Self::Runit => "runit",
             Self::S6 => "s6",
+            Self::Finit => "finit",
             Self::Systemd => "systemd",
+            Self::OpenRc => "openrc",
         }
     }
 
@@ -69,14 +92,16 @@ impl Debian {
             Self::Busybox => "busybox init (Debian 12)",
             Self::Runit => "runit (Debian 12), no shell",
             Self::S6 => "s6 (Debian 12), no shell",
+            Self::Finit => "finit (Debian 12)",
             Self::Systemd => "systemd (Debian 12), bare",
+            Self::OpenRc => "OpenRC (Debian 12), supervise-daemon",
         }
     }
 
     pub(super) const fn dependencies(self) -> &'static str {
         match self {
             Self::Busybox | Self::Runit | Self::S6 => "no",
-            Self::Systemd => "yes",
+            Self::Finit | Self::Systemd | Self::OpenRc => "yes",
         }
     }
 
@@ -85,7 +110,17 @@ impl Debian {
             Self::Busybox => &["busybox-static"],
             Self::Runit => &["runit", "libc6"],
             Self::S6 => &["s6", "libs6-2.11", "libskarnet2.13", "libc6"],
+            Self::Finit => &[
+                "finit",
+                "finit-plugins",
+                "libite5",
+                "libuev3",
+                "libcrypt1",
+                "libc6",
+                "busybox-static",
+            ],
             Self::Systemd => SYSTEMD,
+            Self::OpenRc => OPENRC,
         }
     }
 
@@ -95,7 +130,15 @@ impl Debian {
             Self::Busybox => &["usr/bin/busybox"],
             Self::Runit => &["usr/sbin/runit", "usr/bin/runsvdir", "usr/bin/runsv"],
             Self::S6 => &["usr/bin/s6-svscan", "usr/bin/s6-supervise"],
+            Self::Finit => &["usr/sbin/finit"],
             Self::Systemd => &["usr/lib/systemd/systemd", "usr/bin/systemctl"],
+            Self::OpenRc => &[
+                "usr/sbin/openrc-init",
+                "usr/sbin/openrc",
+                "usr/sbin/openrc-run",
+                "usr/sbin/supervise-daemon",
+                "usr/bin/busybox",
+            ],
         }
     }
 
@@ -113,7 +156,9 @@ impl Debian {
             Self::Busybox => busybox(n, prepared),
             Self::Runit => runit(n, prepared),
             Self::S6 => s6(n, prepared),
+            Self::Finit => finit(n, prepared),
             Self::Systemd => systemd(n, prepared),
+            Self::OpenRc => openrc(n, prepared),
         }
         Ok(())
     }
@@ -150,6 +195,25 @@ fn s6(n: u32, prepared: &mut Prepared) {
     prepared.words(&["/usr/bin/s6-svscan", "-c", "1000", "/service"]);
 }
 
+/// It tells services apart by program and id, so each has an id; that one is up it learns from the
+/// file with its pid, by a plugin.
+fn finit(n: u32, prepared: &mut Prepared) {
+    let mut text = String::from("runlevel 2\nhost bench\n");
+    for (number, needs) in layers::services(n) {
+        let needs = needs.map_or(String::new(), |it| format!("<pid/s:{it}> "));
+        text.push_str(&format!(
+            "service [2] name:s :{number} {needs}pid:/run/s{number}.pid /bench/service {number} -- s{number}\n"
+        ));
+    }
+    prepared
+        .entries
+        .retain(|(path, _)| path != "etc/finit.conf" && !path.starts_with("etc/finit.d/"));
+    prepared.text("etc/finit.conf", text);
+    prepared.text("etc/fstab", String::new());
+    prepared.link("var/run", "/run");
+    applets(prepared);
+}
+
 fn systemd(n: u32, prepared: &mut Prepared) {
     let place = "etc/systemd/system";
     let mut wants = String::new();
@@ -184,6 +248,78 @@ fn systemd(n: u32, prepared: &mut Prepared) {
     prepared.text("etc/passwd", "root:x:0:0::/root:/bin/sh\n".into());
     prepared.text("etc/group", "root:x:0:\n".into());
     prepared.extras = vec![("reload", "/usr/bin/systemctl\ndaemon-reload".into())];
+}
+
+fn openrc(n: u32, prepared: &mut Prepared) {
+    for (number, needs) in layers::services(n) {
+        let needs = needs.map_or(String::new(), |it| format!("depend() {{ need s{it}; }}\n"));
+        let text = format!(
+            "#!/sbin/openrc-run\nsupervisor=supervise-daemon\ncommand=/bench/service\n\
+             command_args={number}\nrespawn_max=0\n{needs}"
+        );
+        prepared.entries.push((
+            format!("etc/init.d/s{number}"),
+            Entry::file(0o755, text.into_bytes()),
+        ));
+        prepared.link(
+            &format!("etc/runlevels/default/s{number}"),
+            &format!("/etc/init.d/s{number}"),
+        );
+    }
+    prepared.text("etc/passwd", "root:x:0:0::/root:/bin/sh\n".into());
+    prepared.text("etc/group", "root:x:0:\ntty:x:5:\nuucp:x:10:\n".into());
+    // Where Debian's version looks for more dependencies, each time.
+    prepared.text("etc/insserv.conf", String::new());
+    prepared
+        .entries
+        .push(("etc/insserv.conf.d".to_owned(), Entry::directory(0o755)));
+    prepared.link("var/run", "/run");
+    prepared.text("etc/fstab", String::new());
+    applets(prepared);
+}
+
+/// What scripts expect to be there, by busybox.
+fn applets(prepared: &mut Prepared) {
+    for applet in [
+        "sh",
+        "mount",
+        "umount",
+        "mkdir",
+        "rm",
+        "ls",
+        "cat",
+        "grep",
+        "sed",
+        "awk",
+        "uname",
+        "mkfifo",
+        "chmod",
+        "chown",
+        "mountpoint",
+        "env",
+        "id",
+        "dmesg",
+        "sleep",
+        "touch",
+        "mktemp",
+        "cp",
+        "mv",
+        "ln",
+        "readlink",
+        "basename",
+        "dirname",
+        "expr",
+        "test",
+        "kill",
+        "ps",
+        "stty",
+        "date",
+    ] {
+        prepared
+            .entries
+            .retain(|(path, _)| *path != format!("usr/bin/{applet}"));
+        prepared.link(&format!("usr/bin/{applet}"), "busybox");
+    }
 }
 
 /// Adds everything below `dir` to the root, below `at`.

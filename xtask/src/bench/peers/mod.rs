@@ -9,22 +9,30 @@ mod debian;
 mod layers;
 mod machine;
 mod named;
+mod profile;
 mod programs;
+#[cfg(test)]
+mod recorded;
 mod report;
 mod result;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
 use self::contestant::{Contestant, Kit};
+use self::machine::{Boot, Work};
+use self::profile::Places;
 use self::result::Outcome;
 use crate::arch::Arch;
 use crate::setup::{self, Need};
 use crate::{build, command, image, paths};
+
+/// Where the consoles of all machines are kept, beside the table.
+const CONSOLES: &str = "consoles";
 
 /// Arguments of `cargo xtask bench peers`.
 #[derive(Args)]
@@ -38,13 +46,24 @@ pub(crate) struct PeersArgs {
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
 
-    /// The program of a contestant that no Debian package brings: dinit, s6-rc, nitro
+    /// The static program of a contestant that no Debian package brings: dinit, nitro; for s6-rc the
+    /// directory `usr/bin` of skarnet's programs, built static with `--prefix=/usr`
     #[arg(long = "peer", value_name = "NAME=PATH", value_parser = peer)]
     peers: Vec<(String, PathBuf)>,
+
+    /// Seconds of the guest within which all services must run; who needs more has not finished
+    #[arg(long, value_name = "SECONDS", default_value_t = 60,
+          value_parser = clap::value_parser!(u32).range(1..=900))]
+    limit: u32,
 
     /// Our programs, where they are built already: init and sharkctl of this directory
     #[arg(long, value_name = "DIR")]
     shark: Option<PathBuf>,
+
+    /// Instead of comparing: count where the instructions of Shark's start go, by process, system
+    /// call and function. Takes some minutes for 500 services, after a build with symbols
+    #[arg(long, conflicts_with_all = ["only", "peers"])]
+    profile: bool,
 
     /// Print what the guest printed as well
     #[arg(long)]
@@ -63,28 +82,38 @@ pub(super) fn run(args: &PeersArgs) -> Result<ExitCode> {
     let place = paths::arch_output(arch).join("bench");
     let kit = {
         let _lock = paths::lock()?;
-        paths::make_dir(&place)?;
+        paths::make_dir(&place.join(CONSOLES))?;
         Kit {
             programs: programs::compile(&place.join("programs"))?,
             shark: match &args.shark {
                 Some(dir) => build::Programs::in_dir(dir),
+                None if args.profile => build::programs_with_symbols(arch)?,
                 None => build::programs(arch)?,
             },
             packages: image::Packages::open(arch)?,
         }
     };
     let kernel = image::bare_kernel(arch)?;
-    let chosen = choose(args)?;
+    if args.profile {
+        return profile(args, &kernel, &place, &kit);
+    }
     let mut outcomes = Vec::new();
-    for contestant in &chosen {
+    for contestant in &choose(args)? {
         for n in &args.n {
             command::step(&format!("{} with {n} services", contestant.name()));
-            let prepared = contestant.prepare(&kit, *n)?;
-            let text = machine::run(&kernel, &prepared, &kit, *n)?;
+            let work = Work {
+                n: *n,
+                limit: args.limit,
+            };
+            // One that cannot be measured does not keep the others out of the table.
+            let console = place
+                .join(CONSOLES)
+                .join(format!("{}-{n}.txt", contestant.name()));
+            let outcome = measure(contestant, &kernel, &kit, work, &console)
+                .unwrap_or_else(|error| Outcome::failed(contestant, work, format!("{error:#}")));
             if args.verbose {
-                eprintln!("{text}");
+                eprintln!("{}", fs::read_to_string(&console).unwrap_or_default());
             }
-            let outcome = Outcome::parse(contestant, *n, prepared.size, &text);
             eprintln!("    {}", outcome.summary());
             outcomes.push(outcome);
         }
@@ -93,8 +122,50 @@ pub(super) fn run(args: &PeersArgs) -> Result<ExitCode> {
     write(&place.join("peers.md"), &table)?;
     write(&place.join("peers.svg"), &chart::bars(&outcomes))?;
     print!("{table}");
-    eprintln!("{}/peers.md and peers.svg", place.display());
+    eprintln!(
+        "{}/peers.md and peers.svg; what each machine said: {CONSOLES}",
+        place.display()
+    );
+    if report::complete(&outcomes) {
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!("error: not all was measured: see below the table");
+    Ok(ExitCode::FAILURE)
+}
+
+/// Counts, once for each number of services, and writes the sums.
+fn profile(args: &PeersArgs, kernel: &Path, place: &Path, kit: &Kit) -> Result<ExitCode> {
+    for n in &args.n {
+        let work = Work {
+            n: *n,
+            limit: args.limit,
+        };
+        let places = Places {
+            kernel,
+            bench: place,
+        };
+        let text = profile::run(&places, kit, work)?;
+        write(&place.join(format!("profile-{n}.md")), &text)?;
+        println!("{text}");
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+fn measure(
+    contestant: &Contestant,
+    kernel: &Path,
+    kit: &Kit,
+    work: Work,
+    console: &Path,
+) -> Result<Outcome> {
+    let prepared = contestant.prepare(kit, work.n)?;
+    let boot = Boot {
+        kernel,
+        console,
+        arguments: &[],
+    };
+    let text = machine::run(&boot, &prepared, kit, work)?;
+    Ok(Outcome::parse(contestant, work, prepared.size, &text))
 }
 
 /// The contestants asked for, the floors ahead of all others.
@@ -115,6 +186,6 @@ fn choose(args: &PeersArgs) -> Result<Vec<Contestant>> {
     Ok(all)
 }
 
-fn write(path: &std::path::Path, text: &str) -> Result<()> {
+fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }

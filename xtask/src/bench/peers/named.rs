@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use anyhow::Result;
+use initramfs::archive::Entry;
 
 use super::contestant::Prepared;
 use super::layers;
@@ -62,6 +63,32 @@ fn dinit(path: &Path, n: u32, prepared: &mut Prepared) -> Result<()> {
     Ok(())
 }
 
+/// What of skarnet's programs runs: supervisor, manager, and what its own two services consist of.
+const S6_RC: [&str; 19] = [
+    "s6-svscan",
+    "s6-supervise",
+    "s6-rc",
+    "s6-rc-init",
+    "s6-svlisten",
+    "s6-ipcserver-socketbinder",
+    "s6-ipcserverd",
+    "s6-fdholder-daemon",
+    "s6-fdholderd",
+    "s6-ipcclient",
+    "s6-svc",
+    "execlineb",
+    "exit",
+    "fdmove",
+    "forstdin",
+    "foreground",
+    "if",
+    "pipeline",
+    "redirfd",
+];
+
+/// What they execute by its full path, from `libexec` beside that directory.
+const S6_RC_INTERNAL: [&str; 2] = ["s6-ftrigrd", "s6-rc-fdholder-filler"];
+
 /// The database is made by s6-rc-compile of the same directory, on the host.
 fn s6_rc(path: &Path, n: u32, prepared: &mut Prepared) -> Result<()> {
     let dir = tempfile::tempdir()?;
@@ -73,10 +100,7 @@ fn s6_rc(path: &Path, n: u32, prepared: &mut Prepared) -> Result<()> {
     };
     for (number, needs) in layers::services(n) {
         write(format!("s{number}/type"), "longrun\n")?;
-        write(
-            format!("s{number}/run"),
-            &format!("#!/usr/bin/execlineb -P\n/bench/service {number}\n"),
-        )?;
+        write(format!("s{number}/run"), "replaced below\n")?;
         if let Some(needs) = needs {
             write(format!("s{number}/dependencies.d/s{needs}"), "")?;
         }
@@ -89,26 +113,31 @@ fn s6_rc(path: &Path, n: u32, prepared: &mut Prepared) -> Result<()> {
             .arg(&source),
     )?;
     super::debian::add_tree(&compiled, "etc/s6-rc/compiled", prepared)?;
-    for name in [
-        "s6-svscan",
-        "s6-supervise",
-        "s6-rc",
-        "s6-rc-init",
-        "s6-svlisten1",
-        "s6-ftrigrd",
-        "execlineb",
-    ] {
+    // No interpreter between the supervisor and the service.
+    for (number, _) in layers::services(n) {
+        let run = format!("etc/s6-rc/compiled/servicedirs/s{number}/run");
+        prepared.entries.retain(|(path, _)| *path != run);
+        prepared.link(&run, "/bench/service");
+    }
+    for name in S6_RC {
         prepared.program(&format!("usr/bin/{name}"), &path.join(name))?;
     }
-    // The scanner is PID 1; what brings the rest up is started by the service `rc`.
-    let start = "#!/usr/bin/execlineb -P\nforeground { s6-rc-init -c /etc/s6-rc/compiled /run/service }\n\
-                 foreground { s6-rc -u change all }\nloopwhilex sleep 1000\n";
-    prepared.entries.push((
-        "etc/bench-rc/rc/run".into(),
-        initramfs::archive::Entry::file(0o755, start.into()),
-    ));
-    prepared.link("run/service/rc", "/etc/bench-rc/rc");
-    prepared.words(&["/usr/bin/s6-svscan", "/run/service"]);
+    for name in S6_RC_INTERNAL {
+        let from = path.join("../libexec").join(name);
+        prepared.program(&format!("usr/libexec/{name}"), &from)?;
+    }
+    // The scanner is PID 1; what brings the rest up is a service that runs once.
+    let script = |text: &str| Entry::file(0o755, text.as_bytes().to_vec());
+    let start = "#!/usr/bin/execlineb -P\nforeground { s6-rc-init -c /etc/s6-rc/compiled /service }\n\
+                 s6-rc -u change all\n";
+    let finish = "#!/usr/bin/execlineb -P\nexit 125\n";
+    prepared
+        .entries
+        .push(("service/rc/run".into(), script(start)));
+    prepared
+        .entries
+        .push(("service/rc/finish".into(), script(finish)));
+    prepared.words(&["/usr/bin/s6-svscan", "-C", "1010", "/service"]);
     Ok(())
 }
 

@@ -35,9 +35,14 @@ pub(super) struct CPrograms {
 }
 
 impl CPrograms {
+    /// Where a program is.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
     /// The bytes of a program.
     pub(super) fn read(&self, name: &str) -> Result<Vec<u8>> {
-        let path = self.dir.join(name);
+        let path = self.path(name);
         fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
     }
 }

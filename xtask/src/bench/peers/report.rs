@@ -1,6 +1,6 @@
 //! The table of all contestants, in Markdown: as the project's performance marks are put.
 
-use super::result::{Outcome, milliseconds};
+use super::result::{End, Outcome, milliseconds, three_digits};
 
 /// What all are compared with.
 const FLOOR: &str = "floor";
@@ -14,15 +14,16 @@ pub(super) fn table(outcomes: &[Outcome]) -> String {
     counts.dedup();
     let most = counts.last().copied().unwrap_or(0);
     let mut text = String::from("| contestant |");
-    for n in &counts {
-        text.push_str(&format!(" ready ms, n = {n} |"));
+    for (index, n) in counts.iter().enumerate() {
+        let what = if index == 0 { "ready ms, n = " } else { "" };
+        text.push_str(&format!(" {what}{n} |"));
     }
     text.push_str(&format!(
-        " x floor at {most} | x {OURS} at {most} | restart p50 ms | p99 ms | PID 1 RSS KiB (anon) at {most} | \
+        " x floor at {most} | x {OURS} at {most} | restart p50 (p99) ms at {most} | PID 1 RSS KiB (anon) at {most} | \
          whole tree PSS KiB at {most} | idle wake-ups in 10 s: PID 1, others | programs + libs KiB | \
          knows dependencies |\n|"
     ));
-    text.push_str(&"---|".repeat(counts.len() + 10));
+    text.push_str(&"---|".repeat(counts.len() + 9));
     text.push('\n');
     let mut names: Vec<&str> = Vec::new();
     for outcome in outcomes {
@@ -33,8 +34,17 @@ pub(super) fn table(outcomes: &[Outcome]) -> String {
     for name in names {
         text.push_str(&row(name, outcomes, &counts, most));
     }
+    text.push_str(&remarks(outcomes));
     text.push_str(&reloads(outcomes));
     text
+}
+
+/// Whether all outcomes are results: to need too long is one.
+pub(super) fn complete(outcomes: &[Outcome]) -> bool {
+    !outcomes.iter().any(|it| match it.end {
+        End::Measured | End::NotFinished { .. } => false,
+        End::Failed(_) => true,
+    })
 }
 
 fn find<'a>(outcomes: &'a [Outcome], name: &str, n: u32) -> Option<&'a Outcome> {
@@ -52,22 +62,21 @@ fn row(name: &str, outcomes: &[Outcome], counts: &[u32], most: u32) -> String {
         value.map_or("-".to_owned(), |value| value.to_string())
     };
     let ratio = |floor: &str| match (ready(name, most), ready(floor, most)) {
-        (Some(own), Some(floor)) if floor > 0 => hundredths(own, floor),
+        (Some(own), Some(floor)) if floor > 0 => times(own, floor),
         (_, _) => "-".to_owned(),
     };
-    let restart = |percent: usize| {
-        let time = at_most.and_then(|it| it.restart(percent));
-        time.map_or("-".to_owned(), milliseconds)
-    };
-    let mut cells = vec![any.label.clone()];
+    let restart = |percent: usize| at_most.and_then(|it| it.restart(percent));
+    let mut cells = vec![plain(&any.label)];
     for n in counts {
-        cells.push(ready(name, *n).map_or("not finished".to_owned(), milliseconds));
+        cells.push(find(outcomes, name, *n).map_or("-".to_owned(), ready_cell));
     }
     cells.extend([
         ratio(FLOOR),
         ratio(OURS),
-        restart(50),
-        restart(99),
+        match (restart(50), restart(99)) {
+            (Some(half), Some(most)) => format!("{} ({})", milliseconds(half), milliseconds(most)),
+            (_, _) => "-".to_owned(),
+        },
         format!(
             "{} ({})",
             number("init-rss-kib"),
@@ -79,16 +88,57 @@ fn row(name: &str, outcomes: &[Outcome], counts: &[u32], most: u32) -> String {
             number("idle-init-switches"),
             number("idle-other-switches")
         ),
-        any.size.div_ceil(1024).to_string(),
+        match any.size {
+            0 => "-".to_owned(),
+            size => size.div_ceil(1024).to_string(),
+        },
         any.dependencies.to_owned(),
     ]);
     format!("| {} |\n", cells.join(" | "))
 }
 
-/// How often `floor` is in `own`, to two digits.
-fn hundredths(own: u64, floor: u64) -> String {
-    let hundredths = own.saturating_mul(100).saturating_add(floor / 2) / floor;
-    format!("{}.{:02}", hundredths / 100, hundredths % 100)
+/// The time to ready, or why there is none.
+pub(super) fn ready_cell(outcome: &Outcome) -> String {
+    match (&outcome.end, outcome.get("ready-ns")) {
+        (End::NotFinished { .. }, _) => "not finished".to_owned(),
+        (End::Measured | End::Failed(_), Some(ns)) => milliseconds(ns),
+        (End::Measured | End::Failed(_), None) => "not measured".to_owned(),
+    }
+}
+
+/// How often `floor` is in `own`.
+#[allow(clippy::cast_precision_loss, reason = "for people")]
+fn times(own: u64, floor: u64) -> String {
+    three_digits(own as f64 / floor as f64)
+}
+
+/// Why a figure is not there, once where it is the same for several numbers of services.
+fn remarks(outcomes: &[Outcome]) -> String {
+    let mut all: Vec<(&str, String, Vec<String>)> = Vec::new();
+    for outcome in outcomes {
+        let Some(remark) = outcome.remark() else {
+            continue;
+        };
+        let same = all
+            .iter_mut()
+            .find(|(name, text, _)| *name == outcome.name && *text == remark);
+        match same {
+            Some((_, _, counts)) => counts.push(outcome.n.to_string()),
+            None => all.push((&outcome.name, remark, vec![outcome.n.to_string()])),
+        }
+    }
+    let lines = all
+        .into_iter()
+        .map(|(name, text, counts)| (name, plain(&text), counts.join(", ")))
+        .map(|(name, text, counts)| format!("\n{name}, n = {counts}: {text}.\n"));
+    lines.collect()
+}
+
+/// Text that ends no cell and begins no markup, a path or somebody's last words.
+fn plain(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('|', "\\|")
 }
 
 /// What a reload of all services costs, for those that have one.
@@ -125,9 +175,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ratios_are_rounded_to_two_digits() {
-        assert_eq!(hundredths(360, 288), "1.25");
-        assert_eq!(hundredths(288, 288), "1.00");
-        assert_eq!(hundredths(2, 3), "0.67");
+    fn ratios_have_three_digits() {
+        assert_eq!(times(360, 288), "1.25");
+        assert_eq!(times(288, 288), "1.00");
+        assert_eq!(times(2, 3), "0.67");
+        assert_eq!(times(5031, 71), "70.9");
     }
 }

@@ -1,6 +1,7 @@
 //! What one measurement said, taken out of the console's text.
 
 use super::contestant::Contestant;
+use super::machine::Work;
 
 /// Lines that the probe writes begin with this.
 const MARK: &str = "BENCH ";
@@ -14,19 +15,55 @@ pub(super) struct Outcome {
     pub(super) n: u32,
     /// Bytes of its programs and the libraries they load.
     pub(super) size: u64,
+    pub(super) end: End,
     figures: Vec<(String, u64)>,
+}
+
+/// How a measurement ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// All services ran, and everything was measured.
+    Measured,
+    /// Only so many services ran within so many seconds of the guest.
+    NotFinished { started: u64, limit: u32 },
+    /// It could not be measured, or not all of it.
+    Failed(String),
 }
 
 impl Outcome {
     /// Takes the lines of the probe out of `text`.
-    pub(super) fn parse(contestant: &Contestant, n: u32, size: u64, text: &str) -> Self {
+    pub(super) fn parse(contestant: &Contestant, work: Work, size: u64, text: &str) -> Self {
+        let figures = figures(text);
+        Self {
+            size,
+            end: end(&figures, work.limit, text),
+            figures,
+            ..Self::failed(contestant, work, String::new())
+        }
+    }
+
+    /// One that could not be measured at all.
+    pub(super) fn failed(contestant: &Contestant, work: Work, why: String) -> Self {
         Self {
             name: contestant.name().to_owned(),
             label: contestant.label(),
             dependencies: contestant.dependencies(),
-            n,
-            size,
-            figures: figures(text),
+            n: work.n,
+            size: 0,
+            end: End::Failed(why),
+            figures: Vec::new(),
+        }
+    }
+
+    /// What there is to say beside the figures.
+    pub(super) fn remark(&self) -> Option<String> {
+        match &self.end {
+            End::Measured => None,
+            End::NotFinished { started, limit } => Some(format!(
+                "{started} of {} services ran within {limit} s of the guest",
+                self.n
+            )),
+            End::Failed(why) => Some(format!("not measured: {why}")),
         }
     }
 
@@ -54,6 +91,9 @@ impl Outcome {
 
     /// One line while it goes on.
     pub(super) fn summary(&self) -> String {
+        if let Some(remark) = self.remark() {
+            return remark;
+        }
         let ms = |ns: Option<u64>| ns.map_or("-".to_owned(), milliseconds);
         format!(
             "ready {} ms, restart {} ms (p99 {}), PID 1 {} KiB anonymous",
@@ -62,6 +102,26 @@ impl Outcome {
             ms(self.restart(99)),
             self.get("init-anonymous-kib").unwrap_or(0)
         )
+    }
+}
+
+/// The probe ends with a line that says so; a machine that ends without it has had an accident.
+fn end(figures: &[(String, u64)], limit: u32, text: &str) -> End {
+    let get = |key: &str| figures.iter().find(|(name, _)| name == key);
+    match (get("end"), get("started-only")) {
+        (Some(_), _) => End::Measured,
+        (None, Some((_, started))) => End::NotFinished {
+            started: *started,
+            limit,
+        },
+        (None, None) => {
+            let panic = text.lines().find(|line| line.contains("Kernel panic"));
+            let last = || text.lines().rfind(|line| !line.trim().is_empty());
+            let last = panic.or_else(last).map_or("nothing", str::trim);
+            End::Failed(format!(
+                "the machine ended before the probe had, its last words: {last}"
+            ))
+        }
     }
 }
 
@@ -75,11 +135,15 @@ fn figures(text: &str) -> Vec<(String, u64)> {
 /// Nanoseconds in milliseconds, with three digits that count.
 #[allow(clippy::cast_precision_loss, reason = "for people")]
 pub(super) fn milliseconds(ns: u64) -> String {
-    let ms = ns as f64 / 1e6;
-    match ms {
-        ms if ms < 10.0 => format!("{ms:.2}"),
-        ms if ms < 100.0 => format!("{ms:.1}"),
-        ms => format!("{ms:.0}"),
+    three_digits(ns as f64 / 1e6)
+}
+
+/// A number with three digits that count, and all those before the point.
+pub(super) fn three_digits(number: f64) -> String {
+    match number {
+        number if number < 9.995 => format!("{number:.2}"),
+        number if number < 99.95 => format!("{number:.1}"),
+        number => format!("{number:.0}"),
     }
 }
 
@@ -94,6 +158,7 @@ mod tests {
             dependencies: "no",
             n: 10,
             size: 0,
+            end: End::Measured,
             figures: figures(text),
         }
     }
@@ -104,6 +169,26 @@ mod tests {
         assert_eq!(it.get("ready-ns"), Some(2_540_000));
         assert_eq!(it.get("init-rss-kib"), None);
         assert_eq!(milliseconds(2_540_000), "2.54");
+        assert_eq!(milliseconds(9_996_000), "10.0");
+    }
+
+    #[test]
+    fn a_machine_that_ends_early_is_no_result() {
+        let text = "BENCH ready-ns 1\nKernel panic - not syncing\n\n";
+        let End::Failed(why) = end(&figures(text), 60, text) else {
+            panic!("a failure");
+        };
+        assert!(why.ends_with("its last words: Kernel panic - not syncing"));
+        let text = "BENCH started-only 7\n[  60.1] reboot: Restarting system\n";
+        assert_eq!(
+            end(&figures(text), 60, text),
+            End::NotFinished {
+                started: 7,
+                limit: 60
+            }
+        );
+        let text = "BENCH ready-ns 1\nBENCH end 1\n";
+        assert_eq!(end(&figures(text), 60, text), End::Measured);
     }
 
     #[test]
