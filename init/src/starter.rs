@@ -7,16 +7,19 @@
 //! for one of these things have a starter at all.
 //!
 //! What it has done goes to PID 1 by the notify socket, ahead of its end and of all that the program
-//! says. "Ready" is said right before the program is executed: should that fail after all, it is told
-//! as well.
+//! says. "Ready" is said right before the program is executed, and holds once a pipe that goes along has
+//! ended, which is what execve(2) does to it: should that fail after all, the pipe says so, and nobody
+//! has been told that the service is up.
 
 mod credentials;
 mod facts;
 
 use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::net::UnixDatagram;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use services::begin::{Begin, ENV_FILE_MAX, EnvFile, parse_env_file};
@@ -25,6 +28,8 @@ use services::notify::{Begun, encode_begun};
 
 use crate::errand;
 
+/// Between two tries to reach PID 1.
+const PAUSE: Duration = Duration::from_millis(10);
 /// Largest order that is read.
 const ORDER_MAX: usize = 4 << 20;
 /// Names the directory of the credentials.
@@ -83,9 +88,11 @@ pub fn run(number: &str) -> ExitCode {
             ExitCode::SUCCESS
         }
         // 127 as a shell has it, and as the spawn of other services ends.
-        Err(error) => {
-            eprintln!("init start: {error}");
-            tell(&order, &Begun::Failed(error));
+        Err(Failure { cause, told }) => {
+            eprintln!("init start: {cause}");
+            if !told {
+                tell(&order, &Begun::Failed(cause));
+            }
             ExitCode::from(127)
         }
     }
@@ -107,7 +114,20 @@ enum Done {
     Skipped(String),
 }
 
-fn begin(order: &Order) -> Result<Done, String> {
+/// Why there is no program.
+struct Failure {
+    cause: String,
+    /// PID 1 has been told already.
+    told: bool,
+}
+
+impl From<String> for Failure {
+    fn from(cause: String) -> Self {
+        Self { cause, told: false }
+    }
+}
+
+fn begin(order: &Order) -> Result<Done, Failure> {
     let facts = facts::Machine::new(&order.known);
     for condition in &order.begin.conditions {
         let holds = condition.holds(&facts);
@@ -131,11 +151,11 @@ fn begin(order: &Order) -> Result<Done, String> {
         }
         set(&mut environment, CREDENTIALS_VARIABLE, directory.clone());
     }
-    become_program(order, &environment)?;
-    Err("the program was not executed, and the kernel does not say why".to_owned())
+    Err(become_program(order, &environment)?)
 }
 
-fn become_program(order: &Order, environment: &[(Vec<u8>, Vec<u8>)]) -> Result<(), String> {
+/// Comes back only with the reason why it cannot.
+fn become_program(order: &Order, environment: &[(Vec<u8>, Vec<u8>)]) -> Result<Failure, String> {
     let text = |bytes: Vec<u8>| CString::new(bytes).map_err(|_| "holds a NUL byte".to_owned());
     let command = order.command.iter().map(|word| text(word.clone().into()));
     let command: Vec<CString> = command.collect::<Result<_, _>>()?;
@@ -146,20 +166,46 @@ fn become_program(order: &Order, environment: &[(Vec<u8>, Vec<u8>)]) -> Result<(
     if !kernel::files::exists(program) {
         return Err(format!("execve {program}: there is no such file"));
     }
-    let socket = UnixDatagram::unbound().map_err(|error| format!("socket: {error}"))?;
     // While this is still root: the socket of init may be out of reach afterwards.
-    if let Some(path) = &order.notify_socket {
-        send(&socket, path, &Begun::Ready);
-    }
+    let pipe = match &order.notify_socket {
+        Some(path) => Some(say_ready(path)?),
+        None => None,
+    };
+    let cause = match execute(order, &command, &variables) {
+        Ok(()) => "the program was not executed, and the kernel does not say why".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    let word = encode_begun(&Begun::Failed(cause.clone()));
+    let written = pipe.map(|pipe| kernel::pipe::write(&pipe, word.as_bytes()));
+    let told = matches!(written, Some(Ok(Some(_))));
+    Ok(Failure { cause, told })
+}
+
+fn execute(order: &Order, command: &[CString], variables: &[CString]) -> kernel::Result<()> {
     if let Some(ids) = &order.ids {
         let ids = kernel::spawn::Ids {
             uid: ids.uid,
             gid: ids.gid,
             groups: ids.groups.clone(),
         };
-        kernel::exec::set_ids(&ids).map_err(|error| error.to_string())?;
+        kernel::exec::set_ids(&ids)?;
     }
-    kernel::exec::execute(&command, &variables).map_err(|error| error.to_string())
+    kernel::exec::execute(command, variables)
+}
+
+/// Says that all is ready for the program, and leaves PID 1 the end of a pipe whose other end is closed
+/// with the start of the program. Waits while PID 1 has too much to read.
+fn say_ready(path: &str) -> Result<OwnedFd, String> {
+    let told = |error: kernel::Error| format!("tell init by {path}: {error}");
+    let socket = UnixDatagram::unbound().map_err(|error| format!("socket: {error}"))?;
+    let connected = socket.connect(path);
+    connected.map_err(|error| format!("tell init by {path}: {error}"))?;
+    let (read, write) = kernel::pipe::pair().map_err(told)?;
+    let word = encode_begun(&Begun::Ready);
+    while !kernel::unix::send_with_fds(&socket, word.as_bytes(), &[read.as_fd()]).map_err(told)? {
+        std::thread::sleep(PAUSE);
+    }
+    Ok(write)
 }
 
 fn tell(order: &Order, begun: &Begun) {

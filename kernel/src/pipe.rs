@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat};
 use rustix::io::retry_on_intr;
 use rustix::pipe::{PipeFlags, pipe_with};
 
@@ -37,6 +37,13 @@ pub fn set_nonblocking(fd: impl AsFd, on: bool) -> Result<()> {
     let mut flags = fcntl_getfl(&fd).at("fcntl", "F_GETFL")?;
     flags.set(OFlags::NONBLOCK, on);
     fcntl_setfl(&fd, flags).at("fcntl", "F_SETFL")
+}
+
+/// Whether the descriptor is one of a pipe or FIFO: from nothing else can be known that a read, once
+/// non-blocking, does not wait.
+#[must_use]
+pub fn is_pipe(fd: impl AsFd) -> bool {
+    fstat(&fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo)
 }
 
 /// Whether the descriptor, one of a pipe, is for writing.

@@ -42,6 +42,7 @@ const SHELL: u32 = hash(&[
     include_bytes!("later.rs"),
     include_bytes!("errands.rs"),
     include_bytes!("ready_line.rs"),
+    include_bytes!("executed.rs"),
     include_bytes!("sockets.rs"),
     include_bytes!("store.rs"),
     include_bytes!("heard.rs"),

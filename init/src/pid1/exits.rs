@@ -75,6 +75,7 @@ impl Init {
 
     fn main_ended(&mut self, run: RunId, status: ExitStatus) {
         // What it wrote before it ended is in the pipe by now.
+        self.take_execution(run.service.index);
         self.take_ready_line(run.service.index);
         self.tell_out_of_memory(run, status);
         if let Some(live) = self.table.live(run) {

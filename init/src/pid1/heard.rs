@@ -11,7 +11,7 @@ use kernel::unix::{Datagram, NotifySocket, Process};
 use serde::{Deserialize, Serialize};
 use services::definition::Program;
 use services::id::RunId;
-use services::notify::{self, Message};
+use services::notify::{self, Begun, Message};
 use services::supervisor::Supervisor;
 use services::supervisor::event::Event;
 
@@ -131,8 +131,14 @@ impl Init {
 
     fn hear(&mut self, run: RunId, from_main: bool, bytes: &[u8], datagram: &mut Datagram) {
         let told = notify::parse(bytes);
+        // Whoever speaks now may be the program already, which only its starter has been heard of.
+        self.take_execution(run.service.index);
         for message in told.messages {
-            self.notified(run, message, from_main);
+            match message {
+                Message::Begin(Begun::Ready)
+                    if from_main && self.await_execution(run, &mut datagram.fds) => {}
+                message => self.notified(run, message, from_main),
+            }
         }
         if let Some(name) = told.drop {
             self.drop_descriptors(run.service, name.as_str());

@@ -14,6 +14,7 @@ mod clients;
 mod connection;
 pub(crate) mod emergency;
 pub(crate) mod errands;
+mod executed;
 mod exits;
 mod forking;
 mod gate;

@@ -357,6 +357,7 @@ impl Init {
         self.renew_black_box(self.black_box_size());
         self.watch_logger();
         self.watch_clients(cause);
+        self.watch_executions();
         self.watch_ready_lines();
         self.watch_sockets();
         self.watch_stored();

@@ -11,6 +11,7 @@ use services::definition::CgroupLimits;
 use services::id::{RunId, ServiceId};
 use services::time::Time;
 
+use super::executed::Executing;
 use super::kept::{self, Kept};
 use super::ready_line::ReadyLine;
 use super::sockets::Held;
@@ -84,6 +85,8 @@ pub(super) struct Live {
     pub(super) probe: Option<Beside>,
     /// Where it says that it is ready, until it has, where it does so by a descriptor.
     pub(super) ready_line: Option<ReadyLine>,
+    /// Its starter is about to execute the program.
+    pub(super) executing: Option<Executing>,
 }
 
 /// The pipe from a service to the logger. PID 1 keeps both ends, so that neither a dead service nor
@@ -205,6 +208,12 @@ impl Table {
         Some((live.run, live.ready_line.as_mut()?))
     }
 
+    /// The run of the service in place `index` whose program is about to be executed.
+    pub(super) fn executing(&mut self, index: u32) -> Option<(RunId, &Executing)> {
+        let live = self.places.get(&index)?.live.as_ref()?;
+        Some((live.run, live.executing.as_ref()?))
+    }
+
     /// Notes that `pid` belongs to `owner`.
     pub(super) fn own(&mut self, pid: u32, owner: Owner) {
         self.changed.processes.insert(pid);
@@ -238,6 +247,7 @@ impl Table {
                 reload: None,
                 probe: None,
                 ready_line: None,
+                executing: None,
             });
         }
     }

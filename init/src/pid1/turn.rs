@@ -103,6 +103,7 @@ impl Init {
             self.take_notifications();
         }
         for index in ready.ready_lines.drain(..) {
+            self.take_execution(index);
             self.take_ready_line(index);
         }
         // A crash takes no more than what the stage did in which it was.

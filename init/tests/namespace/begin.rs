@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::json;
 
-use crate::machine::{Machine, possible};
+use crate::machine::{Machine, Surroundings, possible};
+use crate::surroundings::runs_as_root;
 
 /// A program that writes down what `$1` gives, and stays.
 fn printing(what: &str, more: &str) -> String {
@@ -164,13 +165,72 @@ fn a_program_that_cannot_be_executed_is_told_with_its_cause() {
             .contains("/no/such/program"),
         "{parameters}"
     );
-    let _answer = machine.on("Start", "data");
-    machine.wait_state("data", "failed");
+    // It is refused by the kernel alone, at the last moment: nobody is told that it was up.
+    let (error, parameters) = machine.on("Start", "data").unwrap_err();
+    assert_eq!(error, "Failed", "{parameters}");
+    assert_eq!(machine.state("data"), "failed");
     let reason = machine.status("data")["reason"].to_string();
     assert!(
         reason.contains("execve /etc/passwd: ") && reason.contains("EACCES"),
         "{reason}"
     );
+    let console = machine.console();
+    assert!(!console.contains("data: up"), "{console}");
+    assert_eq!(machine.status("data").get("readyUs"), None);
+}
+
+/// One of an account that does not reach init's socket any more when it fails.
+#[test]
+fn a_program_that_its_account_cannot_execute_is_told_with_its_cause() {
+    if !possible() || !runs_as_root() {
+        return;
+    }
+    let service = "exec = \"@DIR@/private/program\"\nuser = \"nobody\"\nwanted-by = []\n\
+                   conditions.path-exists = [\"/\"]\nrestart.policy = \"never\"\n";
+    let services = [("it.toml", service)];
+    let machine = Machine::boot_prepared(Surroundings::Accounts, &services, |dir| {
+        let set = |path: &str, mode| {
+            fs::set_permissions(dir.join(path), fs::Permissions::from_mode(mode)).unwrap();
+        };
+        fs::create_dir(dir.join("private")).unwrap();
+        fs::copy("/bin/sleep", dir.join("private/program")).unwrap();
+        set("private", 0o700);
+        set("run", 0o700);
+        set(".", 0o755);
+    });
+    let (error, parameters) = machine.on("Start", "it").unwrap_err();
+    let reason = parameters["reason"].to_string();
+    assert_eq!(error, "Failed");
+    assert!(
+        reason.contains("execve") && reason.contains("EACCES"),
+        "{reason}"
+    );
+    let console = machine.console();
+    assert!(!console.contains("it: up"), "{console}");
+}
+
+/// Init is replaced while the start is at its last step, time and again: none is lost.
+#[test]
+fn a_start_that_goes_on_while_init_is_replaced_arrives() {
+    if !possible() {
+        return;
+    }
+    let machine = Machine::boot(&[(
+        "it.toml",
+        "exec = \"/bin/sleep 1000\"\nconditions.path-exists = [\"/\"]\nwanted-by = []\n",
+    )]);
+    machine.call("WaitBoot", json!({})).unwrap();
+    for _ in 0..10 {
+        std::thread::scope(|scope| {
+            let start = scope.spawn(|| machine.on("Start", "it"));
+            for _ in 0..3 {
+                machine.call("Reexec", json!({})).unwrap();
+            }
+            start.join().unwrap().unwrap();
+        });
+        assert_eq!(machine.state("it"), "up");
+        machine.on("Stop", "it").unwrap();
+    }
 }
 
 #[test]

@@ -38,14 +38,6 @@ impl Supervisor {
                     service.reason = Some(cause.into());
                 }
             },
-            // It was about to be executed, and then could not be.
-            (
-                State::Starting(run) | State::Up { run: Some(run), .. },
-                notify::Begun::Failed(cause),
-            ) if run.exited.is_none() => {
-                run.begun = Begun::Failed;
-                service.reason = Some(cause.into());
-            }
             (
                 State::Down
                 | State::Failed
