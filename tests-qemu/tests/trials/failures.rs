@@ -12,6 +12,12 @@ use mounts::slot::Slot;
 use mounts::slot::record::{Ended, Stage};
 use serde_json::Value;
 
+/// Seconds that the machine's watchdog waits: less than the clock is set by.
+const PATIENCE: u64 = 20;
+
+/// Tells one start of the kernel from another.
+const KERNEL: &str = "cat /proc/sys/kernel/random/boot_id";
+
 /// A gate that is still open when the service fails.
 const LONG_SOAK: &str = "[gate]\nsoak = \"1min\"\ndeadline = \"2min\"\n";
 
@@ -89,8 +95,10 @@ fn overlay() -> Overlay {
 fn a_service_that_fails_makes_the_boot_bad_and_a_clock_that_is_set_disturbs_nothing()
 -> anyhow::Result<()> {
     let device = Device::with_b_on_trial(1)?;
+    let mut spec = device.spec(&format!("shark.watchdog={PATIENCE}"));
+    spec.watchdog = true;
     // This agent reports when the services are up, which is before the soak is over.
-    let mut machine = Machine::quiet(&device.spec(""), overlay())?;
+    let mut machine = Machine::quiet(&spec, overlay())?;
     commits(&machine, 0)?;
     ensure!(running(&mut machine)? == "b", "slot a runs");
     are_as_the_boot(&mut machine, 0)?;
@@ -203,6 +211,7 @@ fn next(machine: &mut Machine, name: &str) -> anyhow::Result<String> {
 
 fn the_clock_is_set(machine: &mut Machine) -> anyhow::Result<()> {
     until(machine, "cat /run/hourly", |it| it.text() == "x")?;
+    let kernel = ask(machine, KERNEL)?;
     let before = runs(machine)?;
     let expect = |machine: &mut Machine, time: &str, noon: u32, next_noon: &str| {
         let beats = counted(machine, "beat")?;
@@ -234,6 +243,10 @@ fn the_clock_is_set(machine: &mut Machine) -> anyhow::Result<()> {
     })?;
     let after = runs(machine)?;
     ensure!(before == after, "before {before:?}, after {after:?}");
+    let boot = ask_json(machine, "sharkctl boot --json")?;
+    let watchdog = field(&boot, "/watchdog")?.as_str().unwrap_or_default();
+    ensure!(watchdog.contains("i6300ESB"), "it is {watchdog:?}");
+    ensure!(ask(machine, KERNEL)? == kernel, "the machine was reset");
     let said = ask(machine, "dmesg")?;
     ensure!(!said.contains("watchdog: no sign"), "{said}");
     Ok(())

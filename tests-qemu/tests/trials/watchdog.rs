@@ -15,10 +15,10 @@ use mounts::slot::record::{Ended, Stage};
 /// Seconds that the watchdog waits.
 const PATIENCE: u64 = 10;
 
-/// A gate that stays open for longer than the watchdog waits.
+/// A gate that stays open for longer than it takes to replace init, and than the watchdog waits.
 const LONG_SOAK: (&str, &str) = (
     "shark/services/default.toml.d/soak.toml",
-    "[gate]\nsoak = \"25s\"\ndeadline = \"2min\"\n",
+    "[gate]\nsoak = \"15s\"\ndeadline = \"2min\"\n",
 );
 
 #[test]
