@@ -81,6 +81,13 @@ fn a_condition_that_does_not_hold_skips_and_holds_up_nobody() {
     fs::remove_file(machine.path("flag")).unwrap();
     machine.on("Restart", "a").unwrap();
     assert_eq!(machine.state("a"), "skipped");
+    let before = machine.pid("b").unwrap();
+    machine.on("Start", "a").unwrap();
+    assert_eq!(machine.state("a"), "skipped");
+    fs::write(machine.path("flag"), "").unwrap();
+    machine.on("Start", "a").unwrap();
+    assert_eq!(machine.state("a"), "up");
+    assert_eq!(machine.pid("b"), Some(before), "nobody is disturbed");
     machine.on("Stop", "a").unwrap();
     assert_eq!(machine.state("a"), "down");
 }

@@ -9,7 +9,7 @@ use crate::id::ServiceName;
 
 use super::event::{Action, Command, Outcome, RequestId};
 use super::mutation::{Mutation, mutated};
-use super::service::{Desired, ReloadBy, Reloading, State};
+use super::service::{Desired, End, ReloadBy, Reloading, State};
 use super::{MAX_REQUESTS, Supervisor};
 
 /// What a request waits for.
@@ -148,13 +148,19 @@ impl Supervisor {
         let Some(service) = self.table.get(index) else {
             return;
         };
-        if matches!(service.state, State::Up { .. }) && service.desired == Desired::Up {
+        let is_up = matches!(service.state, State::Up { .. }) && service.desired == Desired::Up;
+        let skipped = service.skipped;
+        if is_up && !skipped {
             self.complete(request, Outcome::Done);
             return;
         }
         self.requests.add(request, index, Goal::Up);
         self.make_due(index);
         self.want(index);
+        if skipped {
+            // Its conditions may hold by now. Nothing of it runs, and nobody is disturbed.
+            self.leave(index, End::Asked);
+        }
     }
 
     /// Whoever asks for a service by its name does not want to wait for its timer.
