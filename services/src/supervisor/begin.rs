@@ -12,6 +12,7 @@ use crate::notify;
 
 use super::Supervisor;
 use super::event::{Change, Outcome};
+use super::mutation::{Mutation, mutated};
 use super::requests::Goal;
 use super::service::{Begun, Manner, Reloading, State};
 
@@ -30,7 +31,11 @@ impl Supervisor {
                     }
                 }
                 notify::Begun::Skipped(condition) => {
-                    run.begun = Begun::Skipped;
+                    run.begun = if mutated(Mutation::ConditionForgotten) {
+                        Begun::Ready
+                    } else {
+                        Begun::Skipped
+                    };
                     service.reason = Some(format!("condition: {condition}").into());
                 }
                 notify::Begun::Failed(cause) => {

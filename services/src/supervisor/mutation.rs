@@ -47,12 +47,16 @@ pub enum Mutation {
     RescueForgotten,
     RescueWithoutEnd,
     ActionForgotten,
+    BeginNotAwaited,
+    ConditionForgotten,
+    ForkerUpTooEarly,
+    LostMainForgiven,
     SoakCutShort,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 44] = [
         Self::RequiredNotAwaited,
         Self::WantedNotAwaited,
         Self::RivalsNotAwaited,
@@ -92,6 +96,10 @@ impl Mutation {
         Self::RescueForgotten,
         Self::RescueWithoutEnd,
         Self::ActionForgotten,
+        Self::BeginNotAwaited,
+        Self::ConditionForgotten,
+        Self::ForkerUpTooEarly,
+        Self::LostMainForgiven,
         Self::SoakCutShort,
     ];
 }

@@ -8,7 +8,7 @@ use crate::time::Duration;
 use super::Supervisor;
 use super::event::{Action, Change};
 use super::mutation::{Mutation, mutated};
-use super::service::{End, Manner, Reloading, State};
+use super::service::{Begun, End, Manner, Reloading, State};
 use super::timers::Due;
 
 /// Longest time that `EXTEND_TIMEOUT_USEC=` can make of one start, stop or reload, all told.
@@ -58,6 +58,7 @@ impl Supervisor {
         };
         if let State::Starting(run) = service.state
             && service.kept.rules.manner == Manner::Notify
+            && run.begun == Begun::Ready
         {
             self.up(index, Some(run));
         } else {

@@ -27,7 +27,7 @@ impl Supervisor {
         let timeout = service.kept.rules.start_timeout;
         let wanted = service.desired == Desired::Up && recalled.is_none();
         let simple = manner == Manner::Simple;
-        let begins = service.kept.rules.begins;
+        let begins = service.kept.rules.begins && !mutated(Mutation::BeginNotAwaited);
         if wanted && simple && service.kept.rules.ready.is_none() && !begins {
             self.up(index, Some(Run::NEW));
             return;
@@ -142,6 +142,10 @@ impl Supervisor {
             && let Some(run) = service.state.run_mut()
         {
             run.seeking = true;
+            if mutated(Mutation::ForkerUpTooEarly) {
+                let run = Some(*run);
+                self.up(index, run);
+            }
         }
         if let Some(run) = self.table.run_id(index) {
             self.actions.push_back(Action::FindMain { run });
@@ -172,6 +176,7 @@ impl Supervisor {
         let run = *run;
         match (outcome, starting) {
             (Ok(()), true) => self.up(index, Some(run)),
+            (Err(_), true) if mutated(Mutation::LostMainForgiven) => self.up(index, Some(run)),
             (Err(cause), true) => {
                 self.set_reason(index, &cause);
                 self.clean_up(index, run, End::Itself);

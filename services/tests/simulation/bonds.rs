@@ -39,7 +39,8 @@ impl Model {
     pub(crate) fn mind_bonds(&mut self) {
         let active = |it: &Entry| it.held() && it.wanted;
         loop {
-            let lost = |name: &ServiceName| !self.entries.get(name).is_some_and(Entry::up);
+            let there = |it: &Entry| it.up() && !it.is_skipped();
+            let lost = |name: &ServiceName| !self.entries.get(name).is_some_and(there);
             let mut found = self.entries.iter();
             let loose = found.find(|(_, it)| active(it) && it.binds.iter().any(lost));
             let Some(name) = loose.map(|(name, _)| name.clone()) else {

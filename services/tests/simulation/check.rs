@@ -281,7 +281,13 @@ impl Books {
                 ensure(*pause <= self.longest_pause, Invariant::Pause, name)?;
                 ensure(right, Invariant::Pause, name)?;
             }
-            Change::Killed | Change::Skipped { .. } => {}
+            // Whoever needs it starts, and for the gate it is good.
+            Change::Skipped { .. } => {
+                self.stopping.remove(name);
+                self.up.insert(name.clone());
+                self.good_since.insert(name.clone(), now);
+            }
+            Change::Killed => {}
         }
         Ok(())
     }

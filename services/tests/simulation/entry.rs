@@ -21,6 +21,8 @@ pub(crate) enum Cause {
     Itself,
     /// Not ready in time.
     Late,
+    /// A condition of its does not hold.
+    Skipped,
     /// Too many bad probes in a row.
     Unhealthy,
     /// It was silent for too long, or said that it is broken.
@@ -63,6 +65,16 @@ pub(crate) enum Reloading {
     Overdue,
 }
 
+/// How far a run is with what is done before its program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Before {
+    Going,
+    /// Or there is nothing to be done.
+    Done,
+    Skipped,
+    Failed,
+}
+
 /// The probe of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
@@ -78,6 +90,12 @@ pub(crate) enum Asked {
 pub(crate) struct Live {
     pub(crate) run: Option<RunId>,
     pub(crate) spawned: Option<Time>,
+    pub(crate) before: Before,
+    /// What its command has left is looked for.
+    pub(crate) sought: bool,
+    pub(crate) found: bool,
+    /// It only counts as up.
+    pub(crate) skipped: bool,
     /// By its word, by its line, or by a good probe.
     pub(crate) said_ready: bool,
     /// It has closed the descriptor by which it was to say so: it has failed at that time.
@@ -113,6 +131,10 @@ impl Live {
         Self {
             run,
             spawned: None,
+            before: Before::Done,
+            sought: false,
+            found: false,
+            skipped: false,
             said_ready: false,
             mute: None,
             ready: None,
@@ -267,6 +289,8 @@ impl Entry {
             _ if !self.wanted => return Sequel::Down,
             None | Some(Cause::Asked | Cause::Bond) => return Sequel::StartsAgain,
             Some(Cause::Dependency) => return Sequel::Failed,
+            // It is told in another way.
+            Some(Cause::Skipped) => return Sequel::Down,
             Some(Cause::Itself | Cause::Late | Cause::Unhealthy | Cause::Bitten) => {}
         }
         let rule = &self.definition.restart;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use fastrand::Rng;
+use services::begin::{Begin, Condition, Test};
 use services::definition::{
     BootRole, Burst, CgroupLimits, Definition, FailureAction, Health, Kind, Probe, Program, Ready,
     Relations, Reload, Restart, RestartPolicy, Signal, Stop, Watchdog,
@@ -69,7 +70,7 @@ fn program(rng: &mut Rng) -> Box<Program> {
             1 => Some(Reload::Signal(Signal::Hup)),
             _ => Some(Reload::Command(vec!["/bin/reload".into()])),
         },
-        begin: services::begin::Begin::default(),
+        begin: begin(rng),
         ready: None,
         health: (rng.u8(0..3) == 0).then(|| Health {
             probe: Probe::Exec(vec!["/bin/probe".into()]),
@@ -95,6 +96,21 @@ fn program(rng: &mut Rng) -> Box<Program> {
         cgroup: CgroupLimits::default(),
         limits: Vec::new(),
     })
+}
+
+/// The path of a condition that always holds, that never does, and that does every other time.
+pub(crate) const PATHS: [&str; 3] = ["/always", "/never", "/sometimes"];
+
+fn begin(rng: &mut Rng) -> Begin {
+    let path = PATHS.get(rng.usize(0..18));
+    let condition = |path: &&str| Condition {
+        test: Test::Path(path.into()),
+        negated: false,
+    };
+    Begin {
+        conditions: path.map(condition).into_iter().collect(),
+        ..Begin::default()
+    }
 }
 
 fn ready(rng: &mut Rng) -> Option<Ready> {
@@ -153,15 +169,15 @@ fn failure_action(rng: &mut Rng) -> FailureAction {
 }
 
 fn definition(rng: &mut Rng, index: u8) -> Definition {
-    let kind = match rng.u8(0..10) {
+    let kind = match rng.u8(0..11) {
         0 => Kind::Target,
         1..5 => Kind::Simple(Box::new(Program {
             ready: ready(rng),
             ..*program(rng)
         })),
         5..8 => Kind::Notify(program(rng)),
+        8 => Kind::Forking(program(rng)),
         _ => Kind::Oneshot(Box::new(Program {
-            begin: services::begin::Begin::default(),
             health: None,
             watchdog: Watchdog::default(),
             ..*program(rng)
@@ -221,7 +237,8 @@ fn services(rng: &mut Rng) -> Vec<Definition> {
     for index in 0..count {
         let (whole, helper) = (rng.u8(0..count * 6), rng.u8(0..count * 4));
         let relations = &mut plain[usize::from(index)].relations;
-        if whole < count && whole != index {
+        // Nothing is part of what requires it.
+        if whole < index {
             relations.part_of.push(name(whole));
         }
         if helper < count && helper != index {
@@ -291,7 +308,7 @@ fn without(services: &[Definition], gone: &ServiceName) -> Vec<Definition> {
 
 fn operation(rng: &mut Rng, services: &[Definition]) -> Operation {
     let who = name(rng.u8(0..11));
-    match rng.u8(0..43) {
+    match rng.u8(0..46) {
         0..6 => Operation::Start(who),
         6..12 => Operation::Stop(who),
         12..17 => Operation::Restart(who),
@@ -318,11 +335,11 @@ fn operation(rng: &mut Rng, services: &[Definition]) -> Operation {
         25..31 => Operation::Crash(who),
         31 => Operation::Storm,
         32..35 => Operation::Stale(who),
-        35..38 => Operation::Say(who, rng.u8(0..11)),
-        38 => Operation::OutOfMemory(who),
-        39 => Operation::Suspend(Duration::from_secs(rng.u64(1..4000))),
-        40 => Operation::ClockBack(Duration::from_millis(rng.u64(1..9000))),
-        41 => Operation::Starve(Duration::from_millis(rng.u64(1..9000))),
+        35..41 => Operation::Say(who, rng.u8(0..14)),
+        41 => Operation::OutOfMemory(who),
+        42 => Operation::Suspend(Duration::from_secs(rng.u64(1..4000))),
+        43 => Operation::ClockBack(Duration::from_millis(rng.u64(1..9000))),
+        44 => Operation::Starve(Duration::from_millis(rng.u64(1..9000))),
         _ => Operation::Shutdown(ShutdownKind::Reboot),
     }
 }

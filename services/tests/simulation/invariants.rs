@@ -45,8 +45,9 @@ invariants! {
     FailedRightly, "failed-rightly", "a service is left failed only by its own restart policy or by what it requires";
     FailureSpreads, "failure-spreads", "nothing runs on whose required service is left failed";
     Bound, "bound", "what is bound to a service runs only while that is up, comes up again with it, and stays down with it when that has ended well";
+    Skipped, "skipped", "a service is skipped, and counts as up with nothing running, when one of its conditions does not hold, and then only";
     Rescue, "rescue", "a service that is left failed starts what it names, unless eight failures have led to it, and tells once what is to become of the machine";
-    UpRightly, "up-rightly", "a service is up only after its process was ready: at once, by its word or its line, by a good probe, or by its good end";
+    UpRightly, "up-rightly", "a service is up only after its process was ready: at once, by its word or its line, by a good probe, by the process it has left, or by its good end, and never before its program is executed";
     NoIdleWait, "no-idle-wait", "no service waits that could start";
     OneProbe, "one-probe", "a service has one probe at a time, for its readiness while it starts or for its health while it is up, and none outlives its run";
     Unhealthy, "unhealthy", "a run with `health.failures` bad probes in a row is stopped, and none with fewer";

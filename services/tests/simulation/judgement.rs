@@ -11,7 +11,7 @@ use services::supervisor::Supervisor;
 use services::supervisor::event::{Action, Change, Command, Outcome};
 use services::time::Time;
 
-use crate::entry::{Asked, Cause, Deadline, Entry, Life, Live, Reloading, Sequel, is_good};
+use crate::entry::{Asked, Before, Cause, Deadline, Entry, Life, Live, Reloading, Sequel, is_good};
 use crate::invariants::{Broken, Invariant, Verdict, ensure};
 use crate::model::Model;
 
@@ -40,7 +40,7 @@ impl Model {
             let certain = self.closure(&target, |it| it.wanted);
             let mut started = BTreeSet::new();
             for name in std::mem::take(&mut self.fresh) {
-                let wanted = wants(&name);
+                let wanted = wants(&name) || self.is_unbound(&name);
                 let must = certain.contains(&name) && self.is_known(&target);
                 ensure(wanted || !must, Invariant::Wanted, &name)?;
                 if wanted && reached.contains(&name) {
@@ -70,12 +70,14 @@ impl Model {
             held.contains(name) && rivals.is_some_and(|it| it.iter().any(|it| held.contains(it)))
         });
         self.mind_bonds();
+        self.free_unbound(core, |_, _| false);
         Ok(())
     }
 
     pub(crate) fn action(&mut self, action: &Action, core: &Supervisor) -> Verdict {
         self.took(action, core)?;
         self.mind_bonds();
+        self.free_unbound(core, |_, _| false);
         Ok(())
     }
 
@@ -106,7 +108,15 @@ impl Model {
                 Ok(())
             }
             Action::Announce { service, change } => match core.name(*service) {
-                Some(name) => self.announced(&ServiceName::new(name).unwrap(), change),
+                Some(name) => {
+                    let name = ServiceName::new(name).unwrap();
+                    if *change == Change::Down {
+                        self.free_unbound(core, |it, root| {
+                            it.swayed(root, |_| true).contains(&name)
+                        });
+                    }
+                    self.announced(&name, change)
+                }
                 None => Err(Invariant::KnownIds.broken(&"an announcement")),
             },
             Action::BootSettled { .. } => self.boot_settled(),
@@ -189,7 +199,8 @@ impl Model {
             return Err(Invariant::KnownIds.broken(name));
         };
         match change {
-            Change::Starting | Change::Stopping | Change::Skipped { .. } => return Ok(()),
+            Change::Starting | Change::Stopping => return Ok(()),
+            Change::Skipped { .. } => return self.skipped(name),
             Change::Armed | Change::Listening => return Err(Invariant::Announced.broken(name)),
             Change::Killed => return entry.killed(now, ending),
             Change::Up => {
@@ -313,7 +324,7 @@ impl Model {
                 !up && self.is_tried(name)
             }
             (Command::Start(_) | Command::Restart(_), Outcome::Superseded) => {
-                !wanted || self.dropped.contains(name)
+                !wanted || self.dropped.contains(name) || self.is_unbound(name)
             }
             (Command::Stop(_) | Command::StopAll(_), Outcome::Superseded) => wanted,
             (Command::Start(_) | Command::Restart(_), Outcome::Refused(_)) => self.ending,
@@ -329,6 +340,7 @@ impl Model {
 
     /// All actions of an event have been looked at: every service is what it should be.
     pub(crate) fn compare(&mut self, core: &Supervisor) -> Verdict {
+        self.free_unbound(core, |_, _| true);
         for (name, entry) in &mut self.entries {
             if entry.removed {
                 continue;
@@ -429,17 +441,17 @@ impl Entry {
         self.live().is_some_and(|live| match self.definition.kind {
             Kind::Target => true,
             Kind::Simple(_) => match self.found_by() {
-                Some(_) => live.said_ready,
-                None => live.spawned.is_some(),
+                Some(_) => live.said_ready && live.before == Before::Done,
+                None => live.spawned.is_some() && live.before == Before::Done,
             },
             Kind::Notify(_) => live.said_ready,
             Kind::Oneshot(_) => {
                 let rule = &self.definition.restart;
-                live.exited.is_some_and(|status| is_good(rule, status))
+                let good = live.exited.is_some_and(|status| is_good(rule, status));
+                good && live.before == Before::Done
             }
 
-            // Not made here.
-            Kind::Forking(_) => false,
+            Kind::Forking(_) => live.found,
         })
     }
 
@@ -461,6 +473,7 @@ impl Entry {
                     let right = state == StateName::Stopping && live.aborted;
                     (right, Invariant::Watchdog)
                 }
+                Some(Cause::Skipped) => (state == StateName::Stopping, Invariant::Skipped),
                 Some(Cause::Bond) => (state == StateName::Stopping, Invariant::Bound),
                 Some(Cause::Unhealthy) => (state == StateName::Stopping, Invariant::Unhealthy),
                 Some(Cause::Dependency) => {

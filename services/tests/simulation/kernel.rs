@@ -32,10 +32,14 @@ pub(crate) struct Process {
     /// `Emptied` has been told.
     pub(crate) emptied: bool,
     /// `Emptied` is on its way, at least.
-    gone: bool,
+    pub(crate) gone: bool,
+    /// The command of a forking service runs.
+    forks: bool,
+    /// It has left a process, which is not found yet.
+    pub(crate) has_left: bool,
     /// It says so often that it is alive.
-    rhythm: Option<Duration>,
-    rng: Rng,
+    pub(crate) rhythm: Option<Duration>,
+    pub(crate) rng: Rng,
 }
 
 pub(crate) struct Kernel {
@@ -88,7 +92,7 @@ impl Kernel {
             .collect();
     }
 
-    fn at(&mut self, time: Time, event: Event) {
+    pub(crate) fn at(&mut self, time: Time, event: Event) {
         self.sequence += 1;
         self.events.insert((time, self.sequence), event);
     }
@@ -104,7 +108,8 @@ impl Kernel {
             if at > now {
                 return None;
             }
-            let event = self.events.remove(&(at, sequence))?;
+            let mut event = self.events.remove(&(at, sequence))?;
+            self.find_too_late(&mut event);
             if self.note(&event, now) {
                 return Some(event);
             }
@@ -121,6 +126,10 @@ impl Kernel {
                 self.died(*run, now);
                 self.bury(*run);
             }
+            Event::MainSought {
+                run,
+                outcome: Ok(()),
+            } => self.found(*run, now),
             Event::Emptied { run } => {
                 if let Some(process) = self.processes.get_mut(run) {
                     process.emptied = true;
@@ -202,6 +211,9 @@ impl Kernel {
             return;
         }
         self.at(asked, Event::Spawned { run });
+        let Some(asked) = self.begin(run, name, kind, asked, &mut rng) else {
+            return;
+        };
         let calm = self.calm;
         let end = match kind {
             Kind::Target => None,
@@ -226,6 +238,7 @@ impl Kernel {
         };
         let good = calm || rng.u8(0..4) > 0;
         let mut process = Process::new(name.clone(), rng);
+        process.forks = matches!(kind, Kind::Forking(_));
         let watchdog = kind.program().and_then(|it| it.watchdog.timeout);
         if let Some(timeout) = watchdog {
             process.rhythm = Some(timeout / 2);
@@ -271,18 +284,17 @@ impl Kernel {
             return;
         };
         process.dead = true;
+        let forks = std::mem::take(&mut process.forks);
+        process.has_left = forks && !process.gone && (calm || process.rng.u8(0..8) > 0);
+        if process.has_left {
+            return;
+        }
         let leftovers = !calm && process.rng.u8(0..5) == 0;
         if !leftovers && !process.gone {
             process.gone = true;
             let after = micros(&mut process.rng, 3_000);
             self.at(now + after, Event::Emptied { run });
         }
-    }
-
-    /// The command of a forking service has left nothing, here.
-    pub(crate) fn find_main(&mut self, run: RunId, now: Time) {
-        let outcome = Err("it has left no process".to_owned());
-        self.at(now, Event::MainSought { run, outcome });
     }
 
     pub(crate) fn signal(&mut self, run: RunId, signal: Signal, now: Time) {
@@ -324,6 +336,7 @@ impl Kernel {
         let emptied = killed + micros(&mut process.rng, 2_000);
         let first = process.rng.bool();
         let dead = process.dead;
+        process.has_left = false;
         if !process.gone {
             process.gone = true;
             let at = if first { killed } else { emptied };
@@ -426,13 +439,15 @@ impl Kernel {
 }
 
 impl Process {
-    fn new(name: ServiceName, rng: Rng) -> Self {
+    pub(crate) fn new(name: ServiceName, rng: Rng) -> Self {
         Self {
             name,
             spawned: false,
             dead: false,
             emptied: false,
             gone: false,
+            forks: false,
+            has_left: false,
             rhythm: None,
             rng,
         }
@@ -447,6 +462,6 @@ pub(crate) fn said(run: RunId, message: Message) -> Event {
     }
 }
 
-fn micros(rng: &mut Rng, below: u64) -> Duration {
+pub(crate) fn micros(rng: &mut Rng, below: u64) -> Duration {
     Duration::from_micros(rng.u64(0..below))
 }

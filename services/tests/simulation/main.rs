@@ -12,6 +12,8 @@
     reason = "a test that cannot go on says so"
 )]
 
+mod begins;
+mod begun;
 mod bonds;
 mod check;
 mod entry;

@@ -11,10 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use services::definition::{Definition, FailureAction, Kind};
 use services::graph::Graph;
 use services::id::{RunId, ServiceName};
-use services::supervisor::event::{Command, Event, ExitStatus};
+use services::supervisor::event::{Command, Event};
 use services::time::Time;
 
-use crate::entry::{Asked, Cause, Deadline, Entry, Life, Live, is_good};
+use crate::entry::{Asked, Before, Cause, Deadline, Entry, Life, Live};
 
 /// All services.
 #[derive(Default)]
@@ -76,22 +76,7 @@ impl Model {
                 }
             }
             Event::Tick => self.time_passes(),
-            Event::Spawned { run } => {
-                let now = self.now;
-                if let Some((definition, live)) = self.live(*run) {
-                    let limit = definition.start_timeout;
-                    let by = definition.kind.program().and_then(|it| it.ready.as_ref());
-                    let awaited = match definition.kind {
-                        Kind::Notify(_) | Kind::Oneshot(_) | Kind::Forking(_) => true,
-                        Kind::Simple(_) => by.is_some(),
-                        Kind::Target => false,
-                    };
-                    if live.spawned.is_none() {
-                        live.spawned = Some(now);
-                        live.start = awaited.then_some(Deadline::new(now, limit));
-                    }
-                }
-            }
+            Event::Spawned { run } => self.spawned(*run),
             Event::SpawnFailed { run, .. } => {
                 if let Some((_, live)) = self.live(*run)
                     && live.spawned.is_none()
@@ -110,8 +95,8 @@ impl Model {
             Event::ReadyLine { run, outcome } => self.line(*run, outcome.is_ok()),
             Event::ProbeEnded { run, outcome } => self.answered(*run, outcome.is_ok()),
             Event::ReloadEnded { run, .. } => self.reloaded(*run),
-            Event::MainSought { .. }
-            | Event::OutOfMemory { .. }
+            Event::MainSought { run, outcome } => self.sought(*run, outcome.is_ok()),
+            Event::OutOfMemory { .. }
             | Event::Machine { .. }
             | Event::ClockSet { .. }
             | Event::StartsRecalled { .. }
@@ -121,6 +106,28 @@ impl Model {
             | Event::Replace { .. } => {}
         }
         self.mind_bonds();
+    }
+
+    fn spawned(&mut self, run: RunId) {
+        let now = self.now;
+        let Some((definition, live)) = self.live(run) else {
+            return;
+        };
+        let limit = definition.start_timeout;
+        let program = definition.kind.program();
+        let begins = program.is_some_and(|it| !it.begin.is_empty());
+        let awaited = match definition.kind {
+            Kind::Notify(_) | Kind::Oneshot(_) | Kind::Forking(_) => true,
+            Kind::Simple(_) => program.is_some_and(|it| it.ready.is_some()),
+            Kind::Target => false,
+        };
+        if live.spawned.is_none() {
+            live.spawned = Some(now);
+            live.start = (awaited || begins).then_some(Deadline::new(now, limit));
+            if begins {
+                live.before = Before::Going;
+            }
+        }
     }
 
     fn request(&mut self, command: &Command) {
@@ -310,21 +317,6 @@ impl Model {
             };
             (live.run == Some(run)).then_some((&entry.definition, live))
         })
-    }
-
-    fn exited(&mut self, run: RunId, status: ExitStatus) {
-        let Some((definition, live)) = self.live(run) else {
-            return;
-        };
-        if live.spawned.is_none() || live.exited.is_some() {
-            return;
-        }
-        live.exited = Some(status);
-        let oneshot = matches!(definition.kind, Kind::Oneshot(_));
-        if live.cause.is_none() && !(oneshot && is_good(&definition.restart, status)) {
-            live.cause = Some(Cause::Itself);
-            live.early = live.ready.is_none();
-        }
     }
 
     /// What is due, one after the other: attempts that took too long, probes that did, silence, and

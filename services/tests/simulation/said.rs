@@ -7,7 +7,7 @@ use services::id::RunId;
 use services::notify::Message;
 use services::time::Time;
 
-use crate::entry::{Cause, Deadline, Entry, Life, Live, Reloading};
+use crate::entry::{Before, Cause, Deadline, Entry, Life, Live, Reloading};
 use crate::model::Model;
 
 /// How long after the end of a descriptor the end of its program may be told, and count instead.
@@ -22,8 +22,9 @@ impl Model {
         let free = live.spawned.is_some() && live.cause.is_none();
         let up = free && live.ready.is_some();
         match message {
+            // Whoever says so before its program is executed is not it.
             Message::Ready if free && !up && matches!(definition.kind, Kind::Notify(_)) => {
-                live.said_ready = true;
+                live.said_ready |= live.before == Before::Done;
             }
             Message::Ready if up && matches!(live.reload, Reloading::Announced(_)) => {
                 live.reload = Reloading::No;
@@ -49,6 +50,7 @@ impl Model {
                     live.shows_life(definition, now);
                 }
             }
+            Message::Begin(told) => self.begun(run, told),
             Message::Ready
             | Message::Reloading
             | Message::Stopping
@@ -57,7 +59,6 @@ impl Model {
             | Message::Status(_)
             | Message::Complaint(_)
             | Message::MainPid(_)
-            | Message::Begin(_)
             | Message::Ignored(_) => {}
         }
     }

@@ -10,10 +10,10 @@ impl Model {
     /// Its process is asked for.
     pub(crate) fn begins(&mut self, name: &ServiceName, run: RunId) -> Verdict {
         let now = self.now;
+        let yielded = self.yielded.contains(name) || self.is_unbound(name);
         let Some(entry) = self.entries.get_mut(name) else {
             return Err(Invariant::StartsWanted.broken(name));
         };
-        let yielded = self.yielded.contains(name);
         let right = (entry.wanted || yielded) && !entry.failed && entry.is_free();
         ensure(right, Invariant::StartsWanted, name)?;
         self.its_turn(name)?;
@@ -24,7 +24,7 @@ impl Model {
         entry.renew();
         entry.note_start(now);
         let mut live = Live::new(Some(run));
-        live.cause = yielded.then_some(Cause::Asked);
+        live.cause = (yielded && !entry.wanted).then_some(Cause::Asked);
         entry.life = Life::Live(live);
         Ok(())
     }
@@ -50,7 +50,10 @@ impl Model {
             let settled = !entry.wanted || entry.up() || entry.failed || pausing;
             let told = format!("{name} comes after {earlier}");
             ensure(
-                settled || self.is_tried(earlier) || self.fell.contains(earlier),
+                settled
+                    || self.is_tried(earlier)
+                    || self.fell.contains(earlier)
+                    || self.is_unbound(earlier),
                 Invariant::OrderKept,
                 &told,
             )?;
