@@ -59,7 +59,7 @@ fn dinit(path: &Path, n: u32, prepared: &mut Prepared) -> Result<()> {
         prepared.text(&format!("etc/dinit.d/s{number}"), text);
     }
     prepared.text("etc/dinit.d/boot", boot);
-    prepared.words(&["/usr/sbin/dinit", "-q", "-o"]);
+    prepared.words(&["/usr/sbin/dinit", "-q"]);
     Ok(())
 }
 

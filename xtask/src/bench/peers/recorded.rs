@@ -45,7 +45,7 @@ fn outcomes() -> Vec<Outcome> {
         outcomes.push(Outcome::parse(&contestant(name), work, size, &text));
     }
     for n in [10, 500] {
-        let why = "there is no package runit".to_owned();
+        let why = "apt-get download runit failed\n  | E: Unable to locate package".to_owned();
         let work = Work { n, limit: 60 };
         outcomes.push(Outcome::failed(&contestant("runit"), work, why));
     }

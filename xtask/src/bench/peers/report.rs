@@ -134,9 +134,12 @@ fn remarks(outcomes: &[Outcome]) -> String {
     lines.collect()
 }
 
-/// Text that ends no cell and begins no markup, a path or somebody's last words.
+/// A path or somebody's last words in one line that ends no cell and begins no markup.
 fn plain(text: &str) -> String {
-    text.replace('&', "&amp;")
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    lines
+        .join(" ")
+        .replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('|', "\\|")
 }
@@ -150,15 +153,19 @@ fn reloads(outcomes: &[Outcome]) -> String {
         };
         let ms = |key: &str| outcome.get(key).map_or("-".to_owned(), milliseconds);
         text.push_str(&format!(
-            "\n{}, n = {}: a reload takes {} ms, of it PID 1 {} ms of CPU; the longest answer meanwhile {} ms \
-             (before it {} ms)",
+            "\n{}, n = {}: a reload takes {} ms, of it PID 1 {} ms of CPU",
             outcome.name,
             outcome.n,
             milliseconds(whole),
             ms("reload-init-cpu-ns"),
-            ms("answer-reload-ns"),
-            ms("answer-quiet-ns"),
         ));
+        if let Some(longest) = outcome.get("answer-reload-ns") {
+            text.push_str(&format!(
+                "; the longest answer meanwhile {} ms (before it {} ms)",
+                milliseconds(longest),
+                ms("answer-quiet-ns")
+            ));
+        }
         if let Some(cpu) = outcome.get("storm-init-cpu-ns") {
             text.push_str(&format!(
                 "; 3000 orphans in 3 s cost PID 1 {} ms of CPU",
