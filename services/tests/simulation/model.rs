@@ -137,8 +137,13 @@ impl Model {
             }
             Command::Start(name) if self.is_known(name) && !self.ending => {
                 let entry = &self.entries[name];
-                if !(entry.up() && entry.wanted) {
+                let skipped = entry.is_skipped();
+                if !(entry.up() && entry.wanted) || skipped {
                     self.want(name);
+                }
+                // Its condition is looked at again.
+                if skipped {
+                    self.part(name, Cause::Asked);
                 }
             }
             Command::Restart(name) if self.is_known(name) && !self.ending => {
