@@ -70,6 +70,22 @@ impl ServiceName {
         }
     }
 
+    /// The name `text`, which [`Self::is_valid`].
+    #[must_use]
+    pub(crate) fn of_valid(text: &str) -> Self {
+        debug_assert!(Self::is_valid(text));
+        Self(text.into())
+    }
+
+    /// Whether `text` is a name.
+    #[must_use]
+    pub(crate) fn is_valid(text: &str) -> bool {
+        let bytes = text.as_bytes();
+        let first = bytes.first().is_some_and(u8::is_ascii_alphanumeric);
+        let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-@".contains(byte);
+        first && bytes.len() <= NAME_MAX && bytes.iter().all(allowed)
+    }
+
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -154,7 +154,7 @@ impl Outside {
             15 if step.is_multiple_of(7) => {
                 let mut rng = fastrand::Rng::with_seed(self.rng.u64(..));
                 let count = rng.usize(1..=SERVICES);
-                let graph = Box::new(graph(&mut rng, count));
+                let graph = Box::new(graph(&mut rng, count).into());
                 let request = self.request();
                 Event::Replace { request, graph }
             }

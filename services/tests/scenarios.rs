@@ -183,7 +183,7 @@ impl Player {
             "replace" => {
                 let graph = self.graphs.get(who).expect("a set of services").clone();
                 let request = self.request();
-                let graph = Box::new(graph);
+                let graph = Box::new(graph.into());
                 Event::Replace { request, graph }
             }
             "shutdown" => Event::Shutdown {

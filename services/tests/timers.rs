@@ -426,7 +426,7 @@ fn a_reload_changes_the_time_and_takes_the_timer_away() {
     let mut machine = Machine::new(&[("job", &daily)], MIDNIGHT + 60);
     let replace = |machine: &mut Machine, files: &[(&str, &str)]| {
         let request = RequestId(99);
-        let graph = Box::new(graph(files));
+        let graph = Box::new(graph(files).into());
         machine.tell(Event::Replace { request, graph });
     };
     replace(&mut machine, &[("job", &hourly)]);

@@ -14,6 +14,7 @@ use services::id::{RunId, ServiceId, ServiceName};
 use services::notify::Message;
 use services::status::ShutdownKind;
 use services::supervisor::Supervisor;
+use services::supervisor::compiled::Compiled;
 use services::supervisor::event::{Action, Command, Event, ExitStatus, RequestId};
 use services::supervisor::trace::{Replay, ReplayError, Start, action_line, beginning, event_line};
 use services::time::Time;
@@ -30,7 +31,7 @@ fn graph() -> Graph {
 /// A trace of a boot in which the one service is spawned.
 fn trace() -> String {
     let graph = graph();
-    let mut text = beginning(&Start::Graph(graph.to_bytes().unwrap()));
+    let mut text = beginning(&Start::Graph(Compiled::from(&graph).to_bytes().to_vec()));
     let mut supervisor = Supervisor::new(graph);
     let at = Time::from_nanos(5);
     let target = ServiceName::new("default").unwrap();
@@ -143,7 +144,7 @@ fn event() -> impl Strategy<Value = Event> {
         }),
         any::<u64>().prop_map(|number| Event::Replace {
             request: RequestId(number),
-            graph: Box::new(graph()),
+            graph: Box::new(graph().into()),
         }),
         any::<bool>().prop_map(|tick| match tick {
             true => Event::Tick,

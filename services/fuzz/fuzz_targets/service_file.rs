@@ -3,6 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use services::file::{Source, load};
+use services::supervisor::compiled::Compiled;
 use services::users::Accounts;
 
 fuzz_target!(|input: (&str, &str, Option<(&str, &str)>)| {
@@ -24,8 +25,8 @@ fuzz_target!(|input: (&str, &str, Option<(&str, &str)>)| {
         assert!(!diagnostic.to_string().is_empty());
     }
     if let Some(graph) = loaded.graph {
-        let bytes = graph.to_bytes().expect("a graph of two services is small");
-        let back = services::graph::Graph::from_bytes(&bytes);
-        assert_eq!(back.as_ref(), Ok(&graph));
+        let compiled = Compiled::new(&graph).expect("a graph of two services is small");
+        let back = Compiled::from_bytes(compiled.to_bytes().to_vec());
+        assert_eq!(back.as_ref().map(Compiled::unpack), Ok(Ok(graph)));
     }
 });

@@ -2,10 +2,10 @@
 //! exists has no missing name, no circle and no contradiction. Not here: reading files (`file`),
 //! and what is running (`supervisor`).
 
-mod bytes;
 mod check;
 mod circle;
 mod edges;
+pub(crate) mod promises;
 #[cfg(test)]
 mod tests;
 
@@ -18,7 +18,6 @@ use crate::diagnostic::{Diagnostic, Place};
 use crate::id::ServiceName;
 use crate::time::Duration;
 
-pub use bytes::GraphBytesError;
 use edges::Edges;
 
 /// Most services of one graph.

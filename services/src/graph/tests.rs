@@ -1,4 +1,4 @@
-//! Sets of definitions in, graphs or diagnostics out; graphs to bytes and back.
+//! Sets of definitions in, graphs or diagnostics out; definitions that break a promise.
 
 use std::collections::BTreeSet;
 
@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::definition::{Probe, Ready};
+use crate::supervisor::compiled::{Compiled, GraphBytesError};
 
 fn name(text: &str) -> ServiceName {
     ServiceName::new(text).unwrap()
@@ -233,59 +234,22 @@ fn a_chain_as_long_as_there_are_services_has_a_layer_for_each() {
     assert_eq!(graph.order().len(), count as usize + 1);
 }
 
-#[test]
-fn bytes_that_are_no_graph_are_refused_with_the_reason() {
-    let graph = Graph::from_definitions(vec![target("a", &["wanted-by default"])]).unwrap();
-    let good = graph.to_bytes().unwrap();
-    assert_eq!(Graph::from_bytes(&good), Ok(graph));
-    let change = |at: usize, value: u8| {
-        let mut bytes = good.clone();
-        bytes[at] = value;
-        Graph::from_bytes(&bytes).unwrap_err()
-    };
-    assert_eq!(change(0, b'X'), GraphBytesError::NotAGraph);
-    assert_eq!(change(8, 9), GraphBytesError::Version(9));
-    assert_eq!(change(16, good[16] ^ 1), GraphBytesError::Checksum);
-    assert_eq!(change(30, good[30] ^ 1), GraphBytesError::Checksum);
-    assert_eq!(Graph::from_bytes(&[]), Err(GraphBytesError::NotAGraph));
-    let body = good.len() - 20;
-    let length = GraphBytesError::Length {
-        found: body - 1,
-        expected: body,
-    };
-    assert_eq!(Graph::from_bytes(&good[..good.len() - 1]), Err(length));
-}
-
-/// The bytes of definitions that nobody has checked.
-fn unchecked_bytes(services: &[Definition]) -> Vec<u8> {
-    with_header(&postcard::to_stdvec(services).unwrap())
-}
-
-fn with_header(body: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(body.len()).unwrap();
-    let header = [3, length, crc32c::crc32c(body)].map(u32::to_le_bytes);
-    [b"SHARKGRA".as_slice(), header.as_flattened(), body].concat()
+/// Whether the definitions of `graph` are refused when they are unpacked.
+fn is_refused(graph: &Graph) -> bool {
+    let unpacked = Compiled::new(graph).unwrap().unpack();
+    matches!(unpacked, Err(GraphBytesError::Definition(_)))
 }
 
 #[test]
 fn the_receiver_checks_again() {
-    let circle = [target("a", &["after b"]), target("b", &["after a"])];
-    let refused = Graph::from_bytes(&unchecked_bytes(&circle)).unwrap_err();
-    assert!(matches!(&refused, GraphBytesError::Check(told) if told.len() == 1));
-    assert!(
-        refused
-            .to_string()
-            .starts_with("read the graph: it does not pass the check\nb.toml: ")
-    );
     let mut nothing_to_run = crate::file::load(&[program("a", "exec = '/a'")], None)
         .graph
         .unwrap();
-    let services = &mut nothing_to_run.services;
-    if let Kind::Simple(program) = &mut services[0].kind {
+    assert!(!is_refused(&nothing_to_run));
+    if let Kind::Simple(program) = &mut nothing_to_run.services[0].kind {
         program.exec.clear();
     }
-    let refused = Graph::from_bytes(&unchecked_bytes(services)).unwrap_err();
-    assert!(matches!(refused, GraphBytesError::Definition(_)));
+    assert!(is_refused(&nothing_to_run));
 }
 
 #[test]
@@ -298,8 +262,7 @@ fn the_receiver_believes_no_probe() {
         if let Kind::Simple(program) = &mut graph.services[0].kind {
             program.health.as_mut().unwrap().probe = probe;
         }
-        let read = Graph::from_bytes(&unchecked_bytes(&graph.services));
-        matches!(read, Err(GraphBytesError::Definition(_)))
+        is_refused(&graph)
     };
     let http = |address: &str, path: &str| Probe::Http {
         address: address.parse().unwrap(),
@@ -321,7 +284,7 @@ fn the_receiver_believes_no_probe() {
             program.health = None;
             program.ready = Some(ready);
         }
-        Graph::from_bytes(&unchecked_bytes(&graph.services)).is_ok()
+        !is_refused(&graph)
     };
     assert!(found(Ready::Line(3)));
     assert!(!found(Ready::Line(2)));
@@ -424,44 +387,5 @@ proptest! {
         }
         let taken: BTreeSet<u32> = graph.order().iter().copied().collect();
         prop_assert_eq!(taken.len(), graph.services().len());
-    }
-
-    #[test]
-    fn bytes_give_the_same_graph(links in links(SERVICES, 12)) {
-        if let Ok(graph) = Graph::from_definitions(definitions(SERVICES, &links)) {
-            let bytes = graph.to_bytes().unwrap();
-            prop_assert_eq!(Graph::from_bytes(&bytes), Ok(graph));
-        }
-    }
-
-    #[test]
-    fn no_change_of_bytes_panics(
-        at in 0usize..400,
-        value: u8,
-        length in 0usize..400,
-        right_checksum: bool,
-    ) {
-        let everything = "exec = '/a b'\nuser = 'u'\nreload = 'HUP'\nenv = { A = '1' }\ntty = '/t'\n\
-            cgroup.memory-max = '1G'\nlimits.core = 0\nwants = ['b']";
-        let sources = [program("a", everything), program("b", "exec = '/b'")];
-        let graph = crate::file::load(&sources, None).graph.unwrap();
-        let mut bytes = graph.to_bytes().unwrap();
-        if let Some(byte) = bytes.get_mut(at) {
-            *byte = value;
-        }
-        bytes.truncate(bytes.len().min(length.max(20)));
-        if right_checksum {
-            bytes = with_header(&bytes[20..]);
-        }
-        // Accepted or refused: what is accepted can be written again.
-        if let Ok(graph) = Graph::from_bytes(&bytes) {
-            prop_assert!(graph.to_bytes().is_ok());
-        }
-    }
-
-    #[test]
-    fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let _ = Graph::from_bytes(&bytes);
-        let _ = Graph::from_bytes(&with_header(&bytes));
     }
 }

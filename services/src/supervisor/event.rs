@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::definition::{FailureAction, Signal};
-use crate::graph::Graph;
 use crate::id::{RunId, ServiceId, ServiceName};
 use crate::status::ShutdownKind;
+
+use super::compiled::Compiled;
 
 /// A request of a client, named by the shell, so that the answer finds its way back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -117,7 +118,7 @@ pub enum Event {
         request: RequestId,
         /// The graph.
         #[serde(with = "super::trace::graph_text")]
-        graph: Box<Graph>,
+        graph: Box<Compiled>,
     },
     /// Stop everything in reverse order, then end with [`Action::Finish`]. A second one of another
     /// kind changes what happens at the end; of the same kind, it changes nothing.

@@ -200,6 +200,7 @@ impl Supervisor {
         let Changes {
             touched,
             redefined,
+            related,
             all,
         } = self.table.take_changes();
         if all {
@@ -210,6 +211,9 @@ impl Supervisor {
         }
         for index in redefined {
             self.freeze_part(Part::Definition(index), writer, room)?;
+        }
+        if related {
+            self.freeze_part(Part::Relations, writer, room)?;
         }
         match timers {
             TimerChanges::All => self.freeze_part(Part::Timers, writer, room)?,
@@ -348,8 +352,11 @@ impl Thawing {
                     self.definitions.remove(&index);
                     return Ok(());
                 };
-                let kept = Kept::unpack(kept).map_err(unpack)?;
-                let next = next.map(Kept::unpack).transpose().map_err(unpack)?;
+                let kept = Kept::unpack(kept).map_err(|it| wrong(&it))?;
+                let next = next
+                    .map(Kept::unpack)
+                    .transpose()
+                    .map_err(|it| wrong(&it))?;
                 self.definitions.insert(index, (kept, next));
             }
             TIMERS => {

@@ -45,6 +45,7 @@
 
 mod begin;
 mod boot;
+pub mod compiled;
 pub mod event;
 pub mod frozen;
 mod gate;
@@ -76,7 +77,6 @@ use std::collections::VecDeque;
 
 use crate::control::metrics::StateCount;
 use crate::definition::Definition;
-use crate::graph::Graph;
 use crate::id::{RunId, ServiceId};
 use crate::status::{ServiceStatus, StateName};
 use crate::time::Time;
@@ -88,6 +88,7 @@ pub use schedule::SMALL_STEP;
 pub use shutdown::{SHUTDOWN_GRACE, SHUTDOWN_MARGIN, SHUTDOWN_TIMEOUT_MAX};
 pub use timers::Why;
 
+use compiled::Compiled;
 use event::{Action, Event};
 
 /// Requests that may be unanswered at one time. One more is refused.
@@ -128,7 +129,7 @@ pub struct Supervisor {
 impl Supervisor {
     /// All services of `graph`, down, and nothing wanted.
     #[must_use]
-    pub fn new(graph: Graph) -> Self {
+    pub fn new(graph: impl Into<Compiled>) -> Self {
         let mut supervisor = Self {
             table: table::Table::default(),
             topology: topology::Topology::default(),
@@ -145,7 +146,7 @@ impl Supervisor {
             frozen_at: 0,
             taken: 0,
         };
-        supervisor.install(graph);
+        supervisor.install(&graph.into());
         supervisor
     }
 
@@ -181,7 +182,7 @@ impl Supervisor {
             Event::ReadyLine { run, outcome } => self.on_ready_line(run, outcome),
             Event::Request { request, command } => self.on_request(request, command),
             Event::Forget { request } => self.requests.forget(request),
-            Event::Replace { request, graph } => self.on_replace(request, *graph),
+            Event::Replace { request, graph } => self.on_replace(request, &graph),
             Event::Shutdown { kind } => self.on_shutdown(kind),
             Event::Machine { seed } => self.clock.seed = seed,
             Event::ClockSet { unix_nanos } => self.on_clock_set(unix_nanos),
@@ -343,7 +344,7 @@ impl Supervisor {
 
     /// What [`Event::Replace`] with `graph` would change, by name.
     #[must_use]
-    pub fn differences(&self, graph: &Graph) -> Differences {
+    pub fn differences(&self, graph: &Compiled) -> Differences {
         self.compare(graph)
     }
 }

@@ -3,9 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use crate::graph::{Graph, MAX_SERVICES};
+use crate::graph::MAX_SERVICES;
+use crate::id::ServiceName;
 
 use super::Supervisor;
+use super::compiled::{Compiled, Entry, View, unpack_definition};
 use super::event::{Outcome, RequestId};
 use super::mutation::{Mutation, mutated};
 use super::requests::going_down;
@@ -31,37 +33,65 @@ pub struct Differences {
     pub removed: Vec<String>,
 }
 
+/// Where the services of a graph and those of the table meet.
+struct Meeting {
+    /// For each service of the graph its place, if it has one.
+    places: Vec<Option<u32>>,
+    /// Places of services that are not in the graph.
+    others: Vec<u32>,
+}
+
 impl Supervisor {
-    pub(super) fn compare(&self, graph: &Graph) -> Differences {
+    /// Goes through the names of both, which are in order.
+    fn meet(&self, view: &View<'_>) -> Meeting {
+        let mut meeting = Meeting {
+            places: Vec::with_capacity(view.services.len()),
+            others: Vec::new(),
+        };
+        let mut known = self.table.by_name().peekable();
+        for entry in &view.services {
+            while let Some((_, index)) = known.next_if(|(name, _)| *name < entry.name) {
+                meeting.others.push(index);
+            }
+            let same = known.next_if(|(name, _)| *name == entry.name);
+            meeting.places.push(same.map(|(_, index)| index));
+        }
+        meeting.others.extend(known.map(|(_, index)| index));
+        meeting
+    }
+
+    pub(super) fn compare(&self, graph: &Compiled) -> Differences {
+        let view = graph.view();
+        let meeting = self.meet(&view);
         let mut differences = Differences::default();
-        for definition in graph.services() {
-            let name = definition.name.as_str();
-            let Some(service) = self.table.lookup(name).and_then(|i| self.table.get(i)) else {
-                differences.added.push(name.into());
+        for (entry, place) in view.services.iter().zip(&meeting.places) {
+            let service = place.and_then(|index| self.table.get(index));
+            let Some(service) = service.filter(|service| !service.removed) else {
+                differences.added.push(entry.name.into());
                 continue;
             };
-            let packed = Kept::new(definition).packed;
             let newest = service.next.as_deref().unwrap_or(&service.kept);
-            if newest.packed != packed {
-                differences.changed.push(name.into());
+            if *newest.packed != *entry.packed {
+                differences.changed.push(entry.name.into());
                 if differences.keys.len() < DETAILED_MAX
                     && let Some(before) = service.newest()
+                    && let Ok(after) = unpack_definition(entry.packed)
                 {
-                    let keys = crate::file::differing_keys(&before, definition);
-                    differences.keys.push((name.into(), keys));
+                    let keys = crate::file::differing_keys(&before, &after);
+                    differences.keys.push((entry.name.into(), keys));
                 }
             }
-            if service.state.active() && service.kept.packed != packed {
-                differences.keeping.push(name.into());
+            if service.state.active() && *service.kept.packed != *entry.packed {
+                differences.keeping.push(entry.name.into());
             }
         }
-        let names = self.services().filter_map(|id| self.name(id));
-        let removed = names.filter(|name| graph.index_of(name).is_none());
-        differences.removed = removed.map(str::to_owned).collect();
+        let others = meeting.others.iter().filter_map(|it| self.table.get(*it));
+        let removed = others.filter(|service| !service.removed);
+        differences.removed = removed.map(|it| it.name.as_str().to_owned()).collect();
         differences
     }
 
-    pub(super) fn on_replace(&mut self, request: RequestId, graph: Graph) {
+    pub(super) fn on_replace(&mut self, request: RequestId, graph: &Compiled) {
         if let Some(refused) = self.refusal(request) {
             self.complete(request, refused);
             return;
@@ -80,53 +110,57 @@ impl Supervisor {
     }
 
     /// Lays `graph` over the table: new services get places, changed ones their next definition,
-    /// and those that are in it no more are stopped.
-    pub(super) fn install(&mut self, graph: Graph) {
-        let gone = self.remove_missing(&graph);
+    /// and those that are in it no more are stopped. What stays as it is costs a look.
+    pub(super) fn install(&mut self, graph: &Compiled) {
+        let view = graph.view();
+        let meeting = self.meet(&view);
+        let gone: BTreeSet<u32> = meeting.others.iter().copied().collect();
+        gone.iter().for_each(|index| self.remove(*index));
         let mut fresh = BTreeSet::new();
-        let mut places = Vec::with_capacity(graph.services().len());
-        for definition in graph.services() {
-            let (index, new) = self.place(definition);
+        let mut places = Vec::with_capacity(view.services.len());
+        let mut more = false;
+        for (entry, place) in view.services.iter().zip(meeting.places) {
+            let (index, new) = match place {
+                Some(index) => (index, self.redefine(index, entry)),
+                None => (self.settle_in(entry), true),
+            };
+            more |= place.is_none();
             places.push(index);
             if new {
                 fresh.insert(index);
             }
         }
-        self.table.sort();
-        self.table.all_touched();
+        if more {
+            self.table.sort();
+        }
         let rest = self.ties_among(&gone);
         let rows = self.table.indices().len();
-        self.topology = Topology::new(&graph, &places, rest, rows);
-        drop(graph);
+        let topology = Topology::new(&view.relations, &places, rest, rows);
+        if topology != self.topology {
+            self.topology = topology;
+            self.table.related();
+        }
         self.look_again();
         self.start_fresh(&fresh);
         self.mark_roles();
     }
 
-    /// Stops what `graph` does not have. Gives all that is removed and not yet freed.
-    fn remove_missing(&mut self, graph: &Graph) -> BTreeSet<u32> {
-        let mut gone = BTreeSet::new();
-        for index in self.table.indices() {
-            let Some(service) = self.table.get(index) else {
-                continue;
-            };
-            if graph.index_of(service.name.as_str()).is_some() {
-                continue;
-            }
-            gone.insert(index);
-            let wanted = service.desired == Desired::Up;
-            let idle = matches!(service.state, State::Down | State::Failed);
-            self.table.set_removed(index, true);
-            if idle && self.sweep_left(index) {
-                self.settle(index);
-            } else if idle {
-                self.drop_idle(index);
-            } else if wanted && !mutated(Mutation::RemovedRunsOn) {
-                self.set_reason(index, "its service file was removed");
-                self.wish_down(index);
-            }
+    /// Stops what the newest graph does not have.
+    fn remove(&mut self, index: u32) {
+        let Some(service) = self.table.get(index) else {
+            return;
+        };
+        let wanted = service.desired == Desired::Up;
+        let idle = matches!(service.state, State::Down | State::Failed);
+        self.table.set_removed(index, true);
+        if idle && self.sweep_left(index) {
+            self.settle(index);
+        } else if idle {
+            self.drop_idle(index);
+        } else if wanted && !mutated(Mutation::RemovedRunsOn) {
+            self.set_reason(index, "its service file was removed");
+            self.wish_down(index);
         }
-        gone
     }
 
     /// A removed service that does nothing: its place is free at the next event.
@@ -141,27 +175,36 @@ impl Supervisor {
         self.table.condemn(index);
     }
 
-    /// The place of a service of the new graph, and whether it was not there before.
-    fn place(&mut self, definition: &crate::definition::Definition) -> (u32, bool) {
-        let kept = Kept::new(definition);
-        let now = self.now;
-        let Some(index) = self.table.lookup_any(definition.name.as_str()) else {
-            let service = Service::new(definition.name.clone(), kept, now);
-            return (self.table.insert(Box::new(service)), true);
+    /// A place for a service that was not there before.
+    fn settle_in(&mut self, entry: &Entry<'_>) -> u32 {
+        let name = ServiceName::of_valid(entry.name);
+        let service = Service::new(name, Kept::of(entry), self.now);
+        self.table.insert(Box::new(service))
+    }
+
+    /// What the new graph says of a service that has a place; whether it had been removed.
+    fn redefine(&mut self, index: u32, entry: &Entry<'_>) -> bool {
+        let Some(service) = self.table.get(index) else {
+            return false;
         };
-        let back = self.table.get(index).is_some_and(|s| s.removed);
+        let back = service.removed;
+        let same = *service.kept.packed == *entry.packed;
+        if same && !back && service.next.is_none() {
+            return false;
+        }
         self.table.set_removed(index, false);
         if let Some(service) = self.table.get_mut(index) {
-            if kept.packed == service.kept.packed {
+            if same {
                 service.next = None;
             } else if service.state.active() && !mutated(Mutation::ReloadAppliedAtOnce) {
-                service.next = Some(Box::new(kept));
+                service.next = Some(Box::new(Kept::of(entry)));
             } else {
-                service.kept = kept;
+                service.kept = Kept::of(entry);
                 service.next = None;
             }
         }
-        (index, back)
+        self.table.redefined(index);
+        back
     }
 
     /// Services that are removed keep their order among each other. With the others they have none
@@ -181,43 +224,53 @@ impl Supervisor {
     /// Whoever waits may wait for somebody else now, or for nobody.
     fn look_again(&mut self) {
         for index in self.table.indices() {
-            if let Some(service) = self.table.get_mut(index) {
-                match &mut service.state {
-                    State::Waiting { cursor, .. } | State::Leaving { cursor, .. } => {
-                        *cursor = 0;
-                        self.mark(index);
-                    }
-                    // Its timer may be another, or be there no longer.
-                    State::Armed => {
-                        self.schedule(index);
-                        self.mark(index);
-                    }
-                    // Its sockets may be others; those that are the same stay open.
-                    State::Listening => {
-                        self.enter(
-                            index,
-                            State::Waiting {
-                                on: index,
-                                cursor: 0,
-                            },
-                        );
-                        self.mark(index);
-                    }
-                    State::Failed => self.schedule(index),
-                    // What it is bound to may be another service now: before anything is started
-                    // that would only be stopped with it.
-                    State::Spawning { .. } | State::Starting(_) | State::Up { .. } => {
-                        self.mind_bond(index);
-                    }
-                    State::Down | State::Stopping { .. } | State::Backoff => {}
+            // Most are up and bound to nobody: they are looked at and not touched.
+            let Some(service) = self.table.get(index) else {
+                continue;
+            };
+            match service.state {
+                State::Waiting { .. } | State::Leaving { .. } => {
+                    self.begin_again(index);
+                    self.mark(index);
                 }
+                // Its timer may be another, or be there no longer.
+                State::Armed => {
+                    self.schedule(index);
+                    self.mark(index);
+                }
+                // Its sockets may be others; those that are the same stay open.
+                State::Listening => {
+                    let (on, cursor) = (index, 0);
+                    self.enter(index, State::Waiting { on, cursor });
+                    self.mark(index);
+                }
+                State::Failed => self.schedule(index),
+                // What it is bound to may be another service now: before anything is started
+                // that would only be stopped with it.
+                State::Spawning { .. } | State::Starting(_) | State::Up { .. } => {
+                    self.mind_bond(index);
+                }
+                State::Down | State::Stopping { .. } | State::Backoff => {}
             }
+        }
+    }
+
+    /// It looks at its neighbours from the first on.
+    fn begin_again(&mut self, index: u32) {
+        if let Some(service) = self.table.get_mut(index)
+            && let State::Waiting { cursor, .. } | State::Leaving { cursor, .. } =
+                &mut service.state
+        {
+            *cursor = 0;
         }
     }
 
     /// New services that the boot target needs or wants are started, as they would have been at
     /// boot. What an operator has stopped stays down, and so does what hangs on it.
     fn start_fresh(&mut self, fresh: &BTreeSet<u32>) {
+        if fresh.is_empty() {
+            return;
+        }
         let target = self
             .boot
             .target()

@@ -10,6 +10,7 @@ use crate::id::ServiceName;
 use crate::status::StateName;
 use crate::time::{Duration, Time};
 
+use super::compiled::{Entry, unpack_definition};
 use super::event::ExitStatus;
 use super::mutation::{Mutation, mutated};
 use super::probe::{HealthRules, Probing};
@@ -212,7 +213,7 @@ impl State {
 }
 
 /// What starting means, without the program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) enum Manner {
     #[default]
     Target,
@@ -223,7 +224,7 @@ pub(super) enum Manner {
 }
 
 /// How it is told to read its configuration again, without the command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) enum ReloadBy {
     #[default]
     Nothing,
@@ -232,7 +233,7 @@ pub(super) enum ReloadBy {
 }
 
 /// The part of a definition that transitions need, unpacked.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) struct Rules {
     pub(super) manner: Manner,
     /// Something is done before its program.
@@ -256,6 +257,46 @@ pub(super) struct Rules {
 }
 
 impl Rules {
+    /// Those of a definition.
+    pub(super) fn new(definition: &Definition) -> Self {
+        let manner = match &definition.kind {
+            Kind::Target => Manner::Target,
+            Kind::Simple(_) => Manner::Simple,
+            Kind::Notify(_) => Manner::Notify,
+            Kind::Oneshot(_) => Manner::Oneshot,
+            Kind::Forking(_) => Manner::Forking,
+        };
+        let reload = match definition.kind.program().map(|program| &program.reload) {
+            None | Some(None) => ReloadBy::Nothing,
+            Some(Some(Reload::Signal(signal))) => ReloadBy::Signal(*signal),
+            Some(Some(Reload::Command(_))) => ReloadBy::Command,
+        };
+        let health = definition.kind.program().and_then(|it| it.health.as_ref());
+        let ready = definition.kind.program().and_then(|it| it.ready.as_ref());
+        let watchdog = definition.kind.program().map(|it| &it.watchdog);
+        Self {
+            manner,
+            begins: definition
+                .kind
+                .program()
+                .is_some_and(|it| !it.begin.is_empty()),
+            reload,
+            stop_signal: definition.stop.signal,
+            stop_timeout: definition.stop.timeout,
+            stop_scope: definition.stop.scope,
+            start_timeout: definition.start_timeout,
+            restart: definition.restart.clone(),
+            boot: definition.boot,
+            failure_action: definition.failure_action,
+            health: health.map(|health| Box::new(HealthRules::new(health))),
+            ready: ready.map(|ready| Box::new(ReadyRules::new(ready))),
+            watchdog: watchdog.map(WatchdogRules::new),
+            timer: definition.timer.clone(),
+            sockets: !definition.sockets.is_empty(),
+            lazy: definition.lazy,
+        }
+    }
+
     /// Whether a program that ended so has ended well.
     pub(super) fn is_clean(&self, status: ExitStatus) -> bool {
         match status {
@@ -284,52 +325,21 @@ pub(super) struct Kept {
 
 impl Kept {
     /// The one that was packed into `packed`.
-    pub(super) fn unpack(packed: &[u8]) -> Result<Self, postcard::Error> {
-        let definition: Definition = postcard::from_bytes(packed)?;
-        Ok(Self::new(&definition))
+    pub(super) fn unpack(packed: &[u8]) -> Result<Self, String> {
+        Ok(Self {
+            rules: Rules::new(&unpack_definition(packed)?),
+            packed: packed.into(),
+        })
     }
 
-    pub(super) fn new(definition: &Definition) -> Self {
-        let manner = match &definition.kind {
-            Kind::Target => Manner::Target,
-            Kind::Simple(_) => Manner::Simple,
-            Kind::Notify(_) => Manner::Notify,
-            Kind::Oneshot(_) => Manner::Oneshot,
-            Kind::Forking(_) => Manner::Forking,
-        };
-        let reload = match definition.kind.program().map(|program| &program.reload) {
-            None | Some(None) => ReloadBy::Nothing,
-            Some(Some(Reload::Signal(signal))) => ReloadBy::Signal(*signal),
-            Some(Some(Reload::Command(_))) => ReloadBy::Command,
-        };
-        let health = definition.kind.program().and_then(|it| it.health.as_ref());
-        let ready = definition.kind.program().and_then(|it| it.ready.as_ref());
-        let watchdog = definition.kind.program().map(|it| &it.watchdog);
+    /// The one of a compiled graph. Rules that cannot be read, which its checksum makes all but
+    /// impossible, are found in the definition, or are those of a service that never runs.
+    pub(super) fn of(entry: &Entry<'_>) -> Self {
+        let read = postcard::from_bytes(entry.rules).map_err(|error| error.to_string());
+        let rules = read.or_else(|_| Self::unpack(entry.packed).map(|it| it.rules));
         Self {
-            rules: Rules {
-                manner,
-                begins: definition
-                    .kind
-                    .program()
-                    .is_some_and(|it| !it.begin.is_empty()),
-                reload,
-                stop_signal: definition.stop.signal,
-                stop_timeout: definition.stop.timeout,
-                stop_scope: definition.stop.scope,
-                start_timeout: definition.start_timeout,
-                restart: definition.restart.clone(),
-                boot: definition.boot,
-                failure_action: definition.failure_action,
-                health: health.map(|health| Box::new(HealthRules::new(health))),
-                ready: ready.map(|ready| Box::new(ReadyRules::new(ready))),
-                watchdog: watchdog.map(WatchdogRules::new),
-                timer: definition.timer.clone(),
-                sockets: !definition.sockets.is_empty(),
-                lazy: definition.lazy,
-            },
-            packed: postcard::to_allocvec(definition)
-                .unwrap_or_default()
-                .into_boxed_slice(),
+            rules: rules.unwrap_or_default(),
+            packed: entry.packed.into(),
         }
     }
 }
@@ -451,13 +461,13 @@ impl Service {
     }
 
     pub(super) fn definition(&self) -> Option<Definition> {
-        postcard::from_bytes(&self.kept.packed).ok()
+        unpack_definition(&self.kept.packed).ok()
     }
 
     /// The definition of the newest graph, which a present run may not have.
     pub(super) fn newest(&self) -> Option<Definition> {
         let newest = self.next.as_deref().unwrap_or(&self.kept);
-        postcard::from_bytes(&newest.packed).ok()
+        unpack_definition(&newest.packed).ok()
     }
 
     /// What it means for the boot, in the newest graph.

@@ -37,6 +37,8 @@ pub(super) struct Changes {
     pub(super) touched: Vec<u32>,
     /// Places whose definition is another one.
     pub(super) redefined: BTreeSet<u32>,
+    /// The relations between places.
+    pub(super) related: bool,
     /// Everything, relations included.
     pub(super) all: bool,
 }
@@ -60,6 +62,11 @@ impl Table {
         self.changes.redefined.insert(index);
     }
 
+    /// The relations between places are others now.
+    pub(super) fn related(&mut self) {
+        self.changes.related = true;
+    }
+
     /// Everything has changed.
     pub(super) fn all_touched(&mut self) {
         self.changes.all = true;
@@ -70,9 +77,10 @@ impl Table {
         let Changes {
             touched,
             redefined,
+            related,
             all,
         } = &self.changes;
-        *all || !touched.is_empty() || !redefined.is_empty()
+        *all || *related || !touched.is_empty() || !redefined.is_empty()
     }
 
     /// What has changed since this was last called.
@@ -169,6 +177,13 @@ impl Table {
             .iter()
             .filter(|index| self.get(**index).is_some_and(|service| !service.removed))
             .filter_map(|index| self.id(*index))
+    }
+
+    /// All services and their names, by name; those that a reload removed and that still run included.
+    pub(super) fn by_name(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.names
+            .iter()
+            .filter_map(|index| Some((self.get(*index)?.name.as_str(), *index)))
     }
 
     /// The service of that name in the newest graph.

@@ -43,7 +43,7 @@ pub(super) struct Edge {
 }
 
 /// Rows of variable length in one allocation.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Rows<T> {
     /// Where each row ends.
     ends: Vec<u32>,
@@ -60,21 +60,43 @@ impl<T> Default for Rows<T> {
 }
 
 impl<T: Ord + Copy> Rows<T> {
-    fn new(mut pairs: Vec<(u32, T)>, rows: usize) -> Self {
-        pairs.sort_unstable();
-        let mut ends = Vec::with_capacity(rows);
-        let mut end = 0usize;
-        for row in 0..rows {
-            while pairs
-                .get(end)
-                .is_some_and(|(from, _)| *from as usize <= row)
-            {
-                end += 1;
+    /// The items of each row, in rising order.
+    fn new(pairs: &[(u32, T)], rows: usize) -> Self {
+        let mut next = vec![0u32; rows];
+        for (row, _) in pairs {
+            if let Some(count) = next.get_mut(*row as usize) {
+                *count = count.saturating_add(1);
             }
-            ends.push(u32::try_from(end).unwrap_or(u32::MAX));
         }
-        let items = pairs.into_iter().map(|(_, item)| item).collect();
-        Self { ends, items }
+        let mut total = 0u32;
+        for count in &mut next {
+            let start = total;
+            total = total.saturating_add(*count);
+            *count = start;
+        }
+        // Every place is written below: a row has as many items as were counted.
+        let mut items = match pairs.first() {
+            Some((_, any)) => vec![*any; total as usize],
+            None => Vec::new(),
+        };
+        for (row, item) in pairs {
+            if let Some(at) = next.get_mut(*row as usize)
+                && let Some(place) = items.get_mut(*at as usize)
+            {
+                *place = *item;
+                *at = at.saturating_add(1);
+            }
+        }
+        let mut made = Self { ends: next, items };
+        let mut start = 0;
+        for end in &made.ends {
+            let end = *end as usize;
+            if let Some(row) = made.items.get_mut(start..end) {
+                row.sort_unstable();
+            }
+            start = end;
+        }
+        made
     }
 
     fn of(&self, row: u32) -> &[T] {
@@ -88,10 +110,104 @@ impl<T: Ord + Copy> Rows<T> {
             .get(start as usize..end as usize)
             .unwrap_or_default()
     }
+
+    /// Each item with its row.
+    fn pairs(&self) -> impl Iterator<Item = (u32, T)> {
+        let rows = (0u32..).take(self.ends.len());
+        rows.flat_map(|row| self.of(row).iter().map(move |item| (row, *item)))
+    }
+
+    /// Whether there are `count` rows that share all items, and `other` of each is one of them.
+    fn is_sound(&self, count: usize, other: impl Fn(&T) -> u32) -> bool {
+        let last = self.ends.last().copied().unwrap_or(0);
+        self.ends.len() == count
+            && self.ends.is_sorted()
+            && last as usize == self.items.len()
+            && self.items.iter().all(|item| (other(item) as usize) < count)
+    }
 }
 
-/// All relations.
+/// The relations of a graph, between the indices of its services.
 #[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Relations {
+    predecessors: Rows<Edge>,
+    conflicts: Rows<u32>,
+    parts: Rows<u32>,
+    rescuers: Rows<u32>,
+    /// All services, each after all its predecessors: shows that there is no circle.
+    order: Vec<u32>,
+}
+
+impl Relations {
+    /// Those of a graph.
+    pub(super) fn new(graph: &Graph) -> Self {
+        let count = graph.services().len();
+        let mut ordered = Vec::new();
+        for index in (0u32..).take(count) {
+            let (requires, wants) = (graph.requires(index), graph.wants(index));
+            let binds = graph.binds(index);
+            for &other in graph.predecessors(index) {
+                let tie = if binds.binary_search(&other).is_ok() {
+                    Tie::Binds
+                } else if requires.binary_search(&other).is_ok() {
+                    Tie::Requires
+                } else if wants.binary_search(&other).is_ok() {
+                    Tie::Wants
+                } else {
+                    Tie::Order
+                };
+                ordered.push((index, Edge { other, tie }));
+            }
+        }
+        fn rows<'a>(count: usize, of: impl Fn(u32) -> &'a [u32]) -> Rows<u32> {
+            let indices = (0u32..).take(count);
+            let pairs = indices.flat_map(|index| of(index).iter().map(move |it| (index, *it)));
+            Rows::new(&pairs.collect::<Vec<_>>(), count)
+        }
+        Self {
+            predecessors: Rows::new(&ordered, count),
+            conflicts: rows(count, |index| graph.conflicts(index)),
+            parts: rows(count, |index| graph.parts(index)),
+            rescuers: rows(count, |index| graph.rescuers(index)),
+            order: graph.order().to_vec(),
+        }
+    }
+
+    /// These, with the order of others.
+    #[cfg(test)]
+    pub(super) fn take_order(&mut self, others: Self) {
+        self.order = others.order;
+    }
+
+    /// What is wrong with them, for so many services.
+    pub(super) fn fault(&self, count: usize) -> Option<String> {
+        let plain = [&self.conflicts, &self.parts, &self.rescuers];
+        let sound = self.predecessors.is_sound(count, |edge| edge.other)
+            && plain
+                .iter()
+                .all(|rows| rows.is_sound(count, |other| *other));
+        if !sound {
+            return Some("a relation leads nowhere".to_owned());
+        }
+        let mut position = vec![u32::MAX; count];
+        for (at, index) in (0u32..).zip(&self.order) {
+            if let Some(position) = position.get_mut(*index as usize) {
+                *position = at;
+            }
+        }
+        if self.order.len() != count || position.contains(&u32::MAX) {
+            return Some("its order is not one of all services".to_owned());
+        }
+        let place = |index: u32| position.get(index as usize);
+        let mut edges = self.predecessors.pairs();
+        edges
+            .any(|(later, edge)| place(edge.other) >= place(later))
+            .then(|| "its order breaks a relation".to_owned())
+    }
+}
+
+/// All relations, between places.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Topology {
     predecessors: Rows<Edge>,
     successors: Rows<Edge>,
@@ -101,52 +217,39 @@ pub(super) struct Topology {
 }
 
 impl Topology {
-    /// The relations of `graph`, whose service `i` lies in the place `places[i]`, and those of
+    /// The relations of a graph, whose service `i` lies in the place `places[i]`, and those of
     /// `rest`: (earlier, later, tie) of services that are in no graph any more.
     pub(super) fn new(
-        graph: &Graph,
+        relations: &Relations,
         places: &[u32],
         rest: Vec<(u32, u32, Tie)>,
         rows: usize,
     ) -> Self {
-        let mut ordered = rest;
-        let mut conflicts = Vec::new();
-        let (mut parts, mut rescuers) = (Vec::new(), Vec::new());
         let place = |index: u32| places.get(index as usize).copied();
-        for (index, at) in (0u32..).zip(places.iter().copied()) {
-            let requires = graph.requires(index);
-            let wants = graph.wants(index);
-            let binds = graph.binds(index);
-            for predecessor in graph.predecessors(index) {
-                let tie = if binds.binary_search(predecessor).is_ok() {
-                    Tie::Binds
-                } else if requires.binary_search(predecessor).is_ok() {
-                    Tie::Requires
-                } else if wants.binary_search(predecessor).is_ok() {
-                    Tie::Wants
-                } else {
-                    Tie::Order
-                };
-                if let Some(earlier) = place(*predecessor) {
-                    ordered.push((earlier, at, tie));
-                }
-            }
-            let others = graph.conflicts(index).iter().filter_map(|i| place(*i));
-            conflicts.extend(others.map(|other| (at, other)));
-            let members = graph.parts(index).iter().filter_map(|i| place(*i));
-            parts.extend(members.map(|member| (at, member)));
-            let helpers = graph.rescuers(index).iter().filter_map(|i| place(*i));
-            rescuers.extend(helpers.map(|helper| (at, helper)));
-        }
-        let edge = |from: u32, other: u32, tie: Tie| (from, Edge { other, tie });
-        let back = ordered.iter().map(|(a, b, tie)| edge(*b, *a, *tie));
-        let forth = ordered.iter().map(|(a, b, tie)| edge(*a, *b, *tie));
+        let mut back = Vec::with_capacity(rest.len() + relations.predecessors.items.len());
+        let of_graph = relations.predecessors.pairs().filter_map(|(index, edge)| {
+            let (later, other, tie) = (place(index)?, place(edge.other)?, edge.tie);
+            Some((later, Edge { other, tie }))
+        });
+        back.extend(of_graph);
+        let of_rest = rest.into_iter();
+        back.extend(of_rest.map(|(other, later, tie)| (later, Edge { other, tie })));
+        let turned = |(later, edge): &(u32, Edge)| {
+            let (other, tie) = (*later, edge.tie);
+            (edge.other, Edge { other, tie })
+        };
+        let forth: Vec<(u32, Edge)> = back.iter().map(turned).collect();
+        let plain = |of: &Rows<u32>| {
+            let pairs = of.pairs();
+            let pairs = pairs.filter_map(|(index, other)| Some((place(index)?, place(other)?)));
+            Rows::new(&pairs.collect::<Vec<_>>(), rows)
+        };
         Self {
-            predecessors: Rows::new(back.collect(), rows),
-            successors: Rows::new(forth.collect(), rows),
-            conflicts: Rows::new(conflicts, rows),
-            parts: Rows::new(parts, rows),
-            rescuers: Rows::new(rescuers, rows),
+            predecessors: Rows::new(&back, rows),
+            successors: Rows::new(&forth, rows),
+            conflicts: plain(&relations.conflicts),
+            parts: plain(&relations.parts),
+            rescuers: plain(&relations.rescuers),
         }
     }
 

@@ -21,8 +21,8 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Deserializer, Serializer, de};
 
 use super::Supervisor;
+use super::compiled::Compiled;
 use super::event::{Action, Event};
-use crate::graph::Graph;
 use crate::time::Time;
 
 /// The first line.
@@ -33,7 +33,7 @@ const BYTES_A_LINE: usize = 4096;
 /// What the supervisor is at the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// New, with this graph ([`Graph::to_bytes`]).
+    /// New, with this graph ([`Compiled::to_bytes`]).
     Graph(Vec<u8>),
     /// In the middle of its life ([`Supervisor::snapshot`]).
     State(Vec<u8>),
@@ -99,25 +99,25 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
 
 /// A graph in an event: its bytes.
 pub(super) mod graph_text {
-    use super::{Deserialize, Deserializer, Graph, Serializer, de, from_hex, push_hex};
+    use super::{Compiled, Deserialize, Deserializer, Serializer, de, from_hex, push_hex};
 
     #[allow(clippy::borrowed_box, reason = "the signature that serde asks for")]
     pub(in super::super) fn serialize<S: Serializer>(
-        graph: &Box<Graph>,
+        graph: &Box<Compiled>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        let bytes = graph.to_bytes().map_err(serde::ser::Error::custom)?;
+        let bytes = graph.to_bytes();
         let mut text = String::with_capacity(2 * bytes.len());
-        push_hex(&mut text, &bytes);
+        push_hex(&mut text, bytes);
         serializer.serialize_str(&text)
     }
 
     pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
-    ) -> Result<Box<Graph>, D::Error> {
+    ) -> Result<Box<Compiled>, D::Error> {
         let text = String::deserialize(deserializer)?;
         let bytes = from_hex(&text).ok_or_else(|| de::Error::custom("not hexadecimal"))?;
-        let graph = Graph::from_bytes(&bytes).map_err(de::Error::custom)?;
+        let graph = Compiled::from_bytes(bytes).map_err(de::Error::custom)?;
         Ok(Box::new(graph))
     }
 }
@@ -276,7 +276,7 @@ impl Replay {
             while supervisor.poll_action().is_some() {}
             return Ok(supervisor);
         }
-        let graph = Graph::from_bytes(&bytes).map_err(|error| self.wrong(&error.to_string()))?;
+        let graph = Compiled::from_bytes(bytes).map_err(|error| self.wrong(&error.to_string()))?;
         Ok(Supervisor::new(graph))
     }
 

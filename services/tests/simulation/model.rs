@@ -68,7 +68,7 @@ impl Model {
                 self.awaited = self.closure(target, |_| true);
             }
             Event::Request { command, .. } => self.request(command),
-            Event::Replace { graph, .. } if !self.ending => self.replace(graph),
+            Event::Replace { graph, .. } if !self.ending => self.replace(&graph.unpack().unwrap()),
             Event::Shutdown { .. } => {
                 self.ending = true;
                 for name in self.names(|it| it.wanted && !it.failed) {

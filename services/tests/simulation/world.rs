@@ -9,6 +9,7 @@ use services::graph::Graph;
 use services::id::{RunId, ServiceName};
 use services::notify::Message;
 use services::status::{ShutdownKind, StateName};
+use services::supervisor::compiled::Compiled;
 use services::supervisor::event::{Action, Command, Event, ExitStatus, RequestId};
 use services::supervisor::trace::{Start, action_line, beginning, event_line};
 use services::supervisor::{MAX_REQUESTS, Supervisor};
@@ -83,7 +84,7 @@ impl<'a> World<'a> {
             trace,
         };
         if let Some(trace) = trace {
-            let start = Start::Graph(graph.to_bytes().unwrap());
+            let start = Start::Graph(Compiled::from(&graph).to_bytes().to_vec());
             trace.borrow_mut().push_str(&beginning(&start));
         }
         world.adopt_graph(graph);
@@ -431,7 +432,7 @@ impl<'a> World<'a> {
             self.adopt_graph(graph.clone());
             self.books.replaced = true;
         }
-        let graph = Box::new(graph);
+        let graph = Box::new(graph.into());
         self.tell(Event::Replace { request, graph })
     }
 
