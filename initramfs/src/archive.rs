@@ -55,6 +55,12 @@ impl Entry {
         }
     }
 
+    /// What is in a regular file.
+    #[must_use]
+    pub fn data(&self) -> &[u8] {
+        &self.data
+    }
+
     fn new(kind: u32, permissions: u32, data: Vec<u8>) -> Self {
         Self {
             mode: kind | (permissions & 0o7777),

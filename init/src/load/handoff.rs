@@ -1,16 +1,17 @@
 //! What the loader child hands to PID 1, as bytes. Not here: the graph's own format
 //! (`services::graph`), nor who reads the memfd.
 //!
-//! Layout: magic (8 bytes), length of the meta block (u32, little-endian), the meta block (JSON),
-//! then the graph to the end; no graph, no bytes. The graph comes last and unwrapped so that PID 1
-//! reads it in place instead of copying it once more. The meta block is small, and diagnostics are made
-//! to be JSON: they leave fields out.
+//! Layout: the graph's bytes (no graph, no bytes), the meta block (JSON), its length (u32,
+//! little-endian), magic (8 bytes). The graph comes first so that PID 1 has it in place by cutting off
+//! what follows, and copies nothing. The meta block is small, and diagnostics are made to be JSON: they
+//! leave fields out.
 
 use serde::{Deserialize, Serialize};
 use services::diagnostic::Diagnostic;
 
-const MAGIC: &[u8; 8] = b"SHARKLD1";
-const HEAD: usize = MAGIC.len() + size_of::<u32>();
+use super::image::Origin;
+
+const MAGIC: &[u8; 8] = b"SHARKLD2";
 
 /// The loader's result.
 #[derive(Clone, Debug)]
@@ -30,6 +31,9 @@ pub struct Meta {
     pub control_group: Option<u32>,
     /// The instance that was to be there is of no template.
     pub no_template: bool,
+    /// What it was made from, when it is made to be used later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// Differs from machine to machine, for delays that are to differ: made of the machine id.
     pub machine: u64,
 }
@@ -40,11 +44,10 @@ pub fn encode(handoff: &Handoff) -> Vec<u8> {
     // Writing to memory fails on no value of ours; an empty block is refused by `decode`.
     let meta = serde_json::to_vec(&handoff.meta).unwrap_or_default();
     let length = u32::try_from(meta.len()).unwrap_or(u32::MAX);
-    let mut bytes = Vec::with_capacity(HEAD + meta.len());
-    bytes.extend_from_slice(MAGIC);
-    bytes.extend_from_slice(&length.to_le_bytes());
+    let mut bytes = handoff.graph.clone().unwrap_or_default();
     bytes.extend_from_slice(&meta);
-    bytes.extend_from_slice(handoff.graph.as_deref().unwrap_or_default());
+    bytes.extend_from_slice(&length.to_le_bytes());
+    bytes.extend_from_slice(MAGIC);
     bytes
 }
 
@@ -52,20 +55,18 @@ pub fn encode(handoff: &Handoff) -> Vec<u8> {
 ///
 /// # Errors
 /// What is wrong with them, for people.
-pub fn decode(bytes: &[u8]) -> Result<(Meta, Option<&[u8]>), String> {
+pub fn decode(mut bytes: Vec<u8>) -> Result<(Meta, Option<Vec<u8>>), String> {
+    let cut = "the loader's result is cut short";
     let rest = bytes
-        .strip_prefix(MAGIC)
-        .ok_or("the loader's result does not start with its mark")?;
-    let (length, rest) = rest
-        .split_first_chunk::<4>()
-        .ok_or("the loader's result is cut short")?;
+        .strip_suffix(MAGIC)
+        .ok_or("the loader's result does not end with its mark")?;
+    let (rest, length) = rest.split_last_chunk::<4>().ok_or(cut)?;
     let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
-    let (meta, graph) = rest
-        .split_at_checked(length)
-        .ok_or("the loader's result is cut short")?;
-    let meta = serde_json::from_slice(meta)
+    let graph = rest.len().checked_sub(length).ok_or(cut)?;
+    let meta = serde_json::from_slice(rest.get(graph..).ok_or(cut)?)
         .map_err(|error| format!("the loader's result cannot be read: {error}"))?;
-    Ok((meta, (!graph.is_empty()).then_some(graph)))
+    bytes.truncate(graph);
+    Ok((meta, (!bytes.is_empty()).then_some(bytes)))
 }
 
 #[cfg(test)]
@@ -78,6 +79,7 @@ mod tests {
                 diagnostics: vec![crate::load::read::whole_file("/a.toml", "is bad".into())],
                 control_group: Some(991),
                 no_template: false,
+                origin: None,
                 machine: 7,
             },
             graph: graph.map(<[u8]>::to_vec),
@@ -89,7 +91,7 @@ mod tests {
         for graph in [None, Some(&b"graph"[..])] {
             let handoff = example(graph);
             let bytes = encode(&handoff);
-            assert_eq!(decode(&bytes), Ok((handoff.meta, graph)));
+            assert_eq!(decode(bytes), Ok((handoff.meta, handoff.graph)));
         }
     }
 
@@ -97,8 +99,11 @@ mod tests {
     fn a_result_cut_short_is_refused_wherever_it_is_cut() {
         let whole = encode(&example(None));
         for end in 0..whole.len() {
-            assert!(decode(&whole[..end]).is_err(), "cut at {end}");
+            assert!(decode(whole[..end].to_vec()).is_err(), "cut at {end}");
         }
-        assert!(decode(b"something else entirely").is_err());
+        for start in 1..whole.len() {
+            assert!(decode(whole[start..].to_vec()).is_err(), "from {start} on");
+        }
+        assert!(decode(b"something else entirely".to_vec()).is_err());
     }
 }

@@ -20,6 +20,7 @@ pub(super) fn load_with(paths: &Paths, masks: &[&str], name: &str) -> Handoff {
         return refused(Meta {
             diagnostics: unreadable,
             control_group: None,
+            origin: None,
             machine: 0,
             no_template: true,
         });
@@ -67,6 +68,7 @@ fn refused_for(path: &str, message: String) -> Handoff {
     refused(Meta {
         diagnostics: vec![read::whole_file(path, message)],
         control_group: None,
+        origin: None,
         machine: 0,
         no_template: false,
     })

@@ -6,17 +6,20 @@
 //! system) or grow (a thousand files), and PID 1 does neither.
 
 pub mod handoff;
+pub mod image;
 mod instance;
 pub mod read;
 
 use std::fs;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use services::definition::Definition;
 use services::diagnostic::Diagnostic;
 use services::file::Source;
 use services::graph::Graph;
+use services::supervisor::compiled::Compiled;
 use services::users::Accounts;
 
 use crate::paths::Paths;
@@ -81,7 +84,7 @@ fn check(
     unreadable: Vec<Diagnostic>,
     masks: &[&str],
 ) -> Handoff {
-    let (accounts, mut diagnostics) = accounts();
+    let (accounts, mut diagnostics) = accounts(Path::new("/"));
     diagnostics.extend(unreadable);
     let loaded = services::file::load(sources, Some(&accounts));
     let broken = !diagnostics.is_empty();
@@ -91,8 +94,8 @@ fn check(
         .graph
         .filter(|_| !broken)
         .and_then(|graph| mask(graph, masks, &mut diagnostics))
-        .and_then(|graph| match graph.to_bytes() {
-            Ok(bytes) => Some(bytes),
+        .and_then(|graph| match Compiled::new(&graph) {
+            Ok(compiled) => Some(compiled.into_bytes()),
             Err(error) => {
                 diagnostics.push(read::whole_file(&path.join(":"), error.to_string()));
                 None
@@ -103,6 +106,7 @@ fn check(
             diagnostics,
             control_group: accounts.group(CONTROL_GROUP),
             no_template: false,
+            origin: None,
             machine: machine(),
         },
         graph,
@@ -129,7 +133,7 @@ fn mask(graph: Graph, masks: &[&str], diagnostics: &mut Vec<Diagnostic>) -> Opti
 }
 
 /// A number made of the machine id; of a machine without one, 0.
-fn machine() -> u64 {
+pub(crate) fn machine() -> u64 {
     let text = read::bounded("/etc/machine-id".as_ref(), MACHINE_ID_MAX).unwrap_or_default();
     let digits = text
         .trim()
@@ -141,17 +145,29 @@ fn machine() -> u64 {
         .fold(0, |number, digit| number << 4 | u64::from(digit))
 }
 
-/// The account database. A machine without one has only numbers and root.
-fn accounts() -> (Accounts, Vec<Diagnostic>) {
+/// The account database below `root`. A machine without one has only numbers and root.
+fn accounts(root: &Path) -> (Accounts, Vec<Diagnostic>) {
+    let (texts, diagnostics) = account_texts(root);
+    (Accounts::parse(&texts.passwd, &texts.group), diagnostics)
+}
+
+/// The files of the account database.
+struct AccountTexts {
+    passwd: String,
+    group: String,
+}
+
+fn account_texts(root: &Path) -> (AccountTexts, Vec<Diagnostic>) {
     let mut diagnostics = Vec::new();
-    let mut text = |path: &str| match read::bounded(path.as_ref(), ACCOUNTS_MAX) {
+    let mut text = |path: &str| match read::bounded(&root.join(path), ACCOUNTS_MAX) {
         Ok(text) => text,
         Err(read::Unreadable::Absent) => String::new(),
         Err(read::Unreadable::Broken(message)) => {
-            diagnostics.push(read::whole_file(path, message));
+            diagnostics.push(read::whole_file(&format!("/{path}"), message));
             String::new()
         }
     };
-    let accounts = Accounts::parse(&text("/etc/passwd"), &text("/etc/group"));
-    (accounts, diagnostics)
+    let passwd = text("etc/passwd");
+    let group = text("etc/group");
+    (AccountTexts { passwd, group }, diagnostics)
 }

@@ -28,17 +28,35 @@ pub enum Unreadable {
 /// path inside a layer. A directory that does not exist is an empty layer.
 #[must_use]
 pub fn sources(directories: &[String]) -> (Vec<Source>, Vec<Diagnostic>) {
+    let (files, mut diagnostics) = files(directories);
+    let mut total = 0;
+    let mut sources = Vec::with_capacity(files.len());
+    for (layer, path) in files {
+        match source(&path, layer, total) {
+            Ok(source) => {
+                total += source.text.len() as u64;
+                sources.push(source);
+            }
+            Err(diagnostic) => diagnostics.push(diagnostic),
+        }
+    }
+    (sources, diagnostics)
+}
+
+/// The files that [`sources`] reads, each with its layer.
+#[must_use]
+pub fn files(directories: &[String]) -> (Vec<(u8, PathBuf)>, Vec<Diagnostic>) {
     let mut found = Found::default();
     for (layer, directory) in directories.iter().enumerate() {
         let layer = u8::try_from(layer).unwrap_or(u8::MAX);
         for path in found.entries(Path::new(directory)) {
             let name = path.file_name().and_then(|name| name.to_str());
             match name {
-                Some(name) if name.ends_with(".toml") => found.file(&path, layer),
+                Some(name) if name.ends_with(".toml") => found.file(path, layer),
                 Some(name) if name.ends_with(".toml.d") => {
                     for drop_in in found.entries(&path) {
                         if drop_in.extension().is_some_and(|text| text == "toml") {
-                            found.file(&drop_in, layer);
+                            found.file(drop_in, layer);
                         }
                     }
                 }
@@ -47,7 +65,22 @@ pub fn sources(directories: &[String]) -> (Vec<Source>, Vec<Diagnostic>) {
             }
         }
     }
-    (found.sources, found.diagnostics)
+    (found.files, found.diagnostics)
+}
+
+/// One file, when `total` bytes have been read of others.
+fn source(path: &Path, layer: u8, total: u64) -> Result<Source, Diagnostic> {
+    let name = path.display().to_string();
+    match bounded(path, FILE_MAX.min(TOTAL_MAX.saturating_sub(total))) {
+        Ok(text) => Ok(Source {
+            path: name,
+            layer,
+            text,
+        }),
+        // Listed and absent: a symbolic link to nowhere, or removed a moment ago.
+        Err(Unreadable::Absent) => Err(whole_file(&name, "leads to no file".to_owned())),
+        Err(Unreadable::Broken(message)) => Err(whole_file(&name, message)),
+    }
 }
 
 /// The text of `path`, at most `limit` bytes of it.
@@ -90,8 +123,7 @@ pub fn whole_file(path: &str, message: String) -> Diagnostic {
 
 #[derive(Default)]
 struct Found {
-    total: u64,
-    sources: Vec<Source>,
+    files: Vec<(u8, PathBuf)>,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -117,28 +149,13 @@ impl Found {
         paths
     }
 
-    fn file(&mut self, path: &Path, layer: u8) {
-        if self.sources.len() >= FILES_MAX {
-            if self.sources.len() == FILES_MAX && self.diagnostics.is_empty() {
-                let message = format!("is one too many: at most {FILES_MAX} files are read");
-                self.refuse(path, message);
-            }
-            return;
+    fn file(&mut self, path: PathBuf, layer: u8) {
+        if self.files.len() < FILES_MAX {
+            return self.files.push((layer, path));
         }
-        match bounded(path, FILE_MAX.min(TOTAL_MAX.saturating_sub(self.total))) {
-            Ok(text) => {
-                self.total += text.len() as u64;
-                self.sources.push(Source {
-                    path: path.display().to_string(),
-                    layer,
-                    text,
-                });
-            }
-            Err(Unreadable::Absent) => {
-                // Listed and absent: a symbolic link to nowhere, or removed a moment ago.
-                self.refuse(path, "leads to no file".to_owned());
-            }
-            Err(Unreadable::Broken(message)) => self.refuse(path, message),
+        if self.diagnostics.is_empty() {
+            let message = format!("is one too many: at most {FILES_MAX} files are read");
+            self.refuse(&path, message);
         }
     }
 

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use services::control::{BootMode, Changed, ChangedKeys, ControlError, Reply};
 use services::diagnostic::Diagnostic;
 use services::file::Source;
-use services::graph::Graph;
 use services::id::ServiceName;
 use services::supervisor::Supervisor;
+use services::supervisor::compiled::Compiled;
 use services::supervisor::event::{Command, Event, ExitStatus, RequestId};
 use services::time::{Duration, Time};
 
@@ -20,6 +20,7 @@ use super::plan;
 use super::say::Level;
 use super::table::Owner;
 use crate::load::handoff::{self, Meta};
+use crate::load::image;
 
 /// The loader may take so long; a directory on a dead network file system is no reason to wait.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -93,8 +94,35 @@ impl Init {
             self.gate_with_vendor_only("every slot had been given up");
             self.boot.degrade(format!("services: {LAST_GOOD}"));
             self.load(Purpose::BootVendor);
-        } else {
+        } else if !self.boot_with_image() {
             self.load(Purpose::BootWhole);
+        }
+    }
+
+    /// Boots with the graph that was made with the image, if there is one and nothing has changed since.
+    fn boot_with_image(&mut self) -> bool {
+        if !self.masks.is_empty() {
+            return false;
+        }
+        match image::find(&self.paths) {
+            Ok(Some((meta, graph))) => {
+                self.control_group = meta.control_group;
+                self.machine_seed = meta.machine;
+                self.say(
+                    Level::Notice,
+                    "the service files are as they were when the image was made",
+                );
+                self.loaded(Purpose::BootWhole, Box::new(graph));
+                true
+            }
+            Ok(None) => false,
+            Err(why) => {
+                let line = format!(
+                    "reading all service files, as the graph of the image is not used: {why}"
+                );
+                self.say(Level::Info, &line);
+                false
+            }
         }
     }
 
@@ -249,7 +277,7 @@ impl Init {
         }
     }
 
-    fn loaded(&mut self, purpose: Purpose, graph: Box<Graph>) {
+    fn loaded(&mut self, purpose: Purpose, graph: Box<Compiled>) {
         match purpose {
             Purpose::BootWhole | Purpose::BootVendor if self.is_idle_machine(&graph) => {
                 let why = "services: there is none: started a rescue shell";
@@ -277,19 +305,15 @@ impl Init {
     }
 
     /// A machine without any service would be up and out of reach; a namespace is not.
-    fn is_idle_machine(&self, graph: &Graph) -> bool {
-        let runs_something = graph
-            .services()
-            .iter()
-            .any(|definition| definition.kind.program().is_some());
+    fn is_idle_machine(&self, graph: &Compiled) -> bool {
         match self.boot.info.mode {
             BootMode::Container => false,
-            BootMode::Disk | BootMode::Initramfs | BootMode::Direct => !runs_something,
+            BootMode::Disk | BootMode::Initramfs | BootMode::Direct => !graph.runs_something(),
         }
     }
 
     /// Takes a new graph over, and remembers what it changes for the answer.
-    fn swap(&mut self, request: RequestId, graph: Box<Graph>) {
+    fn swap(&mut self, request: RequestId, graph: Box<Compiled>) {
         let Some(changed) = self.changes_of(&graph) else {
             return;
         };
@@ -306,7 +330,7 @@ impl Init {
     }
 
     /// What taking `graph` over changes. Nothing is changed yet.
-    fn changes_of(&self, graph: &Graph) -> Option<Changed> {
+    fn changes_of(&self, graph: &Compiled) -> Option<Changed> {
         let differences = self.supervisor.as_ref()?.differences(graph);
         let keys = differences.keys.into_iter();
         Some(Changed {
@@ -377,21 +401,21 @@ impl Init {
     fn boot_rescue(&mut self) {
         let loaded = services::file::load(&[rescue_source()], None);
         match loaded.graph {
-            Some(graph) => self.boot(graph),
+            Some(graph) => self.boot(graph.into()),
             None => self.say(Level::Emergency, "the built-in rescue service is broken"),
         }
     }
 
-    fn boot(&mut self, graph: Graph) {
+    fn boot(&mut self, graph: Compiled) {
         let wanted = self.boot.info.target.clone();
-        if graph.index_of(&wanted).is_none() {
+        if !graph.has(&wanted) {
             self.boot.degrade(format!(
                 "target {wanted}: there is no such target: booted `default`"
             ));
             self.boot.info.target = services::graph::DEFAULT_TARGET.to_owned();
         }
         self.boot.mark("graph loaded", self.now);
-        let line = format!("{} services", graph.services().len());
+        let line = format!("{} services", graph.count());
         self.say(Level::Notice, &line);
         self.supervisor = Some(Supervisor::new(graph));
         let seed = self.machine_seed;
@@ -409,7 +433,7 @@ impl Init {
 
 /// What a loader that ended well has left.
 enum Loaded {
-    Graph(Box<Graph>, Meta),
+    Graph(Box<Compiled>, Meta),
     Refused(Vec<Diagnostic>),
     NoTemplate,
 }
@@ -417,9 +441,9 @@ enum Loaded {
 fn read_result(result: &OwnedFd) -> Result<Loaded, String> {
     // Sealed, it cannot change while it is being checked.
     let bytes = kernel::memfd::read_sealed(result, RESULT_MAX).map_err(|e| e.to_string())?;
-    let (meta, graph) = handoff::decode(&bytes)?;
+    let (meta, graph) = handoff::decode(bytes)?;
     match graph {
-        Some(graph) => Graph::from_bytes(graph)
+        Some(graph) => Compiled::from_bytes(graph)
             .map(|graph| Loaded::Graph(Box::new(graph), meta))
             .map_err(|error| error.to_string()),
         None if meta.no_template => Ok(Loaded::NoTemplate),

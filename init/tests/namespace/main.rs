@@ -19,6 +19,7 @@ mod daemon;
 mod forking;
 mod gate;
 mod health;
+mod image;
 mod introspection;
 mod libsystemd;
 mod logs;

@@ -177,6 +177,12 @@ impl Compiled {
         &self.bytes
     }
 
+    /// The same, given away.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
     fn body(&self) -> &[u8] {
         self.bytes.get(HEADER..).unwrap_or_default()
     }

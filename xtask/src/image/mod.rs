@@ -238,6 +238,7 @@ impl<'a> Inputs<'a> {
             &tree,
         )?;
         check::services(&tree)?;
+        root::compile_graph(&tree)?;
         let image = fresh.join("root.erofs");
         slots::seal(&tree, &image, key)?;
         cache::remove(&tree)?;

@@ -6,7 +6,9 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
+use init::load::image;
+use init::paths::Paths;
 
 use super::apt;
 use crate::build::Programs;
@@ -173,6 +175,22 @@ pub(super) fn assemble(parts: &Parts<'_>, root: &Path) -> Result<()> {
         library_cache(root)?;
     }
     Ok(())
+}
+
+/// Makes the graph with which the root boots; `slots::seal` gives all files the time 0.
+pub(super) fn compile_graph(root: &Path) -> Result<()> {
+    let paths = Paths::new(None, None);
+    let (bytes, _) = image::make(root, &paths.service_path, Some(0)).map_err(|diagnostics| {
+        let problems: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
+        anyhow!(
+            "the graph of the image cannot be made:\n{}",
+            problems.join("\n")
+        )
+    })?;
+    let place = image::place(&paths).unwrap_or_default();
+    let place = root.join(place.strip_prefix("/").unwrap_or(&place));
+    fs::write(&place, bytes).with_context(|| format!("cannot write {}", place.display()))?;
+    set_mode(&place, 0o644)
 }
 
 /// Links that lead to directories, which are there before anything is unpacked through them.

@@ -73,6 +73,8 @@ pub(crate) enum Verb {
     Metrics,
     /// Check directories of service files as one graph, with no init running
     Verify(Verify),
+    /// Write the graph of a root's service files into it, so that it boots without reading them
+    Compile(Compile),
     /// Stop every service in reverse order and switch the machine off
     Poweroff(Shutdown),
     /// Stop every service in reverse order and restart the machine
@@ -269,6 +271,22 @@ pub(crate) struct Verify {
     /// [with --root, default: usr/lib/shark/services and etc/shark/services in it]
     #[arg(value_name = "DIR", required_unless_present = "root")]
     pub(crate) directories: Vec<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  sharkctl compile --root build/root
+  sharkctl compile --root build/root --time 0   # of an image that is made with `mkfs.erofs -T 0`")]
+pub(crate) struct Compile {
+    /// Root of the system: its service files, with its etc/passwd and etc/group, become
+    /// usr/lib/shark/graph in it
+    #[arg(long, value_name = "DIR")]
+    pub(crate) root: PathBuf,
+    /// The time that all files will have in the image, seconds since 1970
+    /// [default: the time that each has now]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    pub(crate) time: Option<i64>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -6,6 +6,7 @@ mod boot;
 mod change;
 mod cli;
 mod client;
+mod compile;
 mod debug;
 mod failure;
 mod history;
@@ -126,6 +127,7 @@ fn perform(verb: Verb, context: &Context, screen: &mut Screen<'_>) -> Result<(),
         Verb::Boot { verb } => perform_boot(&verb.unwrap_or(BootVerb::Info), context, screen),
         Verb::Metrics => metrics::metrics(context, screen),
         Verb::Verify(options) => verify::verify(screen, &options),
+        Verb::Compile(options) => compile::compile(screen, &options),
         Verb::Poweroff(options) => {
             shutdown::shutdown(context, screen, ShutdownKind::Poweroff, options)
         }

@@ -470,6 +470,35 @@ fn verify_directories() {
 }
 
 #[test]
+fn compile_a_root() {
+    let root = tempfile::tempdir().unwrap();
+    let line = format!("compile --root {} --time 0", root.path().display());
+    let write = |name: &str, text: &str| {
+        let path = root.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write("etc/passwd", "root:x:0:0::/:/bin/sh\n");
+    write(
+        "usr/lib/shark/services/a.toml",
+        "exec = \"/bin/a\"\nuser = \"web\"\n",
+    );
+    // Of the files as they are called inside of the root.
+    let key = "/usr/lib/shark/services/a.toml:2:1: key `user`";
+    run(&line).expect(1, key, "1 problem\n");
+    assert!(!root.path().join("usr/lib/shark/graph").exists());
+    write("usr/lib/shark/services/a.toml", "exec = \"/bin/a\"\n");
+    run(&line).expect(0, "usr/lib/shark/graph: 2 services, ", "");
+    let first = std::fs::read(root.path().join("usr/lib/shark/graph")).unwrap();
+    let again = run(&format!("--json {line}")).json();
+    assert_eq!(again["services"], 2);
+    assert_eq!(again["bytes"], first.len());
+    let second = std::fs::read(root.path().join("usr/lib/shark/graph")).unwrap();
+    assert_eq!(first, second, "same files, same bytes");
+    run("compile --root /nonexistent").expect(1, "", "write /nonexistent/usr/lib/shark/graph: ");
+}
+
+#[test]
 fn verify_a_root() {
     let root = tempfile::tempdir().unwrap();
     let line = format!("verify --root {}", root.path().display());

@@ -72,7 +72,8 @@ fn left_out(graph: &Graph, target: &str, sources: &[Source]) -> Vec<Diagnostic> 
         .collect()
 }
 
-fn tell(
+/// What has been found, for people or for programs.
+pub(crate) fn tell(
     screen: &mut Screen<'_>,
     diagnostics: &[Diagnostic],
     warnings: &[Diagnostic],

@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use initramfs::archive::Entry;
 
 use super::debian::Debian;
@@ -154,6 +154,25 @@ fn floor(name: &str, kit: &Kit, n: u32, prepared: &mut Prepared) -> Result<()> {
     Ok(())
 }
 
+/// Makes the graph that lies in our images; a file of an initramfs has no time.
+fn graph(prepared: &mut Prepared) -> Result<()> {
+    let root = tempfile::tempdir().context("cannot make a directory")?;
+    for (path, entry) in &prepared.entries {
+        if path.starts_with("etc/") || path.ends_with(".toml") {
+            let path = root.path().join(path);
+            crate::paths::make_dir(path.parent().unwrap_or(&path))?;
+            fs::write(&path, entry.data())
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
+    }
+    let layers = init::paths::Paths::new(None, None).service_path;
+    let made = init::load::image::make(root.path(), &layers, Some(0));
+    let (bytes, _) = made.map_err(|problems| anyhow!("the graph: {problems:?}"))?;
+    let graph = Entry::file(0o644, bytes);
+    prepared.entries.push(("usr/lib/shark/graph".into(), graph));
+    Ok(())
+}
+
 fn shark(kit: &Kit, n: u32, prepared: &mut Prepared) -> Result<()> {
     prepared.program("usr/sbin/init", &kit.shark.init)?;
     prepared.program("usr/bin/sharkctl", &kit.shark.sharkctl)?;
@@ -172,6 +191,7 @@ fn shark(kit: &Kit, n: u32, prepared: &mut Prepared) -> Result<()> {
     }
     prepared.text("etc/passwd", "root:x:0:0::/root:/bin/sh\n".into());
     prepared.text("etc/group", "root:x:0:\n".into());
+    graph(prepared)?;
     prepared.words(&["/usr/sbin/init"]);
     let ctl = "/usr/bin/sharkctl";
     prepared.extras = vec![
