@@ -55,6 +55,29 @@ pub enum Mode {
     Misused(&'static str),
 }
 
+impl Mode {
+    /// Whether it is a child that PID 1 cannot well do without, and that stays small.
+    #[must_use]
+    pub fn works_for_init(&self) -> bool {
+        match self {
+            Self::Log
+            | Self::Sync
+            | Self::Detach
+            | Self::Record { .. }
+            | Self::Budget
+            | Self::Timers { .. } => true,
+            // These grow with what they read, or turn into a service.
+            Self::Load | Self::Scrub { .. } | Self::Probe(_) | Self::Start { .. } => false,
+            Self::Supervise
+            | Self::Final(_)
+            | Self::Resume(_)
+            | Self::Help
+            | Self::Version
+            | Self::Misused(_) => false,
+        }
+    }
+}
+
 /// What `init --help` prints.
 pub const HELP: &str = "\
 Usage: init

@@ -11,7 +11,12 @@ fn main() -> ExitCode {
         .skip(1)
         .map(|argument| argument.to_string_lossy().into_owned())
         .collect();
-    match arguments::mode(std::process::id(), &arguments) {
+    let mode = arguments::mode(std::process::id(), &arguments);
+    if mode.works_for_init() {
+        // Where that is not allowed, as in a user namespace, init is not spared either, and says so.
+        let _ = kernel::system::spare_from_oom();
+    }
+    match mode {
         Mode::Supervise => init::pid1::run(),
         Mode::Resume(number) => init::pid1::resume(number),
         Mode::Load => init::load::run(),

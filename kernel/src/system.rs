@@ -123,6 +123,14 @@ pub enum Surroundings {
     Container(String),
 }
 
+/// Has the OOM killer pass this process by, and those that it starts.
+///
+/// # Errors
+/// write(2): EACCES without CAP_SYS_RESOURCE in the first user namespace.
+pub fn spare_from_oom() -> crate::error::Result<()> {
+    files::write_value("/proc/self/oom_score_adj", "-1000")
+}
+
 /// Looks for the marks containers leave: the variable `container` (the convention of LXC, podman and
 /// nspawn), their files, and a PID namespace or user namespace that is not the first.
 #[must_use]

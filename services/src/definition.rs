@@ -251,8 +251,8 @@ pub struct Program {
     pub working_dir: PathBuf,
     /// File mode creation mask.
     pub umask: u32,
-    /// Scheduling priority, -20 to 19.
-    pub nice: i8,
+    /// Scheduling priority, -20 to 19; `None`: that of init.
+    pub nice: Option<i8>,
     /// Bias of the OOM killer, -1000 to 1000.
     pub oom_score_adj: i16,
     /// Made below /run (and removed with the stop of the service), owned by the account.

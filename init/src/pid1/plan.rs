@@ -144,7 +144,7 @@ fn service_plan(
     passed::tell(&mut plan, surroundings.passed)?;
     plan.set_working_dir(&program.working_dir.display().to_string())?;
     plan.umask = Some(program.umask);
-    plan.nice = Some(program.nice);
+    plan.nice = program.nice;
     plan.oom_score_adj = Some(program.oom_score_adj);
     plan.limits = limits(&program.limits);
     let ids = program.account.as_ref().and_then(|it| it.ids.as_ref());
@@ -359,7 +359,7 @@ mod tests {
             environment: vec![("A".to_owned(), "1".to_owned())],
             working_dir: "/srv".into(),
             umask: 0o027,
-            nice: 5,
+            nice: Some(5),
             oom_score_adj: 0,
             runtime_dirs: vec!["x/y".to_owned()],
             state_dirs: vec!["x".to_owned()],

@@ -216,8 +216,9 @@ fn own_limits(contained: bool) -> Vec<String> {
         Ok(limit) => missing.push(format!("descriptors: {limit} at most: fewer services")),
         Err(error) => missing.push(format!("descriptors: {error}")),
     }
+    // The kernel never takes the machine's PID 1, and what its children need not set they start sooner.
     // Not possible without CAP_SYS_RESOURCE, as in a user namespace.
-    if let Err(error) = kernel::files::write_value("/proc/self/oom_score_adj", "-1000") {
+    if contained && let Err(error) = kernel::system::spare_from_oom() {
         missing.push(format!("oom protection of init: {error}"));
     }
     if !contained {

@@ -20,6 +20,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub(crate) enum Surroundings {
     /// A cgroup namespace too, where this machine can give one.
     Whole,
+    /// The same, at a priority that `init` may not raise.
+    Niced,
     /// The host's cgroup namespace: `init` must do without cgroups.
     WithoutCgroups,
     /// As whole as can be, with all of the host's accounts: only root can give that.
@@ -85,11 +87,15 @@ impl Machine {
         let layers = ["services", "run/services", "admin"]
             .map(|it| dir.path().join(it).display().to_string());
         let cgroup = match surroundings {
-            Surroundings::Whole | Surroundings::Accounts => own_cgroup(),
+            Surroundings::Whole | Surroundings::Niced | Surroundings::Accounts => own_cgroup(),
             Surroundings::WithoutCgroups => None,
         };
-        let mut command = Command::new("sh");
-        command.arg("-c");
+        let mut command = Command::new("nice");
+        let nice = match surroundings {
+            Surroundings::Niced => "5",
+            Surroundings::Whole | Surroundings::WithoutCgroups | Surroundings::Accounts => "0",
+        };
+        command.args(["-n", nice, "sh", "-c"]);
         match &cgroup {
             Some(path) => command
                 .arg(r#"echo $$ > "$1/cgroup.procs" && shift && exec "$@""#)

@@ -34,6 +34,26 @@ fn without_cgroups_it_says_so_and_kills_the_process_group() {
 }
 
 #[test]
+fn services_start_at_a_priority_that_cannot_be_raised() {
+    if !possible() {
+        return;
+    }
+    let run = "exec = \"/bin/sleep 1000\"\n";
+    let services = [("a.toml", run), ("b.toml", &format!("{run}nice = 7\n"))];
+    let machine = Machine::boot_in(Surroundings::Niced, &services);
+    let report = machine.call("WaitBoot", json!({})).unwrap();
+    assert_eq!(report["failed"], json!([]), "{report}");
+    let nice = |name: &str| {
+        let pid = machine.host_pid_of(machine.pid(name).unwrap());
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        let (_, rest) = stat.rsplit_once(')').unwrap();
+        rest.split_whitespace().nth(16).unwrap().to_owned()
+    };
+    assert_eq!(nice("a"), "5");
+    assert_eq!(nice("b"), "7");
+}
+
+#[test]
 fn others_may_look_but_not_touch() {
     if !possible() || !runs_as_root() {
         return;

@@ -169,19 +169,40 @@ impl From<Error> for SpawnError {
     }
 }
 
+/// What a child has of this process without being given it; `None`: unknown.
+#[derive(Clone, Copy, Debug)]
+struct Inherited {
+    nice: Option<i8>,
+    oom_score_adj: Option<i16>,
+}
+
+impl Inherited {
+    fn now() -> Self {
+        let nice = rustix::process::getpriority_process(None).ok();
+        let adj = crate::files::read("/proc/self/oom_score_adj", 16).ok();
+        let adj = adj.and_then(|bytes| String::from_utf8(bytes).ok());
+        Self {
+            nice: nice.and_then(|it| i8::try_from(it).ok()),
+            oom_score_adj: adj.and_then(|text| text.trim().parse().ok()),
+        }
+    }
+}
+
 /// Starts programs one after the other, on a stack of its own that is used again each time.
 #[derive(Debug)]
 pub struct Spawner {
     base: NonNull<u8>,
     /// Signals that this process handles or ignores, a bit each: the others need no reset.
     changed_signals: u64,
+    /// What children inherit need not be set.
+    inherited: Inherited,
     /// Absent where there is no /dev/null: then children copy the whole table of descriptors.
     low: Option<Low>,
 }
 
 impl Spawner {
-    /// Maps the stack, and looks which signals are to be reset in children: those handled or ignored
-    /// by now. A child would inherit what is ignored later.
+    /// Maps the stack, and looks what children inherit: priority and OOM bias, and which signals are to
+    /// be reset, those handled or ignored by now. What changes later they would inherit unnoticed.
     ///
     /// # Errors
     /// mmap(2): ENOMEM.
@@ -198,6 +219,7 @@ impl Spawner {
         let spawner = Self {
             base,
             changed_signals: changed_signals(),
+            inherited: Inherited::now(),
             low: Low::new().ok(),
         };
         // SAFETY: the first pages of the mapping just made, which nothing uses.
@@ -224,7 +246,9 @@ impl Spawner {
         let own_pid: Vec<OwnPid> = plan.own_pid.iter().map(|it| OwnPid::new(it)).collect();
         let environment = variables(plan, &own_pid);
         let limits: Vec<_> = plan.limits.iter().map(limit).collect();
-        let oom_score_adj = plan.oom_score_adj.map(|value| value.to_string());
+        let oom_score_adj = plan.oom_score_adj;
+        let oom_score_adj = oom_score_adj.filter(|it| Some(*it) != self.inherited.oom_score_adj);
+        let oom_score_adj = oom_score_adj.map(|value| value.to_string());
         let mut extra = extra(wiring)?;
         let held = match &mut self.low {
             Some(low) => low.hold(wiring).map_err(|errno| SpawnError {
@@ -259,7 +283,7 @@ impl Spawner {
             extra: &extra,
             directories: &plan.directories,
             limits: &limits,
-            nice: plan.nice,
+            nice: plan.nice.filter(|it| Some(*it) != self.inherited.nice),
             oom_score_adj: oom_score_adj.as_deref().map(str::as_bytes),
             umask: plan.umask,
             working_dir: &plan.working_dir,

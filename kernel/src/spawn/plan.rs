@@ -24,9 +24,10 @@ pub struct Plan {
     pub working_dir: CString,
     /// File mode creation mask; `None` inherits.
     pub umask: Option<u32>,
-    /// Scheduling priority, -20 to 19; `None` inherits.
+    /// Scheduling priority, -20 to 19; `None` inherits. One that this process has as well is inherited
+    /// too: to set it takes a privilege that a namespace started with another one does not have.
     pub nice: Option<i8>,
-    /// Bias of the OOM killer, -1000 to 1000; `None` inherits.
+    /// Bias of the OOM killer, -1000 to 1000; `None` inherits, as does what this process has itself.
     pub oom_score_adj: Option<i16>,
     /// Whom to run as; `None` stays root.
     pub ids: Option<Ids>,

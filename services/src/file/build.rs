@@ -278,7 +278,7 @@ impl Build<'_> {
             environment: std::mem::take(&mut draft.environment).into_iter().collect(),
             working_dir: draft.working_dir.take().unwrap_or(PathBuf::from("/")),
             umask: draft.umask.unwrap_or(DEFAULT_UMASK),
-            nice: draft.nice.unwrap_or(0),
+            nice: draft.nice,
             oom_score_adj: draft.oom_score_adj.unwrap_or(0),
             runtime_dirs: draft.runtime_dirs.take().unwrap_or_default(),
             state_dirs: draft.state_dirs.take().unwrap_or_default(),

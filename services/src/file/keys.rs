@@ -123,7 +123,7 @@ pub(super) const KEYS: &[Key] = &[
     key("env-files", "list of paths", "none", PROGRAM, before::env_files),
     key("working-dir", "path", "/", PROGRAM, |d, v| put(&mut d.working_dir, v.path())),
     key("umask", "octal string", "0022", PROGRAM, |d, v| put(&mut d.umask, v.umask())),
-    key("nice", "-20 to 19", "0", PROGRAM, |d, v| put(&mut d.nice, v.integer(-20, 19))),
+    key("nice", "-20 to 19", "that of init", PROGRAM, |d, v| put(&mut d.nice, v.integer(-20, 19))),
     key("oom-score-adj", "-1000 to 1000", "0", PROGRAM, |d, v| put(&mut d.oom_score_adj, v.integer(-1000, 1000))),
     key("runtime-dirs", "list of names", "none", PROGRAM, |d, v| put(&mut d.runtime_dirs, v.directories(RESERVED_RUNTIME))),
     key("state-dirs", "list of names", "none", PROGRAM, |d, v| put(&mut d.state_dirs, v.directories(&[]))),

@@ -365,7 +365,7 @@ fn drop_ins_are_laid_over_in_their_order() {
         0o022,
         "the vendor's file is replaced as a whole"
     );
-    assert_eq!(program(&a).nice, 3);
+    assert_eq!(program(&a).nice, Some(3));
     assert_eq!(program(&a).runtime_dirs, ["y"]);
     assert_eq!(names(&a.relations.after), ["b", "c"]);
     assert_eq!(a.stop.signal, Signal::Int);

@@ -154,7 +154,7 @@ fn every_key_of_a_program() -> Program {
         environment: vec![(text("A"), text("1")), (text("B"), text("2"))],
         working_dir: "/tmp".into(),
         umask: 0o077,
-        nice: -5,
+        nice: Some(-5),
         oom_score_adj: -900,
         runtime_dirs: vec![text("a")],
         state_dirs: vec![text("s")],

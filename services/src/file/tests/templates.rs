@@ -79,7 +79,11 @@ fn what_belongs_to_one_instance_goes_over_what_belongs_to_all() {
     ]);
     let of = |name: &str| {
         let program = find(&graph, name).kind.program().unwrap();
-        (program.nice, program.umask, program.oom_score_adj)
+        (
+            program.nice.unwrap_or(0),
+            program.umask,
+            program.oom_score_adj,
+        )
     };
     assert_eq!(of("getty@a"), (3, 0o011, 4));
     assert_eq!(of("getty@b"), (1, 0o011, 0));
