@@ -356,3 +356,35 @@ fn the_layout_has_a_number_that_stays() {
     ));
     assert!(Supervisor::thaw(&bytes).is_ok());
 }
+
+/// What waits to be taken is not written down again with each of those that are.
+#[test]
+fn a_start_of_many_costs_what_has_been_started() {
+    let sources: Vec<Source> = (0..500)
+        .map(|number| Source {
+            path: format!("/v/s{number}.toml"),
+            layer: 0,
+            text: "exec = \"/bin/a\"".to_owned(),
+        })
+        .collect();
+    let mut supervisor = Supervisor::new(load(&sources, None).graph.unwrap());
+    let mut room = vec![0; MOST];
+    let mut writer = Writer::begin(&mut room, LAYOUT).unwrap();
+    let target = ServiceName::new("default").unwrap();
+    supervisor.handle_event(Event::Boot { target }, Time::from_nanos(1));
+    supervisor.freeze_changes(&mut writer, &mut room).unwrap();
+    let mut started = 0;
+    while let Some(action) = supervisor.poll_action() {
+        if let Action::Spawn { run } = action {
+            started += 1;
+            supervisor.handle_event(Event::Spawned { run }, Time::from_nanos(2));
+        }
+        let before = writer.used();
+        supervisor.freeze_changes(&mut writer, &mut room).unwrap();
+        let change = writer.used() - before;
+        assert!(change < 600, "{change} bytes after {started} starts");
+    }
+    assert_eq!(started, 500);
+    writer.commit(&mut room).unwrap();
+    assert_eq!(thawed(&room).actions().count(), 0);
+}

@@ -75,10 +75,10 @@ pub(super) struct Orders<'a> {
     /// Decimal text.
     pub(super) oom_score_adj: Option<&'a [u8]>,
     pub(super) umask: Option<u32>,
-    pub(super) working_dir: &'a CStr,
+    pub(super) working_dir: Option<&'a CStr>,
     pub(super) ids: Option<&'a Ids>,
-    /// Signals to reset, signal 1 in the lowest bit.
-    pub(super) changed_signals: u64,
+    /// Ignored signals, to be reset, signal 1 in the lowest bit.
+    pub(super) ignored_signals: u64,
 }
 
 type Outcome = Result<(), (Step, usize, Errno)>;
@@ -134,9 +134,11 @@ fn prepare_and_execute(orders: &Orders<'_>) -> Outcome {
         // Cannot fail.
         let _ = call(libc::SYS_umask, [word(umask), 0, 0, 0, 0, 0]);
     }
-    let dir = address(orders.working_dir.as_ptr());
-    call(libc::SYS_chdir, [dir, 0, 0, 0, 0, 0]).map_err(plain(Step::WorkingDir))?;
-    signals(orders.changed_signals).map_err(plain(Step::Signals))?;
+    if let Some(dir) = orders.working_dir {
+        let dir = address(dir.as_ptr());
+        call(libc::SYS_chdir, [dir, 0, 0, 0, 0, 0]).map_err(plain(Step::WorkingDir))?;
+    }
+    signals(orders.ignored_signals).map_err(plain(Step::Signals))?;
     fill_own_pid(orders.own_pid).map_err(plain(Step::Execute))?;
     // Last of all: from here on the user's other processes may stop this one, and with it the parent.
     // Inside of execve a stop waits until the parent is free.
@@ -232,8 +234,9 @@ fn oom_score_adj(text: &[u8]) -> Result<(), Errno> {
     result
 }
 
-/// Puts every descriptor in its place: all are first moved above the highest place, so that none
-/// is overwritten before its turn; then the rest is marked to close, and the places are filled.
+/// Puts every descriptor in its place: those that lie in the way of one are first moved above the
+/// highest place, so that none is overwritten before its turn; then the rest is marked to close, and
+/// the places are filled.
 fn descriptors(orders: &Orders<'_>) -> Outcome {
     let failed = |step: Step, item: usize| move |errno: Errno| (step, item, errno);
     let floor = orders
@@ -275,8 +278,11 @@ fn descriptors(orders: &Orders<'_>) -> Outcome {
     Ok(())
 }
 
-/// A copy of `fd` at `floor` or above, which close_range will mark.
+/// `fd`, or a copy of it at `floor` or above, which close_range will mark.
 fn raise(fd: i32, floor: i32) -> Result<i32, Errno> {
+    if fd >= floor {
+        return Ok(fd);
+    }
     let command = number(libc::F_DUPFD);
     let arguments = [number(fd), command, number(floor), 0, 0, 0];
     let fd = value(libc::SYS_fcntl, arguments)?;
@@ -322,13 +328,14 @@ fn identity(ids: &Ids) -> Outcome {
 /// four words, arm64 too (its restorer is unused).
 type KernelSigaction = [usize; 4];
 
-/// Default dispositions, then an empty mask: in this order no handler of the parent can run here.
-fn signals(changed: u64) -> Result<(), Errno> {
+/// Default dispositions, then an empty mask. No handler of the parent can run here: it had the kernel
+/// leave them out (CLONE_CLEAR_SIGHAND).
+fn signals(ignored: u64) -> Result<(), Errno> {
     let default: KernelSigaction = [0; 4];
     for signal in 1..=64_usize {
         // KILL and STOP have no other disposition, and refuse to be given one.
-        let is_changed = changed >> (signal - 1) & 1 == 1;
-        if is_changed && signal != 9 && signal != 19 {
+        let is_ignored = ignored >> (signal - 1) & 1 == 1;
+        if is_ignored && signal != 9 && signal != 19 {
             let arguments = [signal, address(default.as_ptr()), 0, 8, 0, 0];
             call(libc::SYS_rt_sigaction, arguments)?;
         }

@@ -27,6 +27,8 @@ pub(super) const CLONE_VM: u64 = 0x100;
 pub(super) const CLONE_FILES: u64 = 0x400;
 pub(super) const CLONE_PIDFD: u64 = 0x1000;
 pub(super) const CLONE_VFORK: u64 = 0x4000;
+/// Handled signals have their default in the child; Linux 5.5.
+pub(super) const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 pub(super) const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// clone3(2): in the parent, the child's pid; the child runs `entry(argument)` on the stack of

@@ -43,7 +43,10 @@ use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, m
 
 use crate::error::{At, Errno, Error, Result, write_errno};
 use child::{Orders, Report, Standard};
-use clone3::{CLONE_FILES, CLONE_INTO_CGROUP, CLONE_PIDFD, CLONE_VFORK, CLONE_VM, CloneArgs};
+use clone3::{
+    CLONE_CLEAR_SIGHAND, CLONE_FILES, CLONE_INTO_CGROUP, CLONE_PIDFD, CLONE_VFORK, CLONE_VM,
+    CloneArgs,
+};
 use low::Low;
 use own_pid::OwnPid;
 pub use plan::{Directory, Ids, Limit, MAX_EXTRA_FDS, Plan, Resource, Stdio, Wiring};
@@ -170,20 +173,30 @@ impl From<Error> for SpawnError {
 }
 
 /// What a child has of this process without being given it; `None`: unknown.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Inherited {
     nice: Option<i8>,
     oom_score_adj: Option<i16>,
+    umask: Option<u32>,
+    working_dir: Option<CString>,
 }
 
 impl Inherited {
     fn now() -> Self {
         let nice = rustix::process::getpriority_process(None).ok();
-        let adj = crate::files::read("/proc/self/oom_score_adj", 16).ok();
-        let adj = adj.and_then(|bytes| String::from_utf8(bytes).ok());
+        let text = |path: &str, limit| {
+            let bytes = crate::files::read(path, limit).ok()?;
+            String::from_utf8(bytes).ok()
+        };
+        let adj = text("/proc/self/oom_score_adj", 16);
+        let status = text("/proc/self/status", 16 << 10).unwrap_or_default();
+        let mut lines = status.lines();
+        let umask = lines.find_map(|line| line.strip_prefix("Umask:"));
         Self {
             nice: nice.and_then(|it| i8::try_from(it).ok()),
             oom_score_adj: adj.and_then(|text| text.trim().parse().ok()),
+            umask: umask.and_then(|it| u32::from_str_radix(it.trim(), 8).ok()),
+            working_dir: rustix::process::getcwd(Vec::new()).ok(),
         }
     }
 }
@@ -192,8 +205,8 @@ impl Inherited {
 #[derive(Debug)]
 pub struct Spawner {
     base: NonNull<u8>,
-    /// Signals that this process handles or ignores, a bit each: the others need no reset.
-    changed_signals: u64,
+    /// Signals that this process ignores, a bit each: the others need no reset.
+    ignored_signals: u64,
     /// What children inherit need not be set.
     inherited: Inherited,
     /// Absent where there is no /dev/null: then children copy the whole table of descriptors.
@@ -201,8 +214,8 @@ pub struct Spawner {
 }
 
 impl Spawner {
-    /// Maps the stack, and looks what children inherit: priority and OOM bias, and which signals are to
-    /// be reset, those handled or ignored by now. What changes later they would inherit unnoticed.
+    /// Maps the stack, and looks what children inherit. What changes later they would inherit
+    /// unnoticed.
     ///
     /// # Errors
     /// mmap(2): ENOMEM.
@@ -218,7 +231,7 @@ impl Spawner {
             .at("mmap", "stack")?;
         let spawner = Self {
             base,
-            changed_signals: changed_signals(),
+            ignored_signals: ignored_signals(),
             inherited: Inherited::now(),
             low: Low::new().ok(),
         };
@@ -233,8 +246,8 @@ impl Spawner {
     /// A child that fails is reaped here; one that succeeds is reaped by `reap`.
     ///
     /// # Errors
-    /// [`SpawnError`] names the step. `Clone` with ENOSYS: the kernel is older than 5.3 (5.7 for a
-    /// cgroup, which is EINVAL or E2BIG); with EAGAIN: `pids.max` or the like is reached; with
+    /// [`SpawnError`] names the step. `Clone` with ENOSYS or EINVAL: the kernel is older than 5.5 (5.7 for
+    /// a cgroup, which is EINVAL or E2BIG); with EAGAIN: `pids.max` or the like is reached; with
     /// EBUSY: the cgroup has controllers enabled for its children.
     pub fn spawn(
         &mut self,
@@ -285,10 +298,11 @@ impl Spawner {
             limits: &limits,
             nice: plan.nice.filter(|it| Some(*it) != self.inherited.nice),
             oom_score_adj: oom_score_adj.as_deref().map(str::as_bytes),
-            umask: plan.umask,
-            working_dir: &plan.working_dir,
+            umask: plan.umask.filter(|it| Some(*it) != self.inherited.umask),
+            working_dir: Some(&*plan.working_dir)
+                .filter(|it| Some(*it) != self.inherited.working_dir.as_deref()),
             ids: plan.ids.as_ref(),
-            changed_signals: self.changed_signals,
+            ignored_signals: self.ignored_signals,
         };
         let cloned = self.clone(&orders, wiring);
         if let (Some(low), Some(held)) = (&mut self.low, &held) {
@@ -320,7 +334,7 @@ impl Spawner {
     ) -> core::result::Result<Child, Errno> {
         let mut pidfd: i32 = -1;
         let mut args = CloneArgs {
-            flags: CLONE_VM | CLONE_VFORK | CLONE_PIDFD,
+            flags: CLONE_VM | CLONE_VFORK | CLONE_PIDFD | CLONE_CLEAR_SIGHAND,
             pidfd: (&raw mut pidfd).expose_provenance() as u64,
             exit_signal: u64::from(crate::signals::Signal::CHLD.number()),
             stack: self.base.as_ptr().expose_provenance().wrapping_add(GUARD) as u64,
@@ -471,21 +485,19 @@ fn object(step: Step, item: usize, plan: &Plan, wiring: &Wiring<'_>) -> String {
     }
 }
 
-/// Signals whose disposition is not the default, signal 1 in the lowest bit.
-fn changed_signals() -> u64 {
-    let changed = |signal: usize| {
+/// Signals that are ignored, signal 1 in the lowest bit: execve(2) would leave them so.
+fn ignored_signals() -> u64 {
+    let ignored = |signal: usize| {
         let mut action: [usize; 4] = [0; 4];
         let arguments = [signal, 0, (&raw mut action).expose_provenance(), 8, 0, 0];
         // SAFETY: the pointer is to room for the kernel's `struct sigaction`.
         let asked = unsafe { clone3::syscall(libc::SYS_rt_sigaction, arguments) };
         // One that cannot be asked about is reset, to be safe.
-        asked.is_err()
-            || action
-                .first()
-                .is_some_and(|handler| *handler != libc::SIG_DFL)
+        let is_ignored = |handler: &usize| *handler == libc::SIG_IGN;
+        asked.is_err() || action.first().is_some_and(is_ignored)
     };
     (1..=64)
-        .filter(|signal| changed(*signal))
+        .filter(|signal| ignored(*signal))
         .fold(0, |mask, signal| mask | 1 << (signal - 1))
 }
 

@@ -21,6 +21,7 @@ use crate::notify::Message;
 use crate::time::Time;
 
 use super::Supervisor;
+use super::actions::{self, Actions};
 use super::boot::Boot;
 use super::event::{Action, Command, Event, RequestId};
 use super::gate::Marks;
@@ -98,7 +99,9 @@ pub enum Part {
     Timers,
     /// Relations between places, and the free places.
     Relations,
-    /// What is small and changes often: requests, boot, shutdown, actions, time.
+    /// What is asked for and has not been taken.
+    Actions,
+    /// What is small and changes often: requests, boot, shutdown, time.
     Rest,
 }
 
@@ -109,6 +112,8 @@ const TIMERS: u32 = 3;
 const TIMER_CHANGES: u32 = 4;
 const RELATIONS: u32 = 5;
 const REST: u32 = 6;
+const ACTIONS: u32 = 7;
+const ACTION_CHANGES: u32 = 8;
 
 /// Kinds of records from here on are the shell's.
 pub const SHELL_KINDS: u32 = 16;
@@ -120,6 +125,7 @@ impl Part {
             Self::Definition(index) => (DEFINITION, index),
             Self::Timers => (TIMERS, 0),
             Self::Relations => (RELATIONS, 0),
+            Self::Actions => (ACTIONS, 0),
             Self::Rest => (REST, 0),
         };
         Key { kind, index }
@@ -165,16 +171,7 @@ impl From<JournalError> for ThawError {
 }
 
 /// [`Part::Rest`], as it is read.
-type Rest = (
-    Requests,
-    Boot,
-    Shutdown,
-    Clock,
-    VecDeque<Action>,
-    Time,
-    u64,
-    Vec<u32>,
-);
+type Rest = (Requests, Boot, Shutdown, Clock, Time, u64, Vec<u32>);
 
 /// Writes `value` into `room`.
 ///
@@ -194,7 +191,8 @@ impl Supervisor {
     /// [`Full`]: then all of it belongs into a new journal ([`Self::freeze_all`]).
     pub fn freeze_changes(&mut self, writer: &mut Writer, room: &mut [u8]) -> Result<(), Full> {
         let timers = self.timers.take_changes();
-        if !self.table.is_changed() && self.frozen_at == self.events && self.taken == 0 {
+        let quiet = !self.table.is_changed() && self.frozen_at == self.events;
+        if quiet && !self.actions.is_changed() {
             return Ok(());
         }
         let Changes {
@@ -226,6 +224,21 @@ impl Supervisor {
                 writer.record(room, key, |free| pack_into(&changes, free))?;
             }
         }
+        match self.actions.changes() {
+            Some(changes) if self.actions.is_changed() => {
+                let key = Key {
+                    kind: ACTION_CHANGES,
+                    index: 0,
+                };
+                writer.record(room, key, |free| pack_into(&changes, free))?;
+            }
+            Some(_) => {}
+            None => self.freeze_part(Part::Actions, writer, room)?,
+        }
+        self.actions.written();
+        if quiet {
+            return Ok(());
+        }
         self.freeze_rest(writer, room)
     }
 
@@ -236,6 +249,7 @@ impl Supervisor {
     pub fn freeze_all(&mut self, writer: &mut Writer, room: &mut [u8]) -> Result<(), Full> {
         self.copy_parts(writer, room)?;
         let _told = (self.table.take_changes(), self.timers.take_changes());
+        self.actions.written();
         self.freeze_rest(writer, room)
     }
 
@@ -245,13 +259,13 @@ impl Supervisor {
             self.freeze_part(Part::Definition(index), writer, room)?;
         }
         self.freeze_part(Part::Timers, writer, room)?;
+        self.freeze_part(Part::Actions, writer, room)?;
         self.freeze_part(Part::Relations, writer, room)
     }
 
     fn freeze_rest(&mut self, writer: &mut Writer, room: &mut [u8]) -> Result<(), Full> {
         self.freeze_part(Part::Rest, writer, room)?;
         self.frozen_at = self.events;
-        self.taken = 0;
         Ok(())
     }
 
@@ -273,7 +287,6 @@ impl Supervisor {
             events,
             // About the freezing itself.
             frozen_at: _,
-            taken: _,
         } = self;
         writer.record(room, part.key(), |free| match part {
             Part::Place(index) => pack_into(&table.occupant(index), free),
@@ -285,17 +298,9 @@ impl Supervisor {
             }
             Part::Timers => pack_into(timers.set(), free),
             Part::Relations => pack_into(&(topology, table.free()), free),
+            Part::Actions => pack_into(actions.all(), free),
             Part::Rest => pack_into(
-                &(
-                    requests,
-                    boot,
-                    shutdown,
-                    clock,
-                    actions,
-                    now,
-                    events,
-                    table.dying(),
-                ),
+                &(requests, boot, shutdown, clock, now, events, table.dying()),
                 free,
             ),
         })
@@ -319,6 +324,7 @@ pub struct Thawing {
     timers: BTreeSet<(Time, Due)>,
     timer_changes: Vec<Turned>,
     relations: Option<(Topology, Vec<u32>)>,
+    actions: VecDeque<Action>,
     rest: Option<Rest>,
 }
 
@@ -367,6 +373,11 @@ impl Thawing {
                 let changes: Vec<Turned> = postcard::from_bytes(bytes).map_err(unpack)?;
                 self.timer_changes.extend(changes);
             }
+            ACTIONS => self.actions = postcard::from_bytes(bytes).map_err(unpack)?,
+            ACTION_CHANGES => {
+                let (taken, added) = postcard::from_bytes(bytes).map_err(unpack)?;
+                actions::apply(&mut self.actions, taken, added);
+            }
             RELATIONS => self.relations = Some(postcard::from_bytes(bytes).map_err(unpack)?),
             REST => self.rest = Some(postcard::from_bytes(bytes).map_err(unpack)?),
             _ => {}
@@ -379,7 +390,7 @@ impl Thawing {
     /// # Errors
     /// [`ThawError::Missing`].
     pub fn finish(mut self) -> Result<Supervisor, ThawError> {
-        let (requests, boot, shutdown, clock, actions, now, events, dying) =
+        let (requests, boot, shutdown, clock, now, events, dying) =
             self.rest.ok_or(ThawError::Missing("rest"))?;
         let (topology, free) = self.relations.ok_or(ThawError::Missing("relations"))?;
         let mut occupants = Vec::with_capacity(self.places.len());
@@ -405,11 +416,10 @@ impl Thawing {
             shutdown,
             clock,
             queue: VecDeque::new(),
-            actions,
+            actions: Actions::thaw(self.actions),
             now,
             events,
             frozen_at: events,
-            taken: 0,
         };
         supervisor.look_after_thaw();
         Ok(supervisor)

@@ -32,10 +32,9 @@ enum Verdict {
 impl Supervisor {
     /// Puts a service into the queue, unless it is there.
     pub(super) fn mark(&mut self, index: u32) {
-        if let Some(service) = self.table.get_mut(index)
-            && !service.queued
+        if let Some(queued) = self.table.queued_mut(index)
+            && !std::mem::replace(queued, true)
         {
-            service.queued = true;
             self.queue.push_back(index);
         }
     }
@@ -44,8 +43,8 @@ impl Supervisor {
     /// circle that only an event can close, or changes nothing and marks nobody.
     pub(super) fn drain(&mut self) {
         while let Some(index) = self.queue.pop_front() {
-            if let Some(service) = self.table.get_mut(index) {
-                service.queued = false;
+            if let Some(queued) = self.table.queued_mut(index) {
+                *queued = false;
                 self.step(index);
             }
         }
@@ -165,7 +164,8 @@ impl Supervisor {
         let before = self.topology.predecessors(index).iter().map(|e| e.other);
         let beside = self.topology.conflicts(index).iter().copied();
         for other in after.chain(before).chain(beside) {
-            let Some(service) = self.table.get_mut(other) else {
+            // Looked at first: who does not wait is not touched.
+            let Some(service) = self.table.get(other) else {
                 continue;
             };
             let waits = match service.state {
@@ -180,8 +180,11 @@ impl Supervisor {
                 | State::Stopping { .. }
                 | State::Backoff => false,
             };
-            if waits && !service.queued && !mutated(Mutation::NeighbourNotWoken) {
-                service.queued = true;
+            if waits
+                && let Some(queued) = self.table.queued_mut(other)
+                && !mutated(Mutation::NeighbourNotWoken)
+                && !std::mem::replace(queued, true)
+            {
                 self.queue.push_back(other);
             }
         }

@@ -43,6 +43,7 @@
 //! Wanted services start after all their predecessors in the order have settled, so services that
 //! do not depend on each other start at the same time. Stopping takes the same order backwards.
 
+mod actions;
 mod begin;
 mod boot;
 pub mod compiled;
@@ -115,15 +116,13 @@ pub struct Supervisor {
     clock: schedule::Clock,
     /// Services to be looked at, each at most once.
     queue: VecDeque<u32>,
-    actions: VecDeque<Action>,
+    actions: actions::Actions,
     /// The latest time told; never goes back.
     now: Time,
     /// How many events have been told.
     events: u64,
     /// How many had been when it was last frozen.
     frozen_at: u64,
-    /// How many actions have been taken since.
-    taken: u64,
 }
 
 impl Supervisor {
@@ -140,11 +139,10 @@ impl Supervisor {
             shutdown: shutdown::Shutdown::default(),
             clock: schedule::Clock::default(),
             queue: VecDeque::new(),
-            actions: VecDeque::new(),
+            actions: actions::Actions::default(),
             now: Time::default(),
             events: 0,
             frozen_at: 0,
-            taken: 0,
         };
         supervisor.install(&graph.into());
         supervisor
@@ -194,9 +192,7 @@ impl Supervisor {
 
     /// The next thing to do, in order.
     pub fn poll_action(&mut self) -> Option<Action> {
-        let action = self.actions.pop_front()?;
-        self.taken = self.taken.saturating_add(1);
-        Some(action)
+        self.actions.pop_front()
     }
 
     /// What is to be done and has not been taken yet, in order.
@@ -307,11 +303,7 @@ impl Supervisor {
     /// Takes the request for the process of `run` back: it is there already. `false`: there is no
     /// such request.
     pub fn retract_spawn(&mut self, run: RunId) -> bool {
-        let before = self.actions.len();
-        self.actions
-            .retain(|action| *action != Action::Spawn { run });
-        self.taken = self.taken.saturating_add(1);
-        self.actions.len() < before
+        self.actions.retract(&Action::Spawn { run })
     }
 
     /// What is told of the service; `pid`, `memory_bytes`, `tasks` and `stored` are the shell's to

@@ -374,7 +374,8 @@ pub(super) struct Service {
     pub(super) due: bool,
     /// Its sockets may be open.
     pub(super) listens: bool,
-    /// It is in the queue.
+    /// It is in the queue, which is empty whenever this is written down.
+    #[serde(skip)]
     pub(super) queued: bool,
     /// It is not in the newest graph: freed when down.
     pub(super) removed: bool,

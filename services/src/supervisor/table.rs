@@ -57,6 +57,12 @@ impl Table {
         place.service.as_deref_mut()
     }
 
+    /// The same for what is not written down: whether it is in the queue.
+    pub(super) fn queued_mut(&mut self, index: u32) -> Option<&mut bool> {
+        let place = self.places.get_mut(index as usize)?;
+        place.service.as_deref_mut().map(|it| &mut it.queued)
+    }
+
     /// The definition of a service is another one now.
     pub(super) fn redefined(&mut self, index: u32) {
         self.changes.redefined.insert(index);

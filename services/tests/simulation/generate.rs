@@ -88,7 +88,7 @@ fn program(rng: &mut Rng) -> Box<Program> {
         environment: Vec::new(),
         working_dir: PathBuf::from("/"),
         umask: 0o22,
-        nice: 0,
+        nice: None,
         oom_score_adj: 0,
         runtime_dirs: Vec::new(),
         state_dirs: Vec::new(),
