@@ -26,22 +26,18 @@ const GRAPH_MAX: u64 = 64 << 20;
 pub struct Origin {
     /// The program that made it lays out state as this one does.
     layout: u32,
-    /// Checksum of names, sizes and times of all service files.
-    files: u32,
+    /// Of names, sizes and times of all service files.
+    files: u64,
     /// Checksums of the account database.
     passwd: u32,
     group: u32,
 }
 
 impl Origin {
-    fn new(files: &[File], accounts: &AccountTexts) -> Self {
-        let mut text = String::new();
-        for File { path, size, time } in files {
-            text.push_str(&format!("{path}\n{size} {time}\n"));
-        }
+    fn new(files: &Files, accounts: &AccountTexts) -> Self {
         Self {
             layout: services::supervisor::frozen::layout(),
-            files: crc32c::crc32c(text.as_bytes()),
+            files: files.0,
             passwd: crc32c::crc32c(accounts.passwd.as_bytes()),
             group: crc32c::crc32c(accounts.group.as_bytes()),
         }
@@ -61,25 +57,33 @@ impl Origin {
     }
 }
 
-/// A service file as it can be told from a changed one.
-struct File {
-    path: String,
-    size: u64,
-    /// Seconds since 1970, of its last change.
-    time: i64,
+/// All service files, as they can be told from changed ones: the sum of a number for each, whatever
+/// the order in which they are found, so that none is kept while the others are looked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Files(u64);
+
+impl Files {
+    fn add(&mut self, path: &str, size: u64, time: i64) {
+        let name = crc32c::crc32c(path.as_bytes());
+        let rest = crc32c::crc32c_append(name, &size.to_le_bytes());
+        let rest = crc32c::crc32c_append(rest, &time.to_le_bytes());
+        let number = u64::from(name) << 32 | u64::from(rest);
+        self.0 = self.0.wrapping_add(number);
+    }
 }
 
-/// Looks at the files `paths` below `root`; `time`: which they will all have.
-fn look_at(root: &Path, paths: &[(u8, PathBuf)], time: Option<i64>) -> std::io::Result<Vec<File>> {
-    let look = |(_, path): &(u8, PathBuf)| {
-        let metadata = fs::metadata(path)?;
-        Ok(File {
-            path: inside(root, path),
-            size: metadata.len(),
-            time: time.unwrap_or(metadata.mtime()),
-        })
-    };
-    paths.iter().map(look).collect()
+/// Looks at the files of `directories` below `root`; `time`: which they will all have.
+fn look_at(root: &Path, directories: &[String], time: Option<i64>) -> std::io::Result<Files> {
+    let mut files = Files::default();
+    for directory in directories {
+        read::for_each(Path::new(directory), &mut |path| {
+            let metadata = fs::metadata(path)?;
+            let time = time.unwrap_or(metadata.mtime());
+            files.add(&inside(root, path), metadata.len(), time);
+            Ok(())
+        })?;
+    }
+    Ok(files)
 }
 
 /// The path as it is called inside of `root`.
@@ -123,7 +127,7 @@ pub fn make(
         return Err(diagnostics);
     };
     let whole = |message: String| vec![read::whole_file(&layers.join(":"), message)];
-    let files = look_at(root, &read::files(&below).0, time).map_err(|e| whole(e.to_string()))?;
+    let files = look_at(root, &below, time).map_err(|e| whole(e.to_string()))?;
     let compiled = Compiled::new(&graph).map_err(|error| whole(error.to_string()))?;
     let handoff = Handoff {
         meta: Meta {
@@ -162,13 +166,8 @@ pub fn find(paths: &Paths) -> Result<Option<(Meta, Compiled)>, String> {
     };
     let root = Path::new("/");
     let (texts, _) = account_texts(root);
-    let (files, unreadable) = read::files(&paths.service_path);
-    if !unreadable.is_empty() {
-        return Err(wrong(
-            "a directory of service files cannot be read".to_owned(),
-        ));
-    }
-    let files = look_at(root, &files, None).map_err(|error| wrong(error.to_string()))?;
+    let files =
+        look_at(root, &paths.service_path, None).map_err(|error| wrong(error.to_string()))?;
     if let Some(difference) = origin.differs(&Origin::new(&files, &texts)) {
         return Err(wrong(difference.to_owned()));
     }

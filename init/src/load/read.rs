@@ -44,28 +44,75 @@ pub fn sources(directories: &[String]) -> (Vec<Source>, Vec<Diagnostic>) {
 }
 
 /// The files that [`sources`] reads, each with its layer.
-#[must_use]
-pub fn files(directories: &[String]) -> (Vec<(u8, PathBuf)>, Vec<Diagnostic>) {
-    let mut found = Found::default();
+fn files(directories: &[String]) -> (Vec<(u8, PathBuf)>, Vec<Diagnostic>) {
+    let mut files: Vec<(u8, PathBuf)> = Vec::new();
+    let mut diagnostics = Vec::new();
     for (layer, directory) in directories.iter().enumerate() {
         let layer = u8::try_from(layer).unwrap_or(u8::MAX);
-        for path in found.entries(Path::new(directory)) {
-            let name = path.file_name().and_then(|name| name.to_str());
-            match name {
-                Some(name) if name.ends_with(".toml") => found.file(path, layer),
-                Some(name) if name.ends_with(".toml.d") => {
-                    for drop_in in found.entries(&path) {
-                        if drop_in.extension().is_some_and(|text| text == "toml") {
-                            found.file(drop_in, layer);
-                        }
-                    }
-                }
-                // Editors' backups, READMEs, package managers' leftovers.
-                Some(_) | None => {}
+        let first = files.len();
+        let mut left_out = None;
+        let listed = for_each(Path::new(directory), &mut |path| {
+            match files.len() < FILES_MAX {
+                true => files.push((layer, path.to_path_buf())),
+                false => left_out = left_out.take().or_else(|| Some(path.to_path_buf())),
             }
+            Ok(())
+        });
+        if let Err(error) = listed {
+            let message = format!("the directory cannot be read: {error}");
+            diagnostics.push(whole_file(directory, message));
+        }
+        if let Some(path) = left_out {
+            let message = format!("is one too many: at most {FILES_MAX} files are read");
+            diagnostics.push(whole_file(&path.display().to_string(), message));
+        }
+        // As bytes: to compare part by part takes ten times as long.
+        if let Some(of_layer) = files.get_mut(first..) {
+            of_layer.sort_unstable_by(|(_, a), (_, b)| a.as_os_str().cmp(b.as_os_str()));
         }
     }
-    (found.files, found.diagnostics)
+    (files, diagnostics)
+}
+
+/// Each service file of a layer: `NAME.toml` and `NAME.toml.d/*.toml`, in any order.
+///
+/// # Errors
+/// Of reading the directories, but that there is none; of `take`.
+pub(super) fn for_each(
+    directory: &Path,
+    take: &mut dyn FnMut(&Path) -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    let mut entry = |path: PathBuf| {
+        // What has another name are editors' backups, READMEs, package managers' leftovers.
+        let name = path.file_name().and_then(|name| name.to_str());
+        match name.unwrap_or_default() {
+            name if name.ends_with(".toml") => take(&path),
+            name if name.ends_with(".toml.d") => entries(&path, &mut |drop_in| match drop_in
+                .extension()
+                .is_some_and(|text| text == "toml")
+            {
+                true => take(&drop_in),
+                false => Ok(()),
+            }),
+            _ => Ok(()),
+        }
+    };
+    entries(directory, &mut entry)
+}
+
+/// Each entry of a directory; none where it does not exist.
+fn entries(
+    directory: &Path,
+    take: &mut dyn FnMut(PathBuf) -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    match fs::read_dir(directory) {
+        Ok(mut entries) => entries.try_for_each(|entry| take(entry?.path())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => {
+            let message = format!("{}: {error}", directory.display());
+            Err(std::io::Error::new(error.kind(), message))
+        }
+    }
 }
 
 /// One file, when `total` bytes have been read of others.
@@ -119,50 +166,6 @@ pub fn bounded(path: &Path, limit: u64) -> Result<String, Unreadable> {
 #[must_use]
 pub fn whole_file(path: &str, message: String) -> Diagnostic {
     Diagnostic::new(&Place::whole(path), message)
-}
-
-#[derive(Default)]
-struct Found {
-    files: Vec<(u8, PathBuf)>,
-    diagnostics: Vec<Diagnostic>,
-}
-
-impl Found {
-    /// Entries of a directory, sorted; none where it does not exist.
-    fn entries(&mut self, directory: &Path) -> Vec<PathBuf> {
-        let listed = fs::read_dir(directory).and_then(|entries| {
-            entries
-                .map(|entry| entry.map(|entry| entry.path()))
-                .collect()
-        });
-        let mut paths: Vec<PathBuf> = match listed {
-            Ok(paths) => paths,
-            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
-            Err(error) => {
-                let message = format!("the directory cannot be read: {error}");
-                self.refuse(directory, message);
-                Vec::new()
-            }
-        };
-        // As bytes: all are in one directory, and to compare part by part takes ten times as long.
-        paths.sort_unstable_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
-        paths
-    }
-
-    fn file(&mut self, path: PathBuf, layer: u8) {
-        if self.files.len() < FILES_MAX {
-            return self.files.push((layer, path));
-        }
-        if self.diagnostics.is_empty() {
-            let message = format!("is one too many: at most {FILES_MAX} files are read");
-            self.refuse(&path, message);
-        }
-    }
-
-    fn refuse(&mut self, path: &Path, message: String) {
-        self.diagnostics
-            .push(whole_file(&path.display().to_string(), message));
-    }
 }
 
 #[cfg(test)]

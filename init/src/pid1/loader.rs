@@ -62,10 +62,26 @@ struct Working {
     deadline: Time,
 }
 
+/// A result that is being taken over, in as many turns as it has steps: read, compared, laid over what
+/// is there. Each costs little more than a look at every service; one after the other, and what has
+/// come meanwhile between them, nobody waits for long.
+#[derive(Debug, Serialize, Deserialize)]
+struct Taking {
+    purpose: Purpose,
+    #[serde(with = "kept")]
+    result: OwnedFd,
+    /// What has been read; a program that goes on for another reads it again.
+    #[serde(skip)]
+    read: Option<(Box<Compiled>, Meta)>,
+    #[serde(skip)]
+    compared: Option<Changed>,
+}
+
 /// What PID 1 knows of its loader.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Loader {
     working: Option<Working>,
+    taking: Option<Taking>,
     /// Instances that are loaded when the loader is free.
     waiting: VecDeque<(RequestId, ServiceName)>,
     /// What the reload in hand changes, until it is answered.
@@ -76,6 +92,15 @@ impl Loader {
     /// When the loader is given up.
     pub(super) fn deadline(&self) -> Option<Time> {
         self.working.as_ref().map(|working| working.deadline)
+    }
+
+    /// Whether it has a result that is being taken over.
+    pub(super) const fn is_taking(&self) -> bool {
+        self.taking.is_some()
+    }
+
+    const fn is_busy(&self) -> bool {
+        self.working.is_some() || self.taking.is_some()
     }
 }
 
@@ -112,7 +137,7 @@ impl Init {
                     Level::Notice,
                     "the service files are as they were when the image was made",
                 );
-                self.loaded(Purpose::BootWhole, Box::new(graph));
+                self.loaded(Purpose::BootWhole, Box::new(graph), Changed::default());
                 true
             }
             Ok(None) => false,
@@ -128,7 +153,7 @@ impl Init {
 
     /// Reads the service files again for `request`; as a dry run, only to tell what would change.
     pub(super) fn reload_all(&mut self, request: RequestId, dry_run: bool) {
-        if self.loader.working.is_some() {
+        if self.loader.is_busy() {
             let reason = "a reload is at work already".to_owned();
             self.fail(request, ControlError::Refused { reason });
         } else {
@@ -151,7 +176,7 @@ impl Init {
 
     /// Loads the next instance, if the loader is free.
     fn load_waiting(&mut self) {
-        while self.loader.working.is_none()
+        while !self.loader.is_busy()
             && let Some((request, name)) = self.loader.waiting.pop_front()
         {
             self.load(Purpose::Instance(request, name));
@@ -221,63 +246,102 @@ impl Init {
         self.load_waiting();
     }
 
-    /// The loader has ended: takes its result.
+    /// The loader has ended: its result is taken over from the next turn on.
     pub(super) fn loader_ended(&mut self, status: ExitStatus) {
         if let Some(working) = self.loader.working.take() {
-            self.take_result(working, status);
+            let Working {
+                purpose, result, ..
+            } = working;
+            let cause = match status {
+                ExitStatus::Code(0) => None,
+                ExitStatus::Code(code) => Some(format!("the loader ended with status {code}")),
+                ExitStatus::Signal { number, .. } => {
+                    Some(format!("the loader was killed by signal {number}"))
+                }
+            };
+            match cause {
+                None => {
+                    self.loader.taking = Some(Taking {
+                        purpose,
+                        result,
+                        read: None,
+                        compared: None,
+                    });
+                }
+                Some(cause) => self.not_loaded(&purpose, cause, Vec::new()),
+            }
         }
         self.load_waiting();
     }
 
-    fn take_result(&mut self, working: Working, status: ExitStatus) {
-        let purpose = working.purpose;
-        match status {
-            ExitStatus::Code(0) => {}
-            ExitStatus::Code(code) => {
-                let cause = format!("the loader ended with status {code}");
-                return self.not_loaded(&purpose, cause, Vec::new());
-            }
-            ExitStatus::Signal { number, .. } => {
-                let cause = format!("the loader was killed by signal {number}");
-                return self.not_loaded(&purpose, cause, Vec::new());
-            }
-        }
-        match read_result(&working.result) {
-            Ok(Loaded::Graph(graph, meta)) => {
-                match purpose {
-                    Purpose::BootWhole
-                    | Purpose::BootVendor
-                    | Purpose::Reload(_)
-                    | Purpose::Instance(..) => {
-                        self.control_group = meta.control_group;
-                        self.machine_seed = meta.machine;
-                    }
-                    Purpose::Rehearse(_) => {}
+    /// The next step of taking a result over.
+    pub(super) fn take_result_on(&mut self) {
+        let Some(mut taking) = self.loader.taking.take() else {
+            return;
+        };
+        let Some((graph, meta)) = taking.read.take() else {
+            match self.read_result(&taking) {
+                Some(read) => {
+                    taking.read = Some(read);
+                    self.loader.taking = Some(taking);
                 }
-                self.loaded(purpose, graph);
+                None => self.load_waiting(),
             }
+            return;
+        };
+        let compares = match taking.purpose {
+            Purpose::BootWhole | Purpose::BootVendor => false,
+            Purpose::Reload(_) | Purpose::Rehearse(_) | Purpose::Instance(..) => true,
+        };
+        if compares && taking.compared.is_none() {
+            taking.compared = self.changes_of(&graph);
+            taking.read = Some((graph, meta));
+            self.loader.taking = Some(taking);
+            return;
+        }
+        let changed = taking.compared.unwrap_or_default();
+        match taking.purpose {
+            Purpose::BootWhole
+            | Purpose::BootVendor
+            | Purpose::Reload(_)
+            | Purpose::Instance(..) => {
+                self.control_group = meta.control_group;
+                self.machine_seed = meta.machine;
+            }
+            Purpose::Rehearse(_) => {}
+        }
+        self.loaded(taking.purpose, graph, changed);
+        self.load_waiting();
+    }
+
+    /// Reads a result; `None`: there is no graph in it, and whoever waits for one has been told.
+    fn read_result(&mut self, taking: &Taking) -> Option<(Box<Compiled>, Meta)> {
+        let purpose = &taking.purpose;
+        match read_result(&taking.result) {
+            Ok(Loaded::Graph(graph, meta)) => return Some((graph, meta)),
             Ok(Loaded::NoTemplate) => match purpose {
                 Purpose::Instance(request, name) => {
                     let name = name.as_str().to_owned();
-                    self.fail(request, ControlError::NoSuchService { name });
+                    self.fail(*request, ControlError::NoSuchService { name });
                 }
                 Purpose::BootWhole
                 | Purpose::BootVendor
                 | Purpose::Reload(_)
                 | Purpose::Rehearse(_) => {
                     let cause = "the loader speaks of a template that nobody named".to_owned();
-                    self.not_loaded(&purpose, cause, Vec::new());
+                    self.not_loaded(purpose, cause, Vec::new());
                 }
             },
             Ok(Loaded::Refused(diagnostics)) => {
                 let cause = "the service files have mistakes".to_owned();
-                self.not_loaded(&purpose, cause, diagnostics);
+                self.not_loaded(purpose, cause, diagnostics);
             }
-            Err(cause) => self.not_loaded(&purpose, cause, Vec::new()),
+            Err(cause) => self.not_loaded(purpose, cause, Vec::new()),
         }
+        None
     }
 
-    fn loaded(&mut self, purpose: Purpose, graph: Box<Compiled>) {
+    fn loaded(&mut self, purpose: Purpose, graph: Box<Compiled>, changed: Changed) {
         match purpose {
             Purpose::BootWhole | Purpose::BootVendor if self.is_idle_machine(&graph) => {
                 let why = "services: there is none: started a rescue shell";
@@ -286,21 +350,17 @@ impl Init {
                 self.boot_rescue();
             }
             Purpose::BootWhole | Purpose::BootVendor => self.boot(*graph),
-            Purpose::Reload(request) => self.swap(request, graph),
+            Purpose::Reload(request) => self.swap(request, graph, changed),
             Purpose::Instance(request, name) => {
                 let reload = services::control::Request::ReloadAll { dry_run: false };
                 let swap = self.clients.owe(None, reload);
-                self.swap(swap, graph);
+                self.swap(swap, graph, changed);
                 self.tell(Event::Request {
                     request,
                     command: Command::Start(name),
                 });
             }
-            Purpose::Rehearse(request) => {
-                if let Some(changed) = self.changes_of(&graph) {
-                    self.pay(request, &Ok(Reply::Changed(changed)));
-                }
-            }
+            Purpose::Rehearse(request) => self.pay(request, &Ok(Reply::Changed(changed))),
         }
     }
 
@@ -313,10 +373,7 @@ impl Init {
     }
 
     /// Takes a new graph over, and remembers what it changes for the answer.
-    fn swap(&mut self, request: RequestId, graph: Box<Compiled>) {
-        let Some(changed) = self.changes_of(&graph) else {
-            return;
-        };
+    fn swap(&mut self, request: RequestId, graph: Box<Compiled>, changed: Changed) {
         let line = format!(
             "service files read again: {} added, {} changed, {} removed",
             changed.added.len(),

@@ -25,6 +25,8 @@ const OWN_LOG: &str = "init";
 /// Pause before the first restart; it doubles with each failure in a row.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// So many new pipes wait for each other before the logger gets them.
+const PIPES_TOGETHER: u32 = 64;
 /// Alive for so long, its next end counts as the first.
 const STEADY: Duration = Duration::from_secs(10);
 
@@ -107,37 +109,25 @@ impl Init {
         self.hand_pipes();
     }
 
-    /// Makes the log pipe of a service, if it has none, and hands it to the logger.
+    /// Makes the log pipe of a service, if it has none. The logger gets it with others at the end of the
+    /// turn, or of some turns when services start one after the other: until then what the service
+    /// writes waits in it.
     pub(super) fn open_log(&mut self, service: ServiceId) -> Result<(), String> {
         match self.table.get(service) {
             Some(place) if place.log.is_none() => place.log = Some(pipe()?),
             Some(_) | None => return Ok(()),
         }
-        self.hand_pipe_of(service);
+        self.new_pipes += 1;
+        if self.new_pipes >= PIPES_TOGETHER {
+            self.hand_new_pipes();
+        }
         Ok(())
     }
 
-    /// Hands over the pipe of one service, without a look at those of all others. Where the socket is
-    /// full they wait together.
-    fn hand_pipe_of(&mut self, service: ServiceId) {
-        let State::Running {
-            socket,
-            watched_for_room: false,
-            ..
-        } = &self.logger.state
-        else {
-            return;
-        };
-        let Some(place) = self.table.get(service) else {
-            return;
-        };
-        let Some(log) = &mut place.log else {
-            return;
-        };
-        let sent = kernel::unix::send_with_fds(socket, place.name.as_bytes(), &[log.read.as_fd()]);
-        match sent {
-            Ok(true) => log.handed = true,
-            Ok(false) | Err(_) => self.hand_pipes(),
+    /// Hands over the pipes that have been made since.
+    pub(super) fn hand_new_pipes(&mut self) {
+        if std::mem::take(&mut self.new_pipes) > 0 {
+            self.hand_pipes();
         }
     }
 

@@ -124,6 +124,8 @@ struct Init {
     timekeeper: Noted<Timekeeper>,
     // What is left for the next turn.
     more_actions: bool,
+    /// Log pipes that the logger has not been given.
+    new_pipes: u32,
     /// The trace that a client takes.
     tracer: Option<Tracer>,
     unreaped: bool,
@@ -364,6 +366,7 @@ fn open(prepared: setup::Prepared, now: Time, origin: String) -> kernel::Result<
         turns: Turns::default(),
         timekeeper: Noted::default(),
         more_actions: false,
+        new_pipes: 0,
         tracer: None,
         // A child may have ended before the signal was blocked.
         unreaped: true,

@@ -309,6 +309,7 @@ impl<'a> Records<'a> {
             chores: self.noted(Kind::Chores)?,
             turns: Turns::default(),
             timekeeper: self.noted(Kind::Timekeeper)?,
+            new_pipes: 0,
             more_actions: true,
             // Its client asks for a new one.
             tracer: None,

@@ -147,6 +147,9 @@ impl Init {
         }
         self.note();
         self.ready = ready;
+        if self.loader.is_taking() {
+            self.take_result_on();
+        }
         self.perform_actions();
         self.mind_gate();
         self.pay_trace();
@@ -190,10 +193,15 @@ impl Init {
             stored: std::mem::take(&mut ready.stored),
             ..Ready::default()
         };
-        let more = self.more_actions || self.unreaped || !self.resumed.is_empty();
+        let taking = self.loader.is_taking();
+        let more = self.more_actions || self.unreaped || taking || !self.resumed.is_empty();
         let deadline = if more { None } else { self.next_deadline() };
         let timeout = if more { Some(Duration::ZERO) } else { None };
-        self.say.flush();
+        if !more {
+            // In one go: each piece would wake the logger, in the middle of everything.
+            self.hand_new_pipes();
+            self.say.flush();
+        }
         self.turns.end();
         let waited = self
             .timer

@@ -10,6 +10,7 @@
 //! body (u32), body: in postcard's format, the services in the order of their names, then relations.
 
 use std::fmt;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
@@ -82,19 +83,39 @@ impl std::error::Error for GraphBytesError {}
 
 /// A graph as bytes that have been looked through: names in order and without repetition, relations
 /// without a circle and between services that are there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Compiled {
     bytes: Vec<u8>,
+    /// Where in the bytes each service is, in the order of names.
+    spans: Vec<Span>,
+    relations: Relations,
+}
+
+impl PartialEq for Compiled {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for Compiled {}
+
+/// Where a service is in the bytes.
+#[derive(Clone, Debug)]
+struct Span {
+    name: Range<u32>,
+    runs: bool,
+    rules: Range<u32>,
+    packed: Range<u32>,
 }
 
 /// What the bytes say.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct View<'a> {
+struct View<'a> {
     /// In the order of names.
     #[serde(borrow)]
-    pub(super) services: Vec<Entry<'a>>,
+    services: Vec<Entry<'a>>,
     /// Between indices of these.
-    pub(super) relations: Relations,
+    relations: Relations,
 }
 
 /// One service.
@@ -138,37 +159,23 @@ impl Compiled {
     /// # Errors
     /// [`GraphBytesError`] says in what the bytes are not a graph; no bytes make it panic.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, GraphBytesError> {
-        let compiled = Self::from_own_bytes(bytes)?;
-        let body = compiled.body();
-        if crc32c::crc32c(body) != compiled.checksum() {
-            return Err(GraphBytesError::Checksum);
-        }
+        let body = body(&bytes)?;
         let view: View<'_> =
             postcard::from_bytes(body).map_err(|error| GraphBytesError::Body(error.to_string()))?;
-        match view.fault() {
-            Some(fault) => Err(GraphBytesError::Body(fault)),
-            None => Ok(compiled),
+        if let Some(fault) = view.fault() {
+            return Err(GraphBytesError::Body(fault));
         }
-    }
-
-    /// Believes the header.
-    fn from_own_bytes(bytes: Vec<u8>) -> Result<Self, GraphBytesError> {
-        let rest = bytes
-            .strip_prefix(MAGIC)
-            .ok_or(GraphBytesError::NotAGraph)?;
-        let (version, rest) = number(rest)?;
-        if version != VERSION {
-            return Err(GraphBytesError::Version(version));
-        }
-        let (length, rest) = number(rest)?;
-        let (_checksum, body) = number(rest)?;
-        if length as usize != body.len() || body.len() > MAX_BODY {
-            return Err(GraphBytesError::Length {
-                found: body.len(),
-                expected: length as usize,
-            });
-        }
-        Ok(Self { bytes })
+        let spans = view.services.iter().map(|entry| Span {
+            name: span_of(body, entry.name.as_bytes()),
+            runs: entry.runs,
+            rules: span_of(body, entry.rules),
+            packed: span_of(body, entry.packed),
+        });
+        Ok(Self {
+            spans: spans.collect(),
+            relations: view.relations,
+            bytes,
+        })
     }
 
     /// The bytes that [`Self::from_bytes`] takes.
@@ -183,36 +190,44 @@ impl Compiled {
         self.bytes
     }
 
-    fn body(&self) -> &[u8] {
-        self.bytes.get(HEADER..).unwrap_or_default()
+    fn part(&self, span: &Range<u32>) -> &[u8] {
+        let body = self.bytes.get(HEADER..).unwrap_or_default();
+        body.get(span.start as usize..span.end as usize)
+            .unwrap_or_default()
     }
 
-    fn checksum(&self) -> u32 {
-        let field = self.bytes.get(HEADER - 4..).unwrap_or_default();
-        number(field).map_or(0, |(number, _)| number)
+    /// All services, in the order of their names.
+    pub(super) fn services(&self) -> impl Iterator<Item = Entry<'_>> {
+        self.spans.iter().map(|span| Entry {
+            // It was a name when it was read.
+            name: core::str::from_utf8(self.part(&span.name)).unwrap_or_default(),
+            runs: span.runs,
+            rules: self.part(&span.rules),
+            packed: self.part(&span.packed),
+        })
     }
 
-    /// What the bytes say; they have been read before.
-    pub(super) fn view(&self) -> View<'_> {
-        postcard::from_bytes(self.body()).unwrap_or_default()
+    /// Relations between the indices of services.
+    pub(super) const fn relations(&self) -> &Relations {
+        &self.relations
     }
 
     /// How many services it has.
     #[must_use]
-    pub fn count(&self) -> usize {
-        self.view().services.len()
+    pub const fn count(&self) -> usize {
+        self.spans.len()
     }
 
     /// Whether it has a service of that name.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
-        self.view().services.iter().any(|entry| entry.name == name)
+        self.services().any(|entry| entry.name == name)
     }
 
     /// Whether any of its services has something to run.
     #[must_use]
     pub fn runs_something(&self) -> bool {
-        self.view().services.iter().any(|entry| entry.runs)
+        self.spans.iter().any(|span| span.runs)
     }
 
     /// The graph that it was made from, checked again from the start.
@@ -220,8 +235,7 @@ impl Compiled {
     /// # Errors
     /// [`GraphBytesError::Definition`], [`GraphBytesError::Check`].
     pub fn unpack(&self) -> Result<Graph, GraphBytesError> {
-        let view = self.view();
-        let definitions: Result<Vec<Definition>, _> = view.services.iter().map(unpack).collect();
+        let definitions: Result<Vec<Definition>, _> = self.services().map(unpack).collect();
         Graph::from_definitions(definitions?).map_err(GraphBytesError::Check)
     }
 
@@ -265,7 +279,7 @@ impl Compiled {
         bytes.extend_from_slice(&length.to_le_bytes());
         bytes.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
         bytes.extend_from_slice(&body);
-        Ok(Self { bytes })
+        Self::from_bytes(bytes)
     }
 }
 
@@ -273,7 +287,11 @@ impl Compiled {
 impl From<&Graph> for Compiled {
     fn from(graph: &Graph) -> Self {
         // Too large a graph is refused where one comes from, the loader; here it has no services.
-        Self::new(graph).unwrap_or(Self { bytes: Vec::new() })
+        Self::new(graph).unwrap_or(Self {
+            bytes: Vec::new(),
+            spans: Vec::new(),
+            relations: Relations::default(),
+        })
     }
 }
 
@@ -281,6 +299,36 @@ impl From<Graph> for Compiled {
     fn from(graph: Graph) -> Self {
         Self::from(&graph)
     }
+}
+
+/// The body, once the header has been believed.
+fn body(bytes: &[u8]) -> Result<&[u8], GraphBytesError> {
+    let rest = bytes
+        .strip_prefix(MAGIC)
+        .ok_or(GraphBytesError::NotAGraph)?;
+    let (version, rest) = number(rest)?;
+    if version != VERSION {
+        return Err(GraphBytesError::Version(version));
+    }
+    let (length, rest) = number(rest)?;
+    let (checksum, body) = number(rest)?;
+    if length as usize != body.len() || body.len() > MAX_BODY {
+        return Err(GraphBytesError::Length {
+            found: body.len(),
+            expected: length as usize,
+        });
+    }
+    if crc32c::crc32c(body) != checksum {
+        return Err(GraphBytesError::Checksum);
+    }
+    Ok(body)
+}
+
+/// Where in `body` the `part` of it is.
+fn span_of(body: &[u8], part: &[u8]) -> Range<u32> {
+    let start = part.as_ptr().addr().saturating_sub(body.as_ptr().addr());
+    let number = |at: usize| u32::try_from(at).unwrap_or(0);
+    number(start)..number(start.saturating_add(part.len()))
 }
 
 /// The next number of the header, and what follows it.
@@ -291,7 +339,7 @@ fn number(bytes: &[u8]) -> Result<(u32, &[u8]), GraphBytesError> {
     }
 }
 
-fn unpack(entry: &Entry<'_>) -> Result<Definition, GraphBytesError> {
+fn unpack(entry: Entry<'_>) -> Result<Definition, GraphBytesError> {
     let definition = unpack_definition(entry.packed).map_err(GraphBytesError::Definition)?;
     if definition.name.as_str() == entry.name {
         Ok(definition)
@@ -357,13 +405,12 @@ mod tests {
         assert!(again.has("a") && again.has("default") && !again.has("e"));
         assert!(again.runs_something());
         assert_eq!(again.unpack(), Ok(graph.clone()));
-        let view = again.view();
-        for (entry, definition) in view.services.iter().zip(graph.services()) {
+        for (entry, definition) in again.services().zip(graph.services()) {
             let rules: Rules = postcard::from_bytes(entry.rules).unwrap();
             assert_eq!(rules, Rules::new(definition));
         }
         let places: Vec<u32> = (0..5).collect();
-        let topology = Topology::new(&view.relations, &places, Vec::new(), 5);
+        let topology = Topology::new(again.relations(), &places, Vec::new(), 5);
         let others = |index: u32| {
             let edges = topology.predecessors(index).iter();
             edges.map(|edge| edge.other).collect::<Vec<_>>()
@@ -402,10 +449,14 @@ mod tests {
         assert_eq!(cut, Err(length));
     }
 
+    fn view(compiled: &Compiled) -> View<'_> {
+        postcard::from_bytes(body(compiled.to_bytes()).unwrap()).unwrap()
+    }
+
     /// What is said of the graph whose view was changed.
     fn said(change: impl Fn(&mut View<'_>)) -> String {
         let compiled = Compiled::new(&everything()).unwrap();
-        let mut view = compiled.view();
+        let mut view = view(&compiled);
         change(&mut view);
         let bytes = with_header(VERSION, &postcard::to_stdvec(&view).unwrap());
         Compiled::from_bytes(bytes).unwrap_err().to_string()
@@ -432,9 +483,9 @@ mod tests {
             graph(&[("a", "type = 'target'"), ("b", b)]),
         );
         let (a, b) = (Compiled::from(a), Compiled::from(b));
-        let mut view = a.view();
-        view.relations.take_order(b.view().relations);
-        let bytes = with_header(VERSION, &postcard::to_stdvec(&view).unwrap());
+        let mut changed = view(&a);
+        changed.relations.take_order(view(&b).relations);
+        let bytes = with_header(VERSION, &postcard::to_stdvec(&changed).unwrap());
         let refused = Compiled::from_bytes(bytes).unwrap_err().to_string();
         assert_eq!(refused, format!("{prefix}its order breaks a relation"));
     }
@@ -442,7 +493,7 @@ mod tests {
     #[test]
     fn a_definition_of_somebody_else_is_refused() {
         let compiled = Compiled::new(&everything()).unwrap();
-        let mut view = compiled.view();
+        let mut view = view(&compiled);
         view.services[0].packed = view.services[1].packed;
         let bytes = with_header(VERSION, &postcard::to_stdvec(&view).unwrap());
         let refused = Compiled::from_bytes(bytes).unwrap().unpack().unwrap_err();

@@ -7,7 +7,7 @@ use crate::graph::MAX_SERVICES;
 use crate::id::ServiceName;
 
 use super::Supervisor;
-use super::compiled::{Compiled, Entry, View, unpack_definition};
+use super::compiled::{Compiled, Entry, unpack_definition};
 use super::event::{Outcome, RequestId};
 use super::mutation::{Mutation, mutated};
 use super::requests::going_down;
@@ -43,13 +43,13 @@ struct Meeting {
 
 impl Supervisor {
     /// Goes through the names of both, which are in order.
-    fn meet(&self, view: &View<'_>) -> Meeting {
+    fn meet(&self, graph: &Compiled) -> Meeting {
         let mut meeting = Meeting {
-            places: Vec::with_capacity(view.services.len()),
+            places: Vec::with_capacity(graph.count()),
             others: Vec::new(),
         };
         let mut known = self.table.by_name().peekable();
-        for entry in &view.services {
+        for entry in graph.services() {
             while let Some((_, index)) = known.next_if(|(name, _)| *name < entry.name) {
                 meeting.others.push(index);
             }
@@ -61,10 +61,9 @@ impl Supervisor {
     }
 
     pub(super) fn compare(&self, graph: &Compiled) -> Differences {
-        let view = graph.view();
-        let meeting = self.meet(&view);
+        let meeting = self.meet(graph);
         let mut differences = Differences::default();
-        for (entry, place) in view.services.iter().zip(&meeting.places) {
+        for (entry, place) in graph.services().zip(&meeting.places) {
             let service = place.and_then(|index| self.table.get(index));
             let Some(service) = service.filter(|service| !service.removed) else {
                 differences.added.push(entry.name.into());
@@ -112,17 +111,16 @@ impl Supervisor {
     /// Lays `graph` over the table: new services get places, changed ones their next definition,
     /// and those that are in it no more are stopped. What stays as it is costs a look.
     pub(super) fn install(&mut self, graph: &Compiled) {
-        let view = graph.view();
-        let meeting = self.meet(&view);
+        let meeting = self.meet(graph);
         let gone: BTreeSet<u32> = meeting.others.iter().copied().collect();
         gone.iter().for_each(|index| self.remove(*index));
         let mut fresh = BTreeSet::new();
-        let mut places = Vec::with_capacity(view.services.len());
+        let mut places = Vec::with_capacity(graph.count());
         let mut more = false;
-        for (entry, place) in view.services.iter().zip(meeting.places) {
+        for (entry, place) in graph.services().zip(meeting.places) {
             let (index, new) = match place {
-                Some(index) => (index, self.redefine(index, entry)),
-                None => (self.settle_in(entry), true),
+                Some(index) => (index, self.redefine(index, &entry)),
+                None => (self.settle_in(&entry), true),
             };
             more |= place.is_none();
             places.push(index);
@@ -135,7 +133,7 @@ impl Supervisor {
         }
         let rest = self.ties_among(&gone);
         let rows = self.table.indices().len();
-        let topology = Topology::new(&view.relations, &places, rest, rows);
+        let topology = Topology::new(graph.relations(), &places, rest, rows);
         if topology != self.topology {
             self.topology = topology;
             self.table.related();

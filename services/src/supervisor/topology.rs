@@ -43,7 +43,7 @@ pub(super) struct Edge {
 }
 
 /// Rows of variable length in one allocation.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Rows<T> {
     /// Where each row ends.
     ends: Vec<u32>,
@@ -128,7 +128,7 @@ impl<T: Ord + Copy> Rows<T> {
 }
 
 /// The relations of a graph, between the indices of its services.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Relations {
     predecessors: Rows<Edge>,
     conflicts: Rows<u32>,
