@@ -49,11 +49,16 @@ pub fn unix_nanos() -> i64 {
         .saturating_add(now.tv_nsec)
 }
 
+/// To the kernel, a deadline of zero.
+const DISARMED: u64 = 0;
+
 /// A timerfd on CLOCK_BOOTTIME: readable once its deadline has passed, also after a suspend, which
 /// the timeout of epoll_wait(2) does not count.
 #[derive(Debug)]
 pub struct BootTimer {
     fd: OwnedFd,
+    /// What it is set to and has not done yet, as far as is known.
+    set_to: Option<u64>,
 }
 
 impl BootTimer {
@@ -64,7 +69,8 @@ impl BootTimer {
     pub fn new() -> Result<Self> {
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
         let fd = timerfd_create(TimerfdClockId::Boottime, flags).at("timerfd_create", "")?;
-        Ok(Self { fd })
+        let set_to = Some(DISARMED);
+        Ok(Self { fd, set_to })
     }
 
     /// Arms it for `deadline` (nanoseconds of CLOCK_BOOTTIME; one that has passed fires at once) or
@@ -72,26 +78,27 @@ impl BootTimer {
     ///
     /// # Errors
     /// timerfd_settime(2); none is known for valid arguments.
-    pub fn set(&self, deadline: Option<u64>) -> Result<()> {
-        let value = match deadline {
-            // Zero means "disarm" to the kernel.
-            Some(nanos) => timespec(nanos.max(1)),
-            None => timespec(0),
-        };
+    pub fn set(&mut self, deadline: Option<u64>) -> Result<()> {
+        let nanos = deadline.map_or(DISARMED, |nanos| nanos.max(1));
+        if self.set_to == Some(nanos) {
+            return Ok(());
+        }
         let spec = Itimerspec {
             it_interval: timespec(0),
-            it_value: value,
+            it_value: timespec(nanos),
         };
-        timerfd_settime(&self.fd, TimerfdTimerFlags::ABSTIME, &spec)
-            .map(drop)
-            .at("timerfd_settime", "")
+        self.set_to = None;
+        timerfd_settime(&self.fd, TimerfdTimerFlags::ABSTIME, &spec).at("timerfd_settime", "")?;
+        self.set_to = Some(nanos);
+        Ok(())
     }
 
     /// Takes notice of an expiry; whether there was one.
     ///
     /// # Errors
     /// read(2) on the timer.
-    pub fn clear(&self) -> Result<bool> {
+    pub fn clear(&mut self) -> Result<bool> {
+        self.set_to = None;
         let mut count = [0_u8; 8];
         match retry_on_intr(|| rustix::io::read(&self.fd, &mut count)) {
             Ok(_) => Ok(true),
@@ -174,7 +181,7 @@ mod tests {
 
     #[test]
     fn the_timer_fires_at_its_deadline_and_not_before() {
-        let timer = BootTimer::new().unwrap();
+        let mut timer = BootTimer::new().unwrap();
         assert!(!timer.clear().unwrap());
         let deadline = boottime() + 20_000_000;
         timer.set(Some(deadline)).unwrap();

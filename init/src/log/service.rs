@@ -82,6 +82,8 @@ struct Logger {
     control: OwnedFd,
     poller: Poller,
     pipes: BTreeMap<u64, Pipe>,
+    /// The tokens of those of each service.
+    tokens: BTreeMap<ServiceName, Vec<u64>>,
     next_token: u64,
     buffer: Vec<u8>,
 }
@@ -113,6 +115,7 @@ impl Logger {
             control,
             poller,
             pipes: BTreeMap::new(),
+            tokens: BTreeMap::new(),
             next_token: FIRST_PIPE,
             buffer: vec![0; READ_MAX],
         })
@@ -202,7 +205,10 @@ impl Logger {
         let reader = File::from(fd);
         let metadata = reader.metadata()?;
         let identity = (metadata.dev(), metadata.ino());
-        for pipe in self.pipes.values_mut().filter(|pipe| pipe.name == *name) {
+        for token in self.tokens.get(name).into_iter().flatten() {
+            let Some(pipe) = self.pipes.get_mut(token) else {
+                continue;
+            };
             if pipe.identity == identity {
                 // Two readers of one pipe would tear its lines apart.
                 return Ok(());
@@ -220,6 +226,8 @@ impl Logger {
             log: LogFile::new(&self.directory, name),
         };
         self.pipes.insert(self.next_token, pipe);
+        let tokens = self.tokens.entry(name.clone()).or_default();
+        tokens.push(self.next_token);
         self.next_token += 1;
         Ok(())
     }
@@ -244,6 +252,12 @@ impl Logger {
     fn drop_pipe(&mut self, token: u64) {
         if let Some(mut pipe) = self.pipes.remove(&token) {
             pipe.end_line();
+            if let Some(tokens) = self.tokens.get_mut(&pipe.name) {
+                tokens.retain(|it| *it != token);
+                if tokens.is_empty() {
+                    self.tokens.remove(&pipe.name);
+                }
+            }
             // Closing is not enough: while PID 1 holds the same description, epoll keeps it.
             if let Err(error) = self.poller.remove(&pipe.reader) {
                 complain(&format!("{}: {error}", pipe.name));
