@@ -37,7 +37,7 @@ pub fn sources(directories: &[String]) -> (Vec<Source>, Vec<Diagnostic>) {
                 total += source.text.len() as u64;
                 sources.push(source);
             }
-            Err(diagnostic) => diagnostics.push(diagnostic),
+            Err(diagnostic) => diagnostics.push(*diagnostic),
         }
     }
     (sources, diagnostics)
@@ -116,7 +116,7 @@ fn entries(
 }
 
 /// One file, when `total` bytes have been read of others.
-fn source(path: &Path, layer: u8, total: u64) -> Result<Source, Diagnostic> {
+fn source(path: &Path, layer: u8, total: u64) -> Result<Source, Box<Diagnostic>> {
     let name = path.display().to_string();
     match bounded(path, FILE_MAX.min(TOTAL_MAX.saturating_sub(total))) {
         Ok(text) => Ok(Source {
@@ -125,8 +125,8 @@ fn source(path: &Path, layer: u8, total: u64) -> Result<Source, Diagnostic> {
             text,
         }),
         // Listed and absent: a symbolic link to nowhere, or removed a moment ago.
-        Err(Unreadable::Absent) => Err(whole_file(&name, "leads to no file".to_owned())),
-        Err(Unreadable::Broken(message)) => Err(whole_file(&name, message)),
+        Err(Unreadable::Absent) => Err(Box::new(whole_file(&name, "leads to no file".to_owned()))),
+        Err(Unreadable::Broken(message)) => Err(Box::new(whole_file(&name, message))),
     }
 }
 

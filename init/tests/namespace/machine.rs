@@ -106,7 +106,7 @@ impl Machine {
         };
         let console = fs::File::create(dir.path().join("console")).unwrap();
         match surroundings {
-            Surroundings::Whole | Surroundings::WithoutCgroups => {
+            Surroundings::Whole | Surroundings::Niced | Surroundings::WithoutCgroups => {
                 command.args(["-Urmpf", "--kill-child", "--mount-proc"])
             }
             Surroundings::Accounts => command
