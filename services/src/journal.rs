@@ -122,6 +122,21 @@ impl Writer {
         Ok(())
     }
 
+    /// Adds records of another journal, with their commits, as they are.
+    ///
+    /// # Errors
+    /// [`Full`].
+    pub fn copy(&mut self, room: &mut [u8], records: &[u8]) -> Result<(), Full> {
+        let end = self.at.saturating_add(records.len());
+        if end > room.len().saturating_sub(RECORD) {
+            return Err(Full);
+        }
+        let free = room.get_mut(self.at..end).ok_or(Full)?;
+        free.copy_from_slice(records);
+        self.at = end;
+        Ok(())
+    }
+
     /// Commits the records since the last commit; of none, nothing is written.
     ///
     /// # Errors
@@ -245,6 +260,21 @@ mod tests {
         let version = JournalError::Version { found: 7, expected };
         assert_eq!(read(&room, 8), Err(version));
         assert_eq!(read(b"SHARKBO", 7), Err(JournalError::NotAJournal));
+    }
+
+    #[test]
+    fn records_are_copied_from_one_journal_to_another() {
+        let (mut one, mut other) = (vec![0; 256], vec![0; 100]);
+        let mut writer = Writer::begin(&mut one, 7).unwrap();
+        let start = writer.used();
+        add(&mut writer, &mut one, key(1, 5), b"first").unwrap();
+        writer.commit(&mut one).unwrap();
+        let records = one[start..writer.used()].to_vec();
+        let mut copy = Writer::begin(&mut other, 7).unwrap();
+        copy.copy(&mut other, &records).unwrap();
+        assert_eq!(read(&other, 7).unwrap(), read(&one, 7).unwrap());
+        assert_eq!(copy.copy(&mut other, &records), Err(Full));
+        assert_eq!(read(&other, 7).unwrap(), read(&one, 7).unwrap());
     }
 
     #[test]

@@ -11,17 +11,21 @@ use std::os::fd::{AsFd, AsRawFd};
 use kernel::successor::{self, Memory};
 use serde::{Deserialize, Serialize};
 use services::journal::{Full, Key, Writer};
-use services::supervisor::frozen::{SHELL_KINDS, pack_into};
+use services::supervisor::frozen::{Copying, SHELL_KINDS, pack_into};
 
 use super::Init;
 use super::heard;
 use super::noted::Noted;
 use super::say::Level;
+use super::table::Changed;
 use crate::ending::soft::Previous;
 
 /// Least and most bytes of it.
 const SIZE_MIN: usize = 64 << 10;
 pub(super) const SIZE_MAX: usize = 128 << 20;
+
+/// So many places are added to the next box in a turn.
+const AT_ONCE: u32 = 8;
 
 /// The number of the layout: of the supervisor's part, and of the types of the shell that are frozen,
 /// told by their source. A program of another number does not read it.
@@ -132,6 +136,21 @@ pub(super) struct BlackBox {
     writer: Writer,
     size: usize,
     status: Status,
+    /// How much of it was in use when it held each thing once.
+    whole: usize,
+    /// The one that will take its place.
+    next: Option<Box<Next>>,
+}
+
+/// A box that is being filled while another is in use: a little in each turn, and all that changes
+/// meanwhile. To write everything at once would hold up the loop.
+#[derive(Debug)]
+struct Next {
+    memory: Memory,
+    writer: Writer,
+    size: usize,
+    supervisor: Option<Copying>,
+    table: Changed,
 }
 
 /// A box, and room for one more record in it.
@@ -161,10 +180,99 @@ impl Init {
         let Some(mut black_box) = self.black_box.take() else {
             return;
         };
-        match self.write_to(&mut black_box, false) {
-            Ok(()) => self.black_box = Some(black_box),
-            Err(Full) => self.renew_black_box(black_box.size),
+        let before = black_box.writer.used();
+        if self.write_to(&mut black_box, false).is_err() {
+            return self.renew_black_box(black_box.size);
         }
+        if black_box.writer.used() > before {
+            self.fill_next(&mut black_box, before);
+        }
+        self.black_box = Some(black_box);
+    }
+
+    /// Goes on with the next box once the present one is nearly full; `before`: where in the present one
+    /// the latest records begin.
+    fn fill_next(&mut self, black_box: &mut BlackBox, before: usize) {
+        let BlackBox {
+            memory,
+            writer,
+            size,
+            whole,
+            next,
+            ..
+        } = black_box;
+        let Some(filled) = next else {
+            if writer.used() > *size / 3 * 2 {
+                // It is not missed until the present one is full, and then one is made at once.
+                *next = self.begin_next(*size, *whole).ok().map(Box::new);
+            }
+            return;
+        };
+        let latest = memory.room().get(before..writer.used());
+        let copied = filled
+            .writer
+            .copy(filled.memory.room(), latest.unwrap_or_default());
+        match copied.and_then(|()| self.fill(filled)) {
+            Ok(false) => {}
+            Ok(true) => {
+                if let Some(filled) = next.take() {
+                    let filled = *filled;
+                    successor::keep(filled.memory.as_fd());
+                    black_box.whole = filled.writer.used();
+                    black_box.memory = filled.memory;
+                    black_box.writer = filled.writer;
+                    black_box.size = filled.size;
+                }
+            }
+            Err(Full) => *next = None,
+        }
+    }
+
+    fn begin_next(&self, size: usize, whole: usize) -> Result<Next, Full> {
+        let size = if whole > size / 3 {
+            (whole * 4).next_power_of_two().min(SIZE_MAX)
+        } else {
+            size
+        };
+        let mut memory = Memory::new("black box", size).map_err(|_| Full)?;
+        memory.set_history(self.crashes).map_err(|_| Full)?;
+        let writer = Writer::begin(memory.room(), self.layout)?;
+        Ok(Next {
+            memory,
+            writer,
+            size,
+            supervisor: self.supervisor.as_ref().map(|_| Copying::default()),
+            table: self.table.everything(),
+        })
+    }
+
+    /// Adds some more of everything; whether it was the last.
+    fn fill(&mut self, next: &mut Next) -> Result<bool, Full> {
+        if let (Some(supervisor), Some(copying)) = (&self.supervisor, &mut next.supervisor) {
+            let (writer, room) = (&mut next.writer, next.memory.room());
+            if supervisor.freeze_some(copying, AT_ONCE, writer, room)? {
+                next.supervisor = None;
+            }
+            return Ok(false);
+        }
+        let mut pen = Pen {
+            writer: &mut next.writer,
+            room: next.memory.room(),
+            all: true,
+        };
+        for _ in 0..AT_ONCE {
+            if let Some(index) = next.table.places.pop_first() {
+                pen.put(Kind::Place, index, &self.table.place_at(index))?;
+            } else if let Some(pid) = next.table.processes.pop_first() {
+                pen.put(Kind::Process, pid, &self.table.owner(pid))?;
+            } else {
+                self.put_rest(&mut pen)?;
+                pen.put(Kind::Status, 0, &self.in_short())?;
+                next.writer.commit(next.memory.room())?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Begins a box with all there is. Without memory for one PID 1 goes on, and does not survive a
@@ -207,18 +315,16 @@ impl Init {
             writer,
             size,
             status: Status::default(),
+            whole: 0,
+            next: None,
         };
         self.write_to(&mut black_box, true)?;
+        black_box.whole = black_box.writer.used();
         Ok(black_box)
     }
 
     fn write_to(&mut self, black_box: &mut BlackBox, all: bool) -> Result<(), Full> {
-        let status = Status {
-            control_group: self.control_group,
-            shutting_down: self.shutting_down,
-            machine_seed: self.machine_seed,
-            stored_count: self.table.stored_count,
-        };
+        let status = self.in_short();
         let mut pen = Pen {
             writer: &mut black_box.writer,
             room: black_box.memory.room(),
@@ -228,9 +334,6 @@ impl Init {
             Some(supervisor) if all => supervisor.freeze_all(pen.writer, pen.room)?,
             Some(supervisor) => supervisor.freeze_changes(pen.writer, pen.room)?,
             None => {}
-        }
-        if all {
-            pen.put(Kind::Start, 0, &self.how_it_started())?;
         }
         if all || black_box.status != status {
             pen.put(Kind::Status, 0, &status)?;
@@ -248,6 +351,21 @@ impl Init {
         for pid in changed.processes {
             pen.put(Kind::Process, pid, &self.table.owner(pid))?;
         }
+        self.put_rest(&mut pen)?;
+        black_box.writer.commit(black_box.memory.room())
+    }
+
+    fn in_short(&self) -> Status {
+        Status {
+            control_group: self.control_group,
+            shutting_down: self.shutting_down,
+            machine_seed: self.machine_seed,
+            stored_count: self.table.stored_count,
+        }
+    }
+
+    /// What there is one of: what has changed, or all.
+    fn put_rest(&mut self, pen: &mut Pen<'_>) -> Result<(), Full> {
         pen.put_changed(Kind::Clients, &mut self.clients)?;
         pen.put_changed(Kind::Boot, &mut self.boot)?;
         pen.put_changed(Kind::Gate, &mut self.gate)?;
@@ -256,7 +374,8 @@ impl Init {
         pen.put_changed(Kind::Logger, &mut self.logger)?;
         pen.put_changed(Kind::Chores, &mut self.chores)?;
         pen.put_changed(Kind::Timekeeper, &mut self.timekeeper)?;
-        if all {
+        if pen.all {
+            pen.put(Kind::Start, 0, &self.how_it_started())?;
             let watchdog = self.watchdog.as_ref().map(|feeder| Watched {
                 fd: feeder.device().as_fd().as_raw_fd(),
                 path: feeder.device().path().to_owned(),
@@ -264,7 +383,7 @@ impl Init {
             });
             pen.put(Kind::Watchdog, 0, &watchdog)?;
         }
-        black_box.writer.commit(black_box.memory.room())
+        Ok(())
     }
 
     fn how_it_started(&self) -> Start {

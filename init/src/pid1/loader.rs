@@ -62,19 +62,27 @@ struct Working {
     deadline: Time,
 }
 
-/// A result that is being taken over, in as many turns as it has steps: read, compared, laid over what
-/// is there. Each costs little more than a look at every service; one after the other, and what has
-/// come meanwhile between them, nobody waits for long.
+/// A result that is being taken over, in as many turns as it has steps: read, looked through, compared,
+/// laid over what is there. Each costs little more than a look at every service; one after the other,
+/// and what has come meanwhile between them, nobody waits for long.
 #[derive(Debug, Serialize, Deserialize)]
 struct Taking {
     purpose: Purpose,
     #[serde(with = "kept")]
     result: OwnedFd,
-    /// What has been read; a program that goes on for another reads it again.
+    /// A program that goes on for another begins again.
     #[serde(skip)]
-    read: Option<(Box<Compiled>, Meta)>,
-    #[serde(skip)]
-    compared: Option<Changed>,
+    step: Step,
+}
+
+/// How far it is.
+#[derive(Debug, Default)]
+enum Step {
+    #[default]
+    Begun,
+    Read(Vec<u8>, Meta),
+    Known(Box<Compiled>, Meta),
+    Compared(Box<Compiled>, Meta, Changed),
 }
 
 /// What PID 1 knows of its loader.
@@ -264,8 +272,7 @@ impl Init {
                     self.loader.taking = Some(Taking {
                         purpose,
                         result,
-                        read: None,
-                        compared: None,
+                        step: Step::Begun,
                     });
                 }
                 Some(cause) => self.not_loaded(&purpose, cause, Vec::new()),
@@ -276,31 +283,46 @@ impl Init {
 
     /// The next step of taking a result over.
     pub(super) fn take_result_on(&mut self) {
-        let Some(mut taking) = self.loader.taking.take() else {
+        let Some(taking) = self.loader.taking.take() else {
             return;
         };
-        let Some((graph, meta)) = taking.read.take() else {
-            match self.read_result(&taking) {
-                Some(read) => {
-                    taking.read = Some(read);
-                    self.loader.taking = Some(taking);
+        let Taking {
+            purpose,
+            result,
+            step,
+        } = taking;
+        let step = match step {
+            Step::Begun => self.read_result(&purpose, &result),
+            Step::Read(bytes, meta) => match Compiled::from_bytes(bytes) {
+                Ok(graph) => Some(Step::Known(Box::new(graph), meta)),
+                Err(error) => {
+                    self.not_loaded(&purpose, error.to_string(), Vec::new());
+                    None
                 }
-                None => self.load_waiting(),
+            },
+            Step::Known(graph, meta) => {
+                let changed = self.changes_of(&graph).unwrap_or_default();
+                Some(Step::Compared(graph, meta, changed))
             }
-            return;
+            Step::Compared(graph, meta, changed) => {
+                self.take_over(purpose, graph, &meta, changed);
+                return self.load_waiting();
+            }
         };
-        let compares = match taking.purpose {
-            Purpose::BootWhole | Purpose::BootVendor => false,
-            Purpose::Reload(_) | Purpose::Rehearse(_) | Purpose::Instance(..) => true,
-        };
-        if compares && taking.compared.is_none() {
-            taking.compared = self.changes_of(&graph);
-            taking.read = Some((graph, meta));
-            self.loader.taking = Some(taking);
-            return;
+        match step {
+            Some(step) => {
+                self.loader.taking = Some(Taking {
+                    purpose,
+                    result,
+                    step,
+                });
+            }
+            None => self.load_waiting(),
         }
-        let changed = taking.compared.unwrap_or_default();
-        match taking.purpose {
+    }
+
+    fn take_over(&mut self, purpose: Purpose, graph: Box<Compiled>, meta: &Meta, changed: Changed) {
+        match purpose {
             Purpose::BootWhole
             | Purpose::BootVendor
             | Purpose::Reload(_)
@@ -310,15 +332,13 @@ impl Init {
             }
             Purpose::Rehearse(_) => {}
         }
-        self.loaded(taking.purpose, graph, changed);
-        self.load_waiting();
+        self.loaded(purpose, graph, changed);
     }
 
     /// Reads a result; `None`: there is no graph in it, and whoever waits for one has been told.
-    fn read_result(&mut self, taking: &Taking) -> Option<(Box<Compiled>, Meta)> {
-        let purpose = &taking.purpose;
-        match read_result(&taking.result) {
-            Ok(Loaded::Graph(graph, meta)) => return Some((graph, meta)),
+    fn read_result(&mut self, purpose: &Purpose, result: &OwnedFd) -> Option<Step> {
+        match read_result(result) {
+            Ok(Loaded::Graph(bytes, meta)) => return Some(Step::Read(bytes, meta)),
             Ok(Loaded::NoTemplate) => match purpose {
                 Purpose::Instance(request, name) => {
                     let name = name.as_str().to_owned();
@@ -490,7 +510,7 @@ impl Init {
 
 /// What a loader that ended well has left.
 enum Loaded {
-    Graph(Box<Compiled>, Meta),
+    Graph(Vec<u8>, Meta),
     Refused(Vec<Diagnostic>),
     NoTemplate,
 }
@@ -500,9 +520,7 @@ fn read_result(result: &OwnedFd) -> Result<Loaded, String> {
     let bytes = kernel::memfd::read_sealed(result, RESULT_MAX).map_err(|e| e.to_string())?;
     let (meta, graph) = handoff::decode(bytes)?;
     match graph {
-        Some(graph) => Compiled::from_bytes(graph)
-            .map(|graph| Loaded::Graph(Box::new(graph), meta))
-            .map_err(|error| error.to_string()),
+        Some(graph) => Ok(Loaded::Graph(graph, meta)),
         None if meta.no_template => Ok(Loaded::NoTemplate),
         None => Ok(Loaded::Refused(meta.diagnostics)),
     }

@@ -132,6 +132,12 @@ impl Part {
     }
 }
 
+/// How far a copy of the whole state is that is made bit by bit.
+#[derive(Debug, Default)]
+pub struct Copying {
+    done: u32,
+}
+
 /// Why records are not the state of a supervisor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ThawError {
@@ -251,6 +257,38 @@ impl Supervisor {
         let _told = (self.table.take_changes(), self.timers.take_changes());
         self.actions.written();
         self.freeze_rest(writer, room)
+    }
+
+    /// Adds some of the whole state to a journal: `count` more places, or one of the other parts. What
+    /// changes meanwhile is to be added as well; nothing may be left to [`Self::freeze_changes`] when
+    /// this is called. Whether it was the last of it; the commit is the caller's.
+    ///
+    /// # Errors
+    /// [`Full`].
+    pub fn freeze_some(
+        &self,
+        copying: &mut Copying,
+        count: u32,
+        writer: &mut Writer,
+        room: &mut [u8],
+    ) -> Result<bool, Full> {
+        let places = self.table.indices().end;
+        let rest = [Part::Timers, Part::Actions, Part::Relations, Part::Rest];
+        let first = copying.done;
+        if first < places {
+            copying.done = first.saturating_add(count).min(places);
+            for index in first..copying.done {
+                self.freeze_part(Part::Place(index), writer, room)?;
+                self.freeze_part(Part::Definition(index), writer, room)?;
+            }
+            return Ok(false);
+        }
+        copying.done = first.saturating_add(1);
+        let number = first.saturating_sub(places) as usize;
+        if let Some(part) = rest.get(number) {
+            self.freeze_part(*part, writer, room)?;
+        }
+        Ok(number + 1 >= rest.len())
     }
 
     fn copy_parts(&self, writer: &mut Writer, room: &mut [u8]) -> Result<(), Full> {

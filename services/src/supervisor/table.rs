@@ -73,8 +73,15 @@ impl Table {
         self.changes.related = true;
     }
 
+    /// Somebody else is in the place, or nobody: which places are free changes with it.
+    fn place_changed(&mut self, index: u32) {
+        let _noted = self.get_mut(index);
+        self.redefined(index);
+        self.related();
+    }
+
     /// Everything has changed.
-    pub(super) fn all_touched(&mut self) {
+    fn all_touched(&mut self) {
         self.changes.all = true;
     }
 
@@ -111,7 +118,7 @@ impl Table {
         &self.dying
     }
 
-    /// The places that are free; they change only where everything does.
+    /// The places that are free; they are written with the relations.
     pub(super) const fn free(&self) -> &Vec<u32> {
         &self.free
     }
@@ -213,7 +220,7 @@ impl Table {
             && let Some(place) = self.places.get_mut(index as usize)
         {
             place.service = Some(service);
-            self.all_touched();
+            self.place_changed(index);
             return index;
         }
         let index = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
@@ -222,7 +229,7 @@ impl Table {
             service: Some(service),
             touched: false,
         });
-        self.all_touched();
+        self.place_changed(index);
         index
     }
 
@@ -277,11 +284,11 @@ impl Table {
                     self.free.push(index);
                 }
                 self.removed = self.removed.saturating_sub(1);
+                self.place_changed(index);
                 freed = true;
             }
         }
         if freed {
-            self.all_touched();
             let names = core::mem::take(&mut self.names);
             self.names = names
                 .into_iter()
