@@ -178,6 +178,17 @@ fn confinement_is_real(machine: &mut Machine) -> anyhow::Result<()> {
         oom.split_whitespace().eq(["0", "0"]),
         "oom_score_adj: {oom}"
     );
+    // Of those that work for PID 1, the one that stays.
+    let logger = ask(
+        machine,
+        "for it in /proc/[0-9]*; do \
+         test \"$(tr '\\0' ' ' <$it/cmdline)\" = '/proc/self/exe log ' && cat $it/oom_score_adj; \
+         done; true",
+    )?;
+    ensure!(
+        logger.trim() == "-1000",
+        "oom_score_adj of the logger: {logger}"
+    );
     let own = ask(machine, "cat /proc/1/cgroup")?;
     ensure!(own == "0::/shark.init", "PID 1 is in {own}");
     Ok(())

@@ -100,8 +100,8 @@ pub fn place(paths: &Paths) -> Option<PathBuf> {
 }
 
 /// The graph of the accounts and of the service files in the directories `layers` below `root`, as it
-/// is to lie in [`place`] there, with the number of its services. `time`: which all files will have, when the image gives them another
-/// than they have now.
+/// is to lie in [`place`] there, with the number of its services. `time`: which all files will have,
+/// when the image gives them another than they have now.
 ///
 /// # Errors
 /// What is wrong with the files; there is no graph then.

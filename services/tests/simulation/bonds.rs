@@ -21,17 +21,10 @@ impl Model {
         root: &ServiceName,
         which: impl Fn(&Entry) -> bool,
     ) -> BTreeSet<ServiceName> {
-        let mut seen = BTreeSet::from([root.clone()]);
-        let mut work = vec![root.clone()];
-        while let Some(whole) = work.pop() {
-            for (name, entry) in &self.entries {
-                let along = entry.requires.contains(&whole) || entry.part_of.contains(&whole);
-                if along && which(entry) && seen.insert(name.clone()) {
-                    work.push(name.clone());
-                }
-            }
-        }
-        seen
+        self.reached(root, |entry, whole| {
+            let along = entry.requires.contains(whole) || entry.part_of.contains(whole);
+            along && which(entry)
+        })
     }
 
     /// What is bound to a service that is not up is stopped, and comes up again with it; so with all

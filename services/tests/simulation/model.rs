@@ -196,11 +196,22 @@ impl Model {
         root: &ServiceName,
         which: impl Fn(&Entry) -> bool,
     ) -> BTreeSet<ServiceName> {
+        self.reached(root, |entry, below| {
+            entry.requires.contains(below) && which(entry)
+        })
+    }
+
+    /// `root`, and all to whom it leads, from one to the next that `follows` it.
+    pub(crate) fn reached(
+        &self,
+        root: &ServiceName,
+        follows: impl Fn(&Entry, &ServiceName) -> bool,
+    ) -> BTreeSet<ServiceName> {
         let mut seen = BTreeSet::from([root.clone()]);
         let mut work = vec![root.clone()];
-        while let Some(below) = work.pop() {
+        while let Some(from) = work.pop() {
             for (name, entry) in &self.entries {
-                if entry.requires.contains(&below) && which(entry) && seen.insert(name.clone()) {
+                if follows(entry, &from) && seen.insert(name.clone()) {
                     work.push(name.clone());
                 }
             }
