@@ -16,3 +16,4 @@ pub mod record;
 pub mod scrub;
 pub mod starter;
 pub mod timers;
+pub mod update;

@@ -177,6 +177,41 @@ impl BlockDevice {
         Ok(())
     }
 
+    /// Writes whole blocks, wherever in memory they lie, at `offset`; both are multiples of [`BLOCK`].
+    /// The medium holds them only after [`BlockDevice::flush`].
+    ///
+    /// # Errors
+    /// EIO for a medium error, ENOSPC past the end; EINVAL when offset or length are not aligned.
+    pub fn write_blocks(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        let object = || format!("{} at byte {offset}", self.path);
+        let mut copy = vec![0; bytes.len().saturating_add(BLOCK)];
+        let start = copy.as_ptr().align_offset(BLOCK);
+        let end = start.saturating_add(bytes.len());
+        let Some(place) = copy.get_mut(start..end) else {
+            // As in `read_blocks`.
+            return Err(Error::new("write", object(), Errno::NOMEM));
+        };
+        place.copy_from_slice(bytes);
+        let mut done = 0_usize;
+        while let Some(rest) = place.get(done..).filter(|rest| !rest.is_empty()) {
+            let at = offset.saturating_add(u64::try_from(done).unwrap_or(u64::MAX));
+            match retry_on_intr(|| rustix::io::pwrite(&self.fd, rest, at)) {
+                Ok(0) => return Err(Error::new("write", object(), Errno::NOSPC)),
+                Ok(count) => done = done.saturating_add(count),
+                Err(errno) => return Err(Error::new("write", object(), errno)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the medium holds all that was written (fdatasync(2)).
+    ///
+    /// # Errors
+    /// EIO: some of what was written is lost.
+    pub fn flush(&self) -> Result<()> {
+        retry_on_intr(|| rustix::fs::fdatasync(&self.fd)).at("fdatasync", &self.path)
+    }
+
     /// Writes the block at `offset`, a multiple of [`BLOCK`], waits until the medium holds it
     /// (RWF_DSYNC: a flush or FUA write), and reads it back.
     ///
@@ -272,6 +307,14 @@ mod tests {
         let mut back = vec![0; 2 * BLOCK];
         device.read_blocks(4096, &mut back).unwrap();
         assert!(back[..BLOCK] == block && back[BLOCK..] == [7; BLOCK]);
+        let many: Vec<u8> = (0..2 * BLOCK)
+            .map(|it| u8::try_from(it % 251).unwrap())
+            .collect();
+        device.write_blocks(4096, &many).unwrap();
+        device.flush().unwrap();
+        device.read_blocks(4096, &mut back).unwrap();
+        assert!(back == many);
+        device.write_block(4096, &block).unwrap();
         // However the memory lies.
         let mut odd = vec![0; BLOCK + 1];
         device.read_blocks(4096, &mut odd[1..]).unwrap();

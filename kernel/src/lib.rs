@@ -11,6 +11,7 @@
 pub mod block;
 pub mod cgroup;
 pub mod clock;
+pub mod confine;
 pub mod console;
 pub mod dm;
 pub mod epoll;

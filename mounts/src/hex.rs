@@ -1,6 +1,35 @@
 //! Hexadecimal text of fixed-size values: hashes, salts, keys. Lower case out, either case in.
 
-use std::fmt::{self, Write};
+use std::fmt::{self, Display, Formatter, Write};
+
+use serde::{Deserialize, Serialize};
+
+/// Bytes whose text is hexadecimal digits.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) struct Hex(pub(crate) Vec<u8>);
+
+impl TryFrom<String> for Hex {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, &'static str> {
+        parse(&text)
+            .map(Self)
+            .ok_or("expected an even number of hexadecimal digits")
+    }
+}
+
+impl From<Hex> for String {
+    fn from(hex: Hex) -> Self {
+        hex.to_string()
+    }
+}
+
+impl Display for Hex {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write(f, &self.0)
+    }
+}
 
 /// Writes `bytes` as lower-case hexadecimal digits.
 pub(crate) fn write(f: &mut impl Write, bytes: &[u8]) -> fmt::Result {

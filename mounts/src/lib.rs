@@ -5,11 +5,14 @@
 //! and acts, `initramfs` and `init` put the two together. There is no clock and no environment.
 #![forbid(unsafe_code)]
 
+pub mod bundle;
 pub mod cmdline;
 pub mod device;
 pub mod dps;
 pub mod gpt;
 pub mod handover;
+pub mod hash_tree;
+pub mod install;
 pub mod manifest;
 pub mod modules;
 pub mod plan;

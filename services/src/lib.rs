@@ -20,4 +20,5 @@ pub mod status;
 pub mod supervisor;
 pub mod time;
 pub mod units;
+pub mod update;
 pub mod users;

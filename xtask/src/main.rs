@@ -36,10 +36,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Build stage1, init and sharkctl as static programs, and check that they are static
+    /// Build stage1, init, sharkctl and the updater as static programs, and check that they are static
     Build(build::BuildArgs),
     /// Write a bootable disk image with a kernel and an initramfs beside it
     Image(Box<image::ImageArgs>),
+    /// Write a signed bundle, for `sharkctl update install`
+    Bundle(Box<image::bundle::BundleArgs>),
     /// Boot the image in QEMU and give a console, or run one command in it
     Qemu(Box<qemu::QemuArgs>),
     /// Print the boot record of a disk image or of a disk
@@ -75,6 +77,7 @@ fn run(task: Task) -> Result<ExitCode> {
     match task {
         Task::Build(args) => build::run(&args).map(|()| done),
         Task::Image(args) => image::run(&args).map(|()| done),
+        Task::Bundle(args) => image::bundle::run(&args).map(|()| done),
         Task::Setup(args) => setup::run(&args).map(|()| done),
         Task::Qemu(args) => qemu::run(&args),
         Task::Record(args) => record::run(&args),

@@ -6,6 +6,7 @@ use mounts::slot::account::{self, NotOurs, Running};
 use mounts::slot::judge::Stamp;
 use mounts::slot::record::{Ended, Reason, Record};
 use mounts::slot::region::RecordState;
+use mounts::slot::update::{self, Refusal, System};
 use mounts::verity::RootHash;
 use serde::{Deserialize, Serialize};
 
@@ -105,6 +106,26 @@ pub enum Change {
         /// Which slot.
         slot: Slot,
     },
+    /// A step of an update.
+    Update {
+        /// This boot.
+        running: Identity,
+        /// Which step.
+        step: UpdateStep,
+    },
+}
+
+/// A step of an update, or back from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UpdateStep {
+    /// The other slot is taken out of the choice, for this system.
+    Begin(System),
+    /// The other slot holds this system and is tried next.
+    Arm(System),
+    /// What is being installed, or waits for its trial, is called off.
+    Cancel,
+    /// The other slot is booted next, with all its tries.
+    RollBack,
 }
 
 impl Change {
@@ -151,7 +172,11 @@ impl Change {
                 uptime_seconds,
                 text,
             } => failed(running, Ended::Operator, *uptime_seconds, text, now),
-            Self::Commit { .. } | Self::End { .. } | Self::Settle { .. } | Self::GiveUp { .. } => {
+            Self::Commit { .. }
+            | Self::End { .. }
+            | Self::Settle { .. }
+            | Self::GiveUp { .. }
+            | Self::Update { .. } => {
                 Err("there is no boot record: both regions are empty or damaged".to_owned())
             }
         }
@@ -209,8 +234,21 @@ impl Change {
             }
             Self::GiveUp { slot, text } => account::give_up(&mut record, *slot, text, now),
             Self::SetSlot { slot } => account::set_slot(&mut record, *slot, now),
+            Self::Update { running, step } => {
+                let running = running.as_told();
+                take(&mut record, &running, *step).map_err(|error| error.to_string())?;
+            }
         }
         Ok(Some(record))
+    }
+}
+
+fn take(record: &mut Record, running: &Running, step: UpdateStep) -> Result<Slot, Refusal> {
+    match step {
+        UpdateStep::Begin(system) => update::begin(record, running, system),
+        UpdateStep::Arm(system) => update::arm(record, running, system),
+        UpdateStep::Cancel => update::cancel(record, running),
+        UpdateStep::RollBack => update::roll_back(record, running),
     }
 }
 

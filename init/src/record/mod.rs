@@ -9,7 +9,7 @@ pub mod child;
 mod device;
 mod info;
 
-pub use change::{Change, Identity};
+pub use change::{Change, Identity, UpdateStep};
 pub use device::find;
 pub use info::{info, slot_of_name};
 

@@ -151,6 +151,8 @@ pub fn commit(record: &mut Record, running: &Running, text: &str) -> Result<(), 
     entry.priority = entry.priority.max(SECOND);
     entry.verity_bad &= !running.root_read_whole;
     note_system(entry, running);
+    let security_version = entry.security_version;
+    record.security_floor = record.security_floor.max(security_version);
     if record.trial == Some(slot) {
         record.trial = None;
         record.phase = Phase::Settled;
@@ -302,6 +304,7 @@ pub fn rebuild(running: &Running, now: Stamp) -> Record {
         rescues: 0,
         boots: 0,
         crash_id: 0,
+        security_floor: 0,
         slots: [other; 2],
         attempt: None,
         history: History::default(),
@@ -315,6 +318,8 @@ pub fn rebuild(running: &Running, now: Stamp) -> Record {
     entry.tries_left = TRIES;
     entry.good = true;
     note_system(entry, running);
+    let security_version = entry.security_version;
+    record.security_floor = security_version;
     record.boots = 1;
     record.attempt = Some(Attempt {
         slot,
@@ -373,7 +378,7 @@ fn ours<'a>(record: &'a mut Record, running: &Running) -> Result<&'a mut Attempt
     Ok(attempt)
 }
 
-fn written_by(record: &mut Record, running: &Running, reason: Reason) {
+pub(super) fn written_by(record: &mut Record, running: &Running, reason: Reason) {
     record.boot_id = running.boot_id;
     record.reason = reason;
 }
@@ -388,7 +393,7 @@ fn note_system(entry: &mut SlotRecord, running: &Running) {
 }
 
 /// `slot` is tried before the other one; a slot that is never booted stays so.
-fn prefer(record: &mut Record, slot: Slot) {
+pub(super) fn prefer(record: &mut Record, slot: Slot) {
     record.slot_mut(slot).priority = FIRST;
     let other = record.slot_mut(slot.other());
     other.priority = other.priority.min(SECOND);

@@ -291,7 +291,7 @@ pub(super) fn hindrance(record: &Record, slot: Slot) -> Option<PassedOver> {
 }
 
 /// What a slot has been charged with that rules it out.
-fn given_up(entry: &SlotRecord) -> Option<PassedOver> {
+pub(super) fn given_up(entry: &SlotRecord) -> Option<PassedOver> {
     if entry.verity_bad {
         Some(PassedOver::VerityBad)
     } else if entry.tries_left == 0 {

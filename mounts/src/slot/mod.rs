@@ -16,6 +16,7 @@ pub mod judge;
 pub mod record;
 pub mod region;
 pub mod store;
+pub mod update;
 
 mod attempt;
 mod fields;

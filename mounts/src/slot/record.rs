@@ -15,7 +15,8 @@
 //! | 45 | 3 | reserved, zero |
 //! | 48 | 4 | boots ever charged |
 //! | 52 | 4 | id of the crash last harvested, 0 none |
-//! | 56 | 8 | reserved, zero |
+//! | 56 | 4 | security floor: the highest security version that was ever found good |
+//! | 60 | 4 | reserved, zero |
 //! | 64 | 64 | slot a, as below |
 //! | 128 | 64 | slot b, as below |
 //! | 192 | 128 | the attempt, as below; zeros when there is none |
@@ -127,6 +128,8 @@ pub struct Record {
     pub boots: u32,
     /// Id of the crash last harvested, 0 none: see [`super::judge::Crash::id`].
     pub crash_id: u32,
+    /// The highest security version that was ever found good: nothing below it is installed.
+    pub security_floor: u32,
     /// Slot a, slot b.
     pub slots: [SlotRecord; 2],
     /// The boot that is, or was last, under way.
@@ -163,12 +166,14 @@ impl Record {
             rescues: 0,
             boots: 0,
             crash_id: 0,
+            security_floor: 0,
             slots: [slot(2, a), slot(1, b)],
             attempt: None,
             history: History::default(),
         };
         if let Some(committed) = committed {
             record.slot_mut(committed).good = true;
+            record.security_floor = record.slot(committed).security_version;
         }
         record
     }
@@ -211,6 +216,7 @@ impl Record {
         out.skip_to(48);
         out.put(&self.boots.to_le_bytes());
         out.put(&self.crash_id.to_le_bytes());
+        out.put(&self.security_floor.to_le_bytes());
         out.skip_to(SLOTS_AT);
         for slot in &self.slots {
             out.put(&slot.encode());
@@ -249,7 +255,8 @@ impl Record {
         reserved(&mut input, 3)?;
         let boots = input.u32()?;
         let crash_id = input.u32()?;
-        reserved(&mut input, 8)?;
+        let security_floor = input.u32()?;
+        reserved(&mut input, 4)?;
         let slots = [
             SlotRecord::decode(&mut input)?,
             SlotRecord::decode(&mut input)?,
@@ -272,6 +279,7 @@ impl Record {
             rescues,
             boots,
             crash_id,
+            security_floor,
             slots,
             attempt,
             history,

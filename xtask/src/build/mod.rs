@@ -1,4 +1,4 @@
-//! `cargo xtask build`: the three programs, static against musl, by whichever way this machine
+//! `cargo xtask build`: the programs, static against musl, by whichever way this machine
 //! offers; and a look at the results. Not here: how each way works (`toolchain`).
 
 pub(crate) mod elf;
@@ -15,7 +15,7 @@ use crate::arch::Arch;
 use crate::{command, paths};
 
 /// The programs, and the packages of the workspace that hold them.
-const PROGRAMS: [&str; 3] = ["stage1", "init", "sharkctl"];
+const PROGRAMS: [&str; 4] = ["stage1", "init", "sharkctl", "shark-update"];
 const PACKAGES: [&str; 2] = ["initramfs", "init"];
 
 /// Largest PID 1 binary, and largest sum of all programs, that the project promises.
@@ -56,6 +56,8 @@ pub(crate) struct Programs {
     pub(crate) init: PathBuf,
     /// The control program.
     pub(crate) sharkctl: PathBuf,
+    /// The updater.
+    pub(crate) updater: PathBuf,
 }
 
 impl Programs {
@@ -65,6 +67,7 @@ impl Programs {
             stage1: dir.join("stage1"),
             init: dir.join("init"),
             sharkctl: dir.join("sharkctl"),
+            updater: dir.join("shark-update"),
         }
     }
 }
@@ -123,7 +126,7 @@ pub(crate) fn check_reproducible(arch: Arch) -> Result<()> {
 
 fn programs_with(arch: Arch, toolchain: &toolchain::Toolchain) -> Result<Programs> {
     command::step(&format!(
-        "building stage1, init and sharkctl for {} with {toolchain}",
+        "building stage1, init, sharkctl and shark-update for {} with {toolchain}",
         arch.name()
     ));
     let output = paths::arch_output(arch);
@@ -158,7 +161,12 @@ fn install(bytes: &[u8], to: &Path) -> Result<()> {
 
 fn report_sizes(programs: &Programs) -> Result<()> {
     let mut total = 0;
-    for program in [&programs.stage1, &programs.init, &programs.sharkctl] {
+    for program in [
+        &programs.stage1,
+        &programs.init,
+        &programs.sharkctl,
+        &programs.updater,
+    ] {
         let size = fs::metadata(program)
             .with_context(|| format!("cannot look at {}", program.display()))?
             .len();

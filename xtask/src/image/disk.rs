@@ -9,6 +9,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use gpt_disk_types::Guid;
 use mounts::dps::{self, Architecture};
 use mounts::gpt::{self, Partition};
+use mounts::slot::Slot;
 use mounts::slot::record::Record;
 use mounts::slot::region::{PARTITION_SIZE, Place};
 
@@ -33,7 +34,7 @@ const FIXED_TIME: &str = "1767225600";
 
 /// What a disk is made of.
 pub(super) struct Parts<'a> {
-    pub(super) slots: &'a [SlotImage],
+    pub(super) slots: &'a [(Slot, SlotImage)],
     pub(super) architecture: Architecture,
     /// MiB that each root partition has.
     pub(super) root_mib: u64,
@@ -101,8 +102,8 @@ fn plan(parts: &Parts<'_>, dir: &Path) -> Result<Vec<Planned>> {
             state(parts, dir)?,
         ),
     ];
-    for slot in parts.slots {
-        let hash = &slot.root_hash;
+    for (slot, image) in parts.slots {
+        let hash = &image.root_hash;
         let sealed = |name, type_guid, uuid, mib, content: &Path| Planned {
             name,
             type_guid,
@@ -112,28 +113,28 @@ fn plan(parts: &Parts<'_>, dir: &Path) -> Result<Vec<Planned>> {
             content: content.to_path_buf(),
         };
         let verity_mib = verity_mib(parts.root_mib)?;
-        let signature = derived(&parts.key, dps::signature_name(slot.slot));
+        let signature = derived(&parts.key, dps::signature_name(*slot));
         planned.extend([
             sealed(
-                dps::root_name(slot.slot),
+                dps::root_name(*slot),
                 architecture.root_type(),
                 dps::root_uuid(hash),
                 parts.root_mib,
-                &slot.root,
+                &image.root,
             ),
             sealed(
-                dps::verity_name(slot.slot),
+                dps::verity_name(*slot),
                 architecture.verity_type(),
                 dps::verity_uuid(hash),
                 verity_mib,
-                &slot.verity,
+                &image.verity,
             ),
             sealed(
-                dps::signature_name(slot.slot),
+                dps::signature_name(*slot),
                 architecture.signature_type(),
                 signature,
                 SIGNATURE_MIB,
-                &slot.signature,
+                &image.signature,
             ),
         ]);
     }
@@ -222,8 +223,8 @@ fn esp(key: &Key, dir: &Path) -> Result<PathBuf> {
 fn state(parts: &Parts<'_>, dir: &Path) -> Result<PathBuf> {
     let path = empty(dir, "state.img", PARTITION_SIZE / MIB)?;
     let system = |index: usize| {
-        let slot = parts.slots.get(index)?;
-        Some((slot.root_hash, slot.security_version))
+        let (_, image) = parts.slots.get(index)?;
+        Some((image.root_hash, image.security_version))
     };
     let record = Record::for_image(system(0), system(1)).encode();
     let mut file = File::options().write(true).open(&path)?;

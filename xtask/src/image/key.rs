@@ -63,6 +63,15 @@ impl ImageKey {
     }
 }
 
+/// Name and text of the public key in the file `path`.
+pub(super) fn public(path: &Path) -> Result<(String, String)> {
+    let text = fs::read_to_string(path)
+        .with_context(|| format!("cannot read the key {}", path.display()))?;
+    let key = PublicKey::parse(&text).map_err(|error| anyhow!("{}: {error}", path.display()))?;
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    Ok((name.into_owned(), key.to_text()))
+}
+
 fn generate(path: &Path) -> Result<()> {
     command::step(&format!("making a key for images: {}", path.display()));
     if let Some(dir) = path.parent() {

@@ -45,6 +45,10 @@ pub(crate) struct ImageOptions {
     #[arg(long, value_name = "PATH")]
     pub(crate) key: Option<PathBuf>,
 
+    /// Trust this key as well: a `.pub` file, 64 hexadecimal digits; may be repeated
+    #[arg(long, value_name = "PATH")]
+    pub(crate) trust: Vec<PathBuf>,
+
     /// Version of the system, for people
     #[arg(long = "image-version", value_name = "VERSION", default_value = env!("CARGO_PKG_VERSION"))]
     pub(crate) version: String,
@@ -117,6 +121,7 @@ impl Default for ImageOptions {
             root_b: None,
             kernel: "cloud".into(),
             key: None,
+            trust: Vec::new(),
             version: env!("CARGO_PKG_VERSION").into(),
             version_b: None,
             security_version: 1,

@@ -125,6 +125,8 @@ pub(super) struct Parts<'a> {
     pub(super) version: &'a str,
     /// Whether this machine's ldconfig knows the libraries of the image.
     pub(super) native: bool,
+    /// Name and text of each key that may sign updates.
+    pub(super) keys: &'a [(String, String)],
 }
 
 /// What the least of roots is made of.
@@ -169,6 +171,14 @@ pub(super) fn assemble(parts: &Parts<'_>, root: &Path) -> Result<()> {
     }
     for files in parts.files {
         lay_over(files, root)?;
+    }
+    install(
+        &parts.programs.updater,
+        &root.join("usr/lib/shark/shark-update"),
+    )?;
+    for (name, text) in parts.keys {
+        new_dir(&root.join("usr/lib/shark/keys"))?;
+        write(&root.join(format!("usr/lib/shark/keys/{name}.pub")), text)?;
     }
     set_mode(&root.join("etc/shadow"), 0o600)?;
     if parts.native {

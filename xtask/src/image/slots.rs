@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use mounts::dps::Architecture;
 use mounts::manifest::{self, Algorithm, Filesystem, Manifest};
-use mounts::slot::Slot;
 use mounts::verity::{BLOCK_SIZE, RootHash, Salt};
 
 use super::key::ImageKey;
@@ -25,7 +24,6 @@ pub(super) struct Release {
 /// One slot, ready to be laid on a disk.
 #[derive(Clone, Debug)]
 pub(super) struct SlotImage {
-    pub(super) slot: Slot,
     pub(super) root_hash: RootHash,
     pub(super) security_version: u32,
     /// The sealed root.
@@ -49,17 +47,17 @@ pub(super) fn seal(root: &Path, target: &Path, key: Key) -> Result<()> {
     )
 }
 
-/// Makes hash tree and manifest of `slot` for the image `root`, in `dir`; checks both with the tools
+/// Makes hash tree and manifest of the image `root`, in `dir`, for the slot or bundle `name`; checks both with the tools
 /// and the code that will check them on the device.
 pub(super) fn make(
-    slot: Slot,
+    name: &str,
     root: &Path,
     dir: &Path,
     release: &Release,
     signer: &ImageKey,
 ) -> Result<SlotImage> {
     let mut hasher = Hasher::new("salt");
-    hasher.text(&release.version).text(slot.as_str());
+    hasher.text(&release.version).text(name);
     let salt_key = hasher.finish();
     let salt: Salt = salt_key
         .to_string()
@@ -69,7 +67,7 @@ pub(super) fn make(
         .with_context(|| format!("cannot look at {}", root.display()))?
         .len();
     let data_blocks = image_size / u64::from(BLOCK_SIZE);
-    let verity = dir.join(format!("verity-{slot}.img", slot = slot.as_str()));
+    let verity = dir.join(format!("verity-{name}.img"));
     let root_hash = format(root, &verity, data_blocks, &salt, &uuid(&salt_key))?;
     let manifest = Manifest {
         version: release.version.clone(),
@@ -87,13 +85,12 @@ pub(super) fn make(
     let bytes = manifest::encode(&manifest, |message| signer.sign(message))
         .map_err(|error| anyhow!("manifest: {error}"))?;
     if manifest::verify(&bytes, &[signer.public]).ok().as_ref() != Some(&manifest) {
-        bail!("the manifest of slot {} does not verify", slot.as_str());
+        bail!("the manifest of {name} does not verify");
     }
-    let signature = dir.join(format!("signature-{slot}.bin", slot = slot.as_str()));
+    let signature = dir.join(format!("signature-{name}.bin"));
     fs::write(&signature, bytes)
         .with_context(|| format!("cannot write {}", signature.display()))?;
     Ok(SlotImage {
-        slot,
         root_hash,
         security_version: release.security_version,
         root: root.to_path_buf(),

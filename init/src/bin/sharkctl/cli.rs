@@ -15,6 +15,7 @@ Examples:
   sharkctl boot                    which slot, why, and how long the boot took
   sharkctl boot wait               until the boot was found good, or not
   sharkctl boot history            the boots before this one, and how they ended
+  sharkctl update install FILE     into the other slot; `sharkctl reboot` tries it
   sharkctl verify etc/services     check service files, with no init running
   sharkctl --json list | jq        for programs
 
@@ -68,6 +69,11 @@ pub(crate) enum Verb {
     Boot {
         #[command(subcommand)]
         verb: Option<BootVerb>,
+    },
+    /// Install an update into the slot that does not run, and back from it
+    Update {
+        #[command(subcommand)]
+        verb: UpdateVerb,
     },
     /// Print figures of init, in the text format of OpenMetrics: how long the turns of its loop take
     Metrics,
@@ -196,6 +202,40 @@ Exit status:
     History(OnDevice),
     /// Print the boot record: the slots, and the history
     Record(OnDevice),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UpdateVerb {
+    /// Install a bundle into the slot that does not run, and arm it for one try
+    #[command(after_help = "\
+Nothing that runs is touched: `sharkctl reboot` tries the new system, once. If it is not found good,
+the machine comes back with the present one. An installation that broke off goes on where it was.
+
+Examples:
+  sharkctl update install /media/shark-2.bundle
+  sharkctl update install http://updates.example/shark-2.bundle
+  curl -fsSL https://updates.example/shark-2.bundle | sharkctl update install -
+
+Exit status:
+  0  installed; the next boot tries it
+  1  it failed, and may work the next time
+  6  refused: by a signature, a rule, or a problem of the new system (each is told)")]
+    Install {
+        /// A file, an http URL, or `-` for standard input
+        bundle: String,
+    },
+    /// Tell what the slots hold, and what is under way
+    Status,
+    /// Call off what is being installed, or waits for its trial
+    Cancel,
+    /// Boot the system before the last update next, with the state it had
+    Rollback {
+        /// Restart the machine at once
+        #[arg(long)]
+        reboot: bool,
+    },
+    /// List the keys that may sign an update
+    Keys,
 }
 
 #[derive(Args, Debug)]

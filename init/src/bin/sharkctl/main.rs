@@ -22,6 +22,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod update;
 mod verify;
 mod waiting;
 
@@ -125,6 +126,7 @@ fn perform(verb: Verb, context: &Context, screen: &mut Screen<'_>) -> Result<(),
     match verb {
         Verb::Short(verb) | Verb::Long(verb) => perform_service(&verb, context, screen),
         Verb::Boot { verb } => perform_boot(&verb.unwrap_or(BootVerb::Info), context, screen),
+        Verb::Update { verb } => update::update(context, screen, &verb),
         Verb::Metrics => metrics::metrics(context, screen),
         Verb::Verify(options) => verify::verify(screen, &options),
         Verb::Compile(options) => compile::compile(screen, &options),

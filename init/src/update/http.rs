@@ -1,0 +1,203 @@
+//! A bundle on a web server: asked for from the place that is needed, and asked again from there when
+//! the connection is lost. Not here: for how long that goes on (`supply`).
+
+use std::time::Duration;
+
+use ureq::http::StatusCode;
+use ureq::{Agent, Body, BodyReader};
+
+use super::source::{fill, pass, read_some};
+use super::words::Fault;
+
+/// How long a connection may take to be made.
+const CONNECT_WITHIN: Duration = Duration::from_secs(30);
+/// How long a server may take to begin its answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+/// Redirections that are followed.
+const REDIRECTS_MAX: u32 = 5;
+/// So many bytes are rather read and forgotten than left out by a new request.
+const GAP: u64 = 256 * 1024;
+
+/// A file on a web server.
+pub(super) struct Http {
+    agent: Agent,
+    url: String,
+    /// The answer under way, and the place that its next byte has.
+    stream: Option<(u64, BodyReader<'static>)>,
+    length: Option<u64>,
+}
+
+impl Http {
+    /// The file at `url`; nothing is asked yet.
+    ///
+    /// # Errors
+    /// A URL of another scheme.
+    pub(super) fn new(url: &str) -> Result<Self, Fault> {
+        let scheme = url
+            .split(':')
+            .next()
+            .unwrap_or_default()
+            .to_ascii_lowercase();
+        if scheme != "http" {
+            return Err(Fault::lasting(format!(
+                "{url}: only http is built in, and a bundle needs no more, as it is signed; for \
+                 everything else: curl -fsSL {url} | sharkctl update install -"
+            )));
+        }
+        let agent = Agent::config_builder()
+            .timeout_connect(Some(CONNECT_WITHIN))
+            .timeout_recv_response(Some(ANSWER_WITHIN))
+            .max_redirects(REDIRECTS_MAX)
+            .http_status_as_error(false)
+            .user_agent(concat!("shark-update/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .new_agent();
+        Ok(Self {
+            agent,
+            url: url.to_owned(),
+            stream: None,
+            length: None,
+        })
+    }
+
+    /// Bytes of all of it, if the server has told.
+    pub(super) fn length(&self) -> Option<u64> {
+        self.length
+    }
+
+    /// Fills `into` from `at`.
+    pub(super) fn read(
+        &mut self,
+        at: u64,
+        into: &mut [u8],
+        heard: &mut dyn FnMut(u64) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let (_, mut stream) = self.stream_at(at, heard)?;
+        let filled = fill(&mut stream, into, heard);
+        // What is left of an answer that broke off is of no use.
+        filled.map_err(|fault| self.named(&fault))?;
+        self.stream = Some((at.saturating_add(into.len() as u64), stream));
+        Ok(())
+    }
+
+    /// Whether nothing follows `at`, by the stream itself.
+    pub(super) fn ends_at(&mut self, at: u64) -> Result<bool, Fault> {
+        let Some((position, mut stream)) = self.stream.take().filter(|(it, _)| *it <= at) else {
+            // Nothing was asked for that lies near the end, and the server does not tell its length.
+            return Ok(true);
+        };
+        pass(&mut stream, at - position, &mut |_| Ok(())).map_err(|fault| self.named(&fault))?;
+        read_some(&mut stream, &mut [0])
+            .map(|count| count == 0)
+            .map_err(|error| self.named(&Fault::passing(format!("read: {error}"))))
+    }
+
+    fn stream_at(
+        &mut self,
+        at: u64,
+        heard: &mut dyn FnMut(u64) -> Result<(), Fault>,
+    ) -> Result<(u64, BodyReader<'static>), Fault> {
+        let near = |position: u64| at.checked_sub(position).is_some_and(|gap| gap <= GAP);
+        let (position, mut stream) = match self.stream.take() {
+            Some((position, stream)) if near(position) => (position, stream),
+            Some(_) | None => self.ask(at)?,
+        };
+        pass(&mut stream, at - position, heard).map_err(|fault| self.named(&fault))?;
+        Ok((at, stream))
+    }
+
+    /// Asks for all from `at`. A server that knows no ranges begins at the start.
+    fn ask(&mut self, at: u64) -> Result<(u64, BodyReader<'static>), Fault> {
+        let mut request = self.agent.get(&self.url);
+        if at > 0 {
+            request = request.header("Range", format!("bytes={at}-"));
+        }
+        let answer = request.call().map_err(|error| self.refused(&error))?;
+        let status = answer.status();
+        let header = |name: &str| answer.headers().get(name)?.to_str().ok().map(str::to_owned);
+        let (begins, length) = match status {
+            StatusCode::OK => (0, header("content-length").and_then(|it| it.parse().ok())),
+            StatusCode::PARTIAL_CONTENT => header("content-range")
+                .as_deref()
+                .and_then(range)
+                .filter(|(begins, _)| *begins == at)
+                .ok_or_else(|| {
+                    self.named(&Fault::lasting("the server answers with another range"))
+                })?,
+            other => return Err(self.named(&unwanted(other))),
+        };
+        if let (Some(before), Some(now)) = (self.length, length)
+            && before != now
+        {
+            let words = format!("it had {before} bytes a moment ago and has {now} now");
+            return Err(self.named(&Fault::lasting(words)));
+        }
+        self.length = self.length.or(length);
+        Ok((begins, reader(answer.into_body())))
+    }
+
+    fn refused(&self, error: &ureq::Error) -> Fault {
+        let words = error.to_string();
+        let lasting = matches!(
+            error,
+            ureq::Error::BadUri(_)
+                | ureq::Error::TooManyRedirects
+                | ureq::Error::RequireHttpsOnly(_)
+        );
+        let fault = if lasting {
+            Fault::lasting(words)
+        } else {
+            Fault::passing(words)
+        };
+        self.named(&fault)
+    }
+
+    fn named(&self, fault: &Fault) -> Fault {
+        Fault {
+            words: format!("{}: {}", self.url, fault.words),
+            kind: fault.kind,
+        }
+    }
+}
+
+/// No limit but that of what reads it: each piece goes into a buffer of known size.
+fn reader(body: Body) -> BodyReader<'static> {
+    body.into_with_config().limit(u64::MAX).reader()
+}
+
+fn unwanted(status: StatusCode) -> Fault {
+    let words = format!("the server answers {status}");
+    let again = status.is_server_error()
+        || status == StatusCode::TOO_MANY_REQUESTS
+        || status == StatusCode::REQUEST_TIMEOUT;
+    if again {
+        Fault::passing(words)
+    } else {
+        Fault::lasting(words)
+    }
+}
+
+/// Start and whole length of `bytes START-END/LENGTH`; the length may be `*`.
+fn range(text: &str) -> Option<(u64, Option<u64>)> {
+    let (range, length) = text.trim().strip_prefix("bytes")?.trim().split_once('/')?;
+    let (start, _) = range.split_once('-')?;
+    Some((start.trim().parse().ok()?, length.trim().parse().ok()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_read_and_other_schemes_refused() {
+        assert_eq!(range("bytes 5-9/10"), Some((5, Some(10))));
+        assert_eq!(range("bytes 0-0/*"), Some((0, None)));
+        assert_eq!(range("bytes */10"), None);
+        assert_eq!(range("lines 5-9/10"), None);
+        for url in ["https://h/x", "file:///x", "x"] {
+            let words = Http::new(url).map(drop).unwrap_err().words;
+            assert!(words.contains("| sharkctl update install -"), "{words}");
+        }
+        assert!(Http::new("HTTP://h/x").is_ok());
+    }
+}

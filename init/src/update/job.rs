@@ -1,0 +1,252 @@
+//! One installation: the slot's partitions, the boot record and the supply of chunks put together for
+//! `mounts::install`. Not here: who asked for it (`server`).
+
+use std::ops::Range;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use mounts::bundle::Chunk;
+use mounts::dps::Architecture;
+use mounts::handover::{self, Handover};
+use mounts::install::{self, Area, Failure, Machine};
+use mounts::manifest::Manifest;
+use mounts::slot::Slot;
+use mounts::slot::update::System;
+use services::update::{Installed, Progress, Step};
+
+use super::disk::SlotDisk;
+use super::keys;
+use super::proof::{self, Candidate};
+use super::supply::{Listener, Origin, Supply};
+use crate::record::{self, Change, Identity, UpdateStep};
+
+/// What an installation shows to others, and what they tell it.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    board: Mutex<Board>,
+    changed: Condvar,
+}
+
+/// What is on the board.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Board {
+    /// How far the installation is; nothing when there is none.
+    pub(super) progress: Option<Progress>,
+    /// Whether it is to be called off.
+    pub(super) cancelled: bool,
+    /// How the last one ended.
+    pub(super) last: Option<String>,
+    /// Counts the changes.
+    pub(super) edition: u64,
+}
+
+impl Shared {
+    pub(super) fn look(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn change(&self, change: impl FnOnce(&mut Board)) {
+        let mut board = self.look();
+        change(&mut board);
+        board.edition = board.edition.wrapping_add(1);
+        drop(board);
+        self.changed.notify_all();
+    }
+
+    /// Waits until the board is another than `edition`.
+    pub(super) fn wait(&self, edition: u64) -> Board {
+        let board = self.look();
+        let waited = self.changed.wait_while(board, |it| it.edition == edition);
+        waited.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// This boot: what stage1 has told.
+#[derive(Clone, Debug)]
+pub(super) struct Booted {
+    pub(super) identity: Identity,
+    pub(super) slot: Slot,
+    pub(super) disk: String,
+    /// The partition with the boot record.
+    pub(super) record: String,
+}
+
+impl Booted {
+    /// Reads the hand-over.
+    ///
+    /// # Errors
+    /// For people: this machine was not booted from a slot.
+    pub(super) fn read(path: &str) -> Result<Self, String> {
+        let json = kernel::files::read(path, handover::SIZE_MAX).map_err(|e| e.to_string())?;
+        let told = Handover::decode(&json).map_err(|error| error.to_string())?;
+        let (Some(slot), Some(disk)) = (told.slot, told.disk) else {
+            return Err(format!(
+                "this machine was not booted from a slot of a disk: {}",
+                told.why
+            ));
+        };
+        let record = told.record.device;
+        Ok(Self {
+            identity: Identity {
+                slot: Some(slot),
+                boot_id: kernel::system::boot_id().unwrap_or_default(),
+                root_hash: told.root_hash,
+                security_version: told.security_version,
+                root_read_whole: told.root_read_whole,
+            },
+            slot,
+            disk,
+            record: record.ok_or("stage1 has found no boot record")?,
+        })
+    }
+
+    /// Makes a step in the boot record.
+    ///
+    /// # Errors
+    /// For people: the rules refuse it, or it could not be written.
+    pub(super) fn step(&self, step: UpdateStep) -> Result<(), String> {
+        let running = self.identity.clone();
+        record::apply(&self.record, &Change::Update { running, step }).map(drop)
+    }
+}
+
+/// Installs what comes from `origin`.
+///
+/// # Errors
+/// [`Failure`]: nothing is armed.
+pub(super) fn run(booted: &Booted, origin: Origin, shared: &Shared) -> Result<Installed, Failure> {
+    let slot = booted.slot.other();
+    let mut watcher = Watcher { shared };
+    watcher.show(Step::Fetching, 0, 0);
+    let mut supply = Supply::new(origin, keys::trusted(keys::DIRECTORY));
+    let (header, table) = supply.open(&mut watcher)?;
+    let manifest = header.manifest().clone();
+    if Architecture::current() != Some(manifest.architecture) {
+        return Err(Failure::Unsound(format!(
+            "it is for {}, this machine is {}",
+            manifest.architecture,
+            std::env::consts::ARCH
+        )));
+    }
+    let mut job = Job {
+        booted,
+        disk: SlotDisk::open(&booted.disk, slot).map_err(Failure::Disk)?,
+        supply,
+        watcher,
+        manifest: &manifest,
+    };
+    let done = install::install(&mut job, &header, &table)?;
+    Ok(Installed {
+        slot: slot.as_str().to_owned(),
+        version: manifest.version.clone(),
+        security_version: manifest.security_version,
+        kept: done.kept,
+        written: done.written,
+    })
+}
+
+struct Watcher<'a> {
+    shared: &'a Shared,
+}
+
+impl Watcher<'_> {
+    fn show(&mut self, step: Step, done: u64, total: u64) {
+        self.shared.change(|board| {
+            board.progress = Some(Progress {
+                step,
+                done,
+                total,
+                trouble: None,
+            });
+        });
+    }
+}
+
+impl Listener for Watcher<'_> {
+    fn goes_on(&mut self) -> bool {
+        !self.shared.look().cancelled
+    }
+
+    fn trouble(&mut self, words: &str) {
+        eprintln!("shark-update: {words}; trying again");
+        self.shared.change(|board| {
+            if let Some(progress) = &mut board.progress {
+                progress.trouble = Some(words.to_owned());
+            }
+        });
+    }
+}
+
+struct Job<'a> {
+    booted: &'a Booted,
+    disk: SlotDisk,
+    supply: Supply,
+    watcher: Watcher<'a>,
+    manifest: &'a Manifest,
+}
+
+impl Machine for Job<'_> {
+    fn size(&mut self, area: Area) -> Result<u64, String> {
+        self.disk.size(area)
+    }
+
+    fn read(&mut self, area: Area, offset: u64, into: &mut [u8]) -> Result<(), String> {
+        self.disk.read(area, offset, into)
+    }
+
+    fn write(&mut self, area: Area, offset: u64, bytes: &[u8]) -> Result<(), String> {
+        self.disk.write(area, offset, bytes)
+    }
+
+    fn flush(&mut self, area: Area) -> Result<(), String> {
+        self.disk.flush(area)
+    }
+
+    fn may_be_there(&mut self, system: System) -> bool {
+        let state = record::load(&self.booted.record);
+        let slot = self.booted.slot.other();
+        state
+            .record()
+            .is_some_and(|record| record.slot(slot).root_hash == system.root_hash)
+    }
+
+    fn begin(&mut self, system: System) -> Result<(), String> {
+        self.booted.step(UpdateStep::Begin(system))
+    }
+
+    fn arm(&mut self, system: System) -> Result<(), String> {
+        self.booted.step(UpdateStep::Arm(system))
+    }
+
+    fn want(&mut self, runs: &[Range<u32>]) -> Result<(), Failure> {
+        self.supply.want(runs)
+    }
+
+    fn chunk(&mut self, number: u32, _chunk: &Chunk) -> Result<&[u8], Failure> {
+        self.supply.chunk(number, &mut self.watcher)
+    }
+
+    fn finish(&mut self) -> Result<(), Failure> {
+        self.supply.finish(&mut self.watcher)
+    }
+
+    fn prove(&mut self) -> Result<(), Vec<String>> {
+        proof::prove(&Candidate {
+            root: self.disk.path(Area::Root),
+            verity: self.disk.path(Area::Verity),
+            manifest: self.manifest,
+            etc: &format!("{}/upper", mounts::plan::ETC_OVERLAY),
+        })
+    }
+
+    fn progress(&mut self, progress: install::Progress) -> bool {
+        let step = match progress.step {
+            install::Step::Comparing => Step::Comparing,
+            install::Step::Writing => Step::Writing,
+            install::Step::Checking => Step::Checking,
+            install::Step::Proving => Step::Proving,
+            install::Step::Arming => Step::Arming,
+        };
+        self.watcher.show(step, progress.done, progress.total);
+        self.watcher.goes_on()
+    }
+}

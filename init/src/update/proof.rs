@@ -1,0 +1,206 @@
+//! Proves a new system before it is armed: its root is opened through dm-verity, with this machine's
+//! /etc over it, and its own `sharkctl verify` checks its services as one graph against what is in it.
+//! Not here: the checks (`sharkctl verify`).
+//!
+//! The new system judges its own files, since an older program may not know their keys. It is signed;
+//! it runs all the same without rights, in the new root and nowhere else.
+
+use std::ffi::CString;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use kernel::confine::{self, Kept, Who};
+use kernel::dm::{Control, Target};
+use kernel::mount::{MountFlags, UnmountFlags, mount, unmount};
+use mounts::manifest::Manifest;
+use mounts::verity::{self, OnCorruption, Scope};
+use services::diagnostic::Diagnostic;
+
+/// The device-mapper device of the root that is proven.
+const DEVICE: &str = "shark-proof";
+/// Where it is mounted, in the updater's own mount namespace.
+const PLACE: &str = "/run/shark/proof";
+/// The checker, in the new root.
+const CHECKER: &str = "/usr/bin/sharkctl";
+/// How long the checker may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// How long the device's node may take to appear.
+const NODE_PATIENCE: Duration = Duration::from_secs(5);
+const TURN: Duration = Duration::from_millis(20);
+/// What the checker may say, in bytes.
+const ANSWER_MAX: u64 = 1 << 20;
+/// Problems that are told.
+const PROBLEMS_MAX: usize = 200;
+/// Bytes of address space of the checker.
+const MEMORY: u64 = 256 << 20;
+
+/// What is to be proven, and where it lies.
+pub(super) struct Candidate<'a> {
+    pub(super) root: &'a str,
+    pub(super) verity: &'a str,
+    pub(super) manifest: &'a Manifest,
+    /// What lies over its /etc on this machine.
+    pub(super) etc: &'a str,
+}
+
+/// Proves it.
+///
+/// # Errors
+/// All that is wrong with it, or why that cannot be found out.
+pub(super) fn prove(candidate: &Candidate<'_>) -> Result<(), Vec<String>> {
+    let one = |error: String| vec![error];
+    let control = Control::open().map_err(|error| one(error.to_string()))?;
+    take_down(&control);
+    let proven = set_up(&control, candidate)
+        .map_err(one)
+        .and_then(|()| check());
+    take_down(&control);
+    proven
+}
+
+fn set_up(control: &Control, candidate: &Candidate<'_>) -> Result<(), String> {
+    let text = |error: kernel::Error| error.to_string();
+    let manifest = candidate.manifest;
+    let table = verity::target(
+        candidate.root,
+        candidate.verity,
+        manifest,
+        OnCorruption::Eio,
+        Scope::Corruption,
+    );
+    let device = control
+        .create(DEVICE, &format!("SHARK-{DEVICE}"))
+        .map_err(text)?;
+    let target = Target {
+        start: 0,
+        length: table.sectors,
+        kind: table.target_type.to_owned(),
+        parameters: table.parameters,
+    };
+    control.load(DEVICE, &[target], true).map_err(text)?;
+    control.resume(DEVICE).map_err(text)?;
+    let node = device.path();
+    let until = Instant::now() + NODE_PATIENCE;
+    while !Path::new(&node).exists() {
+        if Instant::now() > until {
+            return Err(format!("{node} did not appear"));
+        }
+        std::thread::sleep(TURN);
+    }
+    kernel::files::make_dirs(PLACE, 0o700).map_err(text)?;
+    let closed = MountFlags::RDONLY | MountFlags::NOATIME | MountFlags::NODEV | MountFlags::NOSUID;
+    mount(&node, PLACE, manifest.filesystem.as_str(), closed, "").map_err(text)?;
+    let etc = format!("{PLACE}/etc");
+    if kernel::files::is_dir(candidate.etc) {
+        let layers = format!("lowerdir={}:{etc}", candidate.etc);
+        mount("overlay", &etc, "overlay", closed, &layers).map_err(text)?;
+    }
+    Ok(())
+}
+
+/// Takes down what `set_up` made, and what an updater that was killed has left.
+fn take_down(control: &Control) {
+    // What is not there need not be taken down; what stays is met, and told, by the next `set_up`.
+    let _ = unmount(&format!("{PLACE}/etc"), UnmountFlags::DETACH);
+    let _ = unmount(PLACE, UnmountFlags::DETACH);
+    let _ = control.remove(DEVICE, false);
+}
+
+fn check() -> Result<(), Vec<String>> {
+    let words = |why: String| vec![format!("{CHECKER} of the new system: {why}")];
+    let mut child = Command::new("/proc/self/exe")
+        .args(["prove", PLACE])
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| words(format!("cannot be started: {error}")))?;
+    let answer = answer(&mut child).map_err(words)?;
+    let told: Answer = serde_json::from_slice(&answer).map_err(|_| {
+        let said = String::from_utf8_lossy(&answer);
+        let said = said.lines().next_back().unwrap_or_default().trim();
+        words(format!("gives no verdict on its services: {said:?}"))
+    })?;
+    let mut problems: Vec<String> = told
+        .diagnostics
+        .iter()
+        .map(|it| it.to_string().replace(PLACE, ""))
+        .collect();
+    if problems.len() > PROBLEMS_MAX {
+        let more = problems.split_off(PROBLEMS_MAX).len();
+        problems.push(format!("and {more} more"));
+    }
+    match (told.ok, problems.is_empty()) {
+        (true, true) => Ok(()),
+        (false, true) => Err(words("finds problems, and names none".to_owned())),
+        (_, false) => Err(problems),
+    }
+}
+
+/// What `sharkctl verify --json` prints.
+#[derive(serde::Deserialize)]
+struct Answer {
+    ok: bool,
+    diagnostics: Vec<Diagnostic>,
+}
+
+/// What the child prints, once it has ended; it is killed when it takes too long.
+fn answer(child: &mut Child) -> Result<Vec<u8>, String> {
+    let stdout = child.stdout.take().ok_or("has no output")?;
+    let reader = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let read = stdout.take(ANSWER_MAX).read_to_end(&mut bytes);
+        read.map(|_| bytes)
+    });
+    let until = Instant::now() + PATIENCE;
+    while !reader.is_finished() {
+        if Instant::now() > until {
+            // It may have ended just now.
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(format!("has not ended after {} s", PATIENCE.as_secs()));
+        }
+        std::thread::sleep(TURN);
+    }
+    let ended = child.wait();
+    ended.map_err(|error| format!("wait: {error}"))?;
+    let read = reader.join().map_err(|_| "cannot be read".to_owned())?;
+    read.map_err(|error| format!("read: {error}"))
+}
+
+/// The child, `shark-update prove ROOT`: becomes the checker of the new system, without rights.
+#[must_use]
+pub fn run(root: &str) -> ExitCode {
+    let why = match become_checker(root) {
+        Ok(never) => match never {},
+        Err(why) => why,
+    };
+    println!("{why}");
+    ExitCode::FAILURE
+}
+
+fn become_checker(root: &str) -> Result<std::convert::Infallible, String> {
+    let text = |error: kernel::Error| error.to_string();
+    confine::enter_root(root).map_err(text)?;
+    let kept = Kept {
+        readable: &[],
+        executable: &["/"],
+        network: false,
+        memory: MEMORY,
+        // Service files may hold secrets, and be for root alone.
+        who: Who::Reader,
+    };
+    for lacking in confine::enter(&kept).map_err(text)? {
+        eprintln!("shark-update: the checker is confined less: {lacking}");
+    }
+    let command = [CHECKER, "--json", "verify", "--root=/"].into_iter();
+    let command: Result<Vec<CString>, _> = command.map(CString::new).collect();
+    let command = command.map_err(|error| error.to_string())?;
+    match kernel::exec::execute(&command, &[]) {
+        Err(error) => Err(error.to_string()),
+        // It comes back with an error alone.
+        Ok(()) => Err(format!("execve {CHECKER}: nothing happened")),
+    }
+}
