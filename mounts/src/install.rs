@@ -448,7 +448,7 @@ mod tests {
     #[test]
     fn numbers_that_follow_each_other_are_one_run() {
         assert_eq!(runs(&[]), []);
-        assert_eq!(runs(&[3]), [3..4]);
+        assert_eq!(runs(&[3, 7]), [3..4, 7..8]);
         assert_eq!(runs(&[0, 1, 2, 5, 6, 9]), [0..3, 5..7, 9..10]);
     }
 }

@@ -72,7 +72,7 @@ impl fmt::Display for Refusal {
             Self::NotCommitted => write!(
                 f,
                 "this boot has not been found good yet, and the other slot may be needed; wait for it \
-                 (sharkctl boot wait-gate) or call it good (sharkctl boot good)"
+                 (sharkctl boot wait) or call it good (sharkctl boot good)"
             ),
             Self::Failed => write!(
                 f,
