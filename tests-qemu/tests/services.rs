@@ -190,7 +190,14 @@ fn confinement_is_real(machine: &mut Machine) -> anyhow::Result<()> {
         "oom_score_adj of the logger: {logger}"
     );
     let own = ask(machine, "cat /proc/1/cgroup")?;
-    ensure!(own == "0::/shark.init", "PID 1 is in {own}");
+    ensure!(own == "0::/", "PID 1 is in {own}");
+    let passed = ask(machine, "cat /sys/fs/cgroup/cgroup.subtree_control")?;
+    ensure!(
+        ["cpu", "memory", "pids"]
+            .iter()
+            .all(|it| passed.split_whitespace().any(|word| word == *it)),
+        "passed down from the root: {passed}"
+    );
     Ok(())
 }
 

@@ -2,7 +2,8 @@
 //! owns them, and what is told of a machine that lacks something. Not here: cgroupfs itself
 //! (`kernel::cgroup`), when to kill, and which hierarchy is taken (`setup`).
 //!
-//! Layout below the root: `shark.init` holds PID 1 and its helpers, `services/NAME` one service.
+//! Layout below the root: `services/NAME` is one service. PID 1 and its helpers are in the root itself
+//! where that is the machine's, and in `shark.init` where it is that of a namespace.
 
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
@@ -39,17 +40,21 @@ pub(super) struct Cgroups {
 }
 
 impl Cgroups {
-    /// Makes the two inner cgroups below `root`, moves PID 1 into its own and passes the
-    /// controllers down. What is not there, but can be done without, is added to `missing`.
+    /// Makes the inner cgroups below `root` and passes the controllers down. What is not there, but
+    /// can be done without, is added to `missing`.
     ///
     /// # Errors
     /// What keeps services from having cgroups at all, for people.
     pub(super) fn set_up(root: &str, missing: &mut Vec<String>) -> Result<Self, String> {
         let root = Cgroup::open(root).map_err(text)?;
-        let own = Cgroup::create(&format!("{}/shark.init", root.path())).map_err(text)?;
         let services = Cgroup::create(&format!("{}/services", root.path())).map_err(text)?;
         // Processes and passed-down controllers exclude each other in one cgroup: we move out first.
-        own.add_process(0).map_err(text)?;
+        // The root of the machine is exempt, and the kernel has to wait for all its processors to
+        // move a process: longer than all else takes until the first service.
+        if !root.is_of_machine() {
+            let own = Cgroup::create(&format!("{}/shark.init", root.path())).map_err(text)?;
+            own.add_process(0).map_err(text)?;
+        }
         let lacking = pass_down(&root);
         let below = pass_down(&services);
         // What the root does not have, its children cannot have either: told once.

@@ -8,7 +8,8 @@ mod hierarchy;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Uid, chownat, mkdir, open, openat, unlinkat,
+    Access, AtFlags, FileType, Gid, Mode, OFlags, Uid, accessat, chownat, mkdir, open, openat,
+    unlinkat,
 };
 use rustix::io::retry_on_intr;
 
@@ -91,6 +92,14 @@ impl Cgroup {
         let links = rustix::fs::fstat(&self.fd).at("stat", &self.path)?.st_nlink;
         // A directory has a link from above, one of its own, and one from each below it.
         Ok(links > 2 || !self.read("cgroup.subtree_control")?.trim().is_empty())
+    }
+
+    /// Whether it is the root of the machine's hierarchy, and not only that of a namespace: the one
+    /// cgroup without `cgroup.type`, that passes controllers down and has processes of its own.
+    #[must_use]
+    pub fn is_of_machine(&self) -> bool {
+        let found = accessat(&self.fd, "cgroup.type", Access::EXISTS, AtFlags::empty());
+        found == Err(Errno::NOENT)
     }
 
     /// Its directory.
