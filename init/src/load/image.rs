@@ -88,6 +88,9 @@ fn look_at(root: &Path, directories: &[String], time: Option<i64>) -> std::io::R
 
 /// The path as it is called inside of `root`.
 fn inside(root: &Path, path: &Path) -> String {
+    if root == Path::new("/") {
+        return path.display().to_string();
+    }
     let inside = path.strip_prefix(root).unwrap_or(path);
     format!("/{}", inside.display())
 }

@@ -24,6 +24,9 @@ use crate::ending::soft::Previous;
 const SIZE_MIN: usize = 64 << 10;
 pub(super) const SIZE_MAX: usize = 128 << 20;
 
+/// A box is begun with so many bytes for each service, whose records take less than a third of them.
+const A_SERVICE: usize = 2 << 10;
+
 /// So many places are added to the next box in a turn.
 const AT_ONCE: u32 = 8;
 
@@ -278,7 +281,12 @@ impl Init {
     /// Begins a box with all there is. Without memory for one PID 1 goes on, and does not survive a
     /// crash of its own.
     pub(super) fn renew_black_box(&mut self, size: usize) {
-        let mut size = size.clamp(SIZE_MIN, SIZE_MAX);
+        let services = self.supervisor.as_ref().map(|it| it.services().count());
+        // One that turns out to be too small is written for nothing.
+        let expected = services.unwrap_or(0).saturating_mul(A_SERVICE);
+        let mut size = size
+            .max(expected.next_power_of_two())
+            .clamp(SIZE_MIN, SIZE_MAX);
         loop {
             let room = Memory::new("black box", size).and_then(|memory| {
                 memory.set_history(self.crashes)?;

@@ -111,7 +111,12 @@ pub(super) fn take_over(facts: Option<&WatchdogFacts>) -> Result<Option<Feeder>,
 
 /// The watchdog that the program before this one has left open, if it has.
 fn left_open() -> Option<Feeder> {
-    (3..LOOKED_AT).find_map(|number| {
+    // Only the numbers that are in use: to ask for each there may be takes as long as six services.
+    let numbers = std::fs::read_dir("/proc/self/fd").ok()?.flatten();
+    let numbers = numbers.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let mut numbers: Vec<i32> = numbers.filter(|it| (3..LOOKED_AT).contains(it)).collect();
+    numbers.sort_unstable();
+    numbers.into_iter().find_map(|number| {
         let path = std::fs::read_link(format!("/proc/self/fd/{number}")).ok()?;
         let path = path.to_str().filter(|path| path.starts_with(PREFIX))?;
         let watchdog = Watchdog::inherited(number, path).ok()?;
