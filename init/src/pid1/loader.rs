@@ -10,7 +10,7 @@ use services::diagnostic::Diagnostic;
 use services::file::Source;
 use services::id::ServiceName;
 use services::supervisor::Supervisor;
-use services::supervisor::compiled::Compiled;
+use services::supervisor::compiled::{Compiled, GraphBytesError, Intact, Unchecked};
 use services::supervisor::event::{Command, Event, ExitStatus, RequestId};
 use services::time::{Duration, Time};
 
@@ -62,8 +62,8 @@ struct Working {
     deadline: Time,
 }
 
-/// A result that is being taken over, in as many turns as it has steps: read, looked through, compared,
-/// laid over what is there. Each costs little more than a look at every service; one after the other,
+/// A result that is being taken over, in as many turns as it has steps: read, looked through in three
+/// of them, compared, laid over what is there. Each costs little more than a look at every service; one after the other,
 /// and what has come meanwhile between them, nobody waits for long.
 #[derive(Debug, Serialize, Deserialize)]
 struct Taking {
@@ -81,6 +81,8 @@ enum Step {
     #[default]
     Begun,
     Read(Vec<u8>, Meta),
+    Intact(Intact, Meta),
+    Found(Box<Unchecked>, Meta),
     Known(Box<Compiled>, Meta),
     Compared(Box<Compiled>, Meta, Changed),
 }
@@ -293,13 +295,18 @@ impl Init {
         } = taking;
         let step = match step {
             Step::Begun => self.read_result(&purpose, &result),
-            Step::Read(bytes, meta) => match Compiled::from_bytes(bytes) {
-                Ok(graph) => Some(Step::Known(Box::new(graph), meta)),
-                Err(error) => {
-                    self.not_loaded(&purpose, error.to_string(), Vec::new());
-                    None
-                }
-            },
+            Step::Read(bytes, meta) => {
+                let step = Intact::new(bytes).map(|it| Step::Intact(it, meta));
+                self.looked_at(&purpose, step)
+            }
+            Step::Intact(bytes, meta) => {
+                let step = bytes.read().map(|it| Step::Found(Box::new(it), meta));
+                self.looked_at(&purpose, step)
+            }
+            Step::Found(found, meta) => {
+                let step = found.check().map(|it| Step::Known(Box::new(it), meta));
+                self.looked_at(&purpose, step)
+            }
             Step::Known(graph, meta) => {
                 let changed = self.changes_of(&graph).unwrap_or_default();
                 Some(Step::Compared(graph, meta, changed))
@@ -318,6 +325,21 @@ impl Init {
                 });
             }
             None => self.load_waiting(),
+        }
+    }
+
+    /// The step that follows a look at the graph's bytes; `None`: they are none, and that has been told.
+    fn looked_at(
+        &mut self,
+        purpose: &Purpose,
+        step: Result<Step, GraphBytesError>,
+    ) -> Option<Step> {
+        match step {
+            Ok(step) => Some(step),
+            Err(error) => {
+                self.not_loaded(purpose, error.to_string(), Vec::new());
+                None
+            }
         }
     }
 

@@ -159,7 +159,7 @@ impl Init {
         self.renew_cgroup(run.service, definition.name.as_str(), &program.cgroup);
         // Noted first: the child may make them and then fail to execute the program.
         let place = self.table.place(run.service, definition.name.as_str());
-        place.runtime_dirs.clone_from(&program.runtime_dirs);
+        place.runtime_dirs = program.runtime_dirs.as_slice().into();
         self.open_sockets(run.service, &definition)?;
         self.limit_store(run.service, program.fd_store_max.into());
         let scope = definition.stop.scope;

@@ -128,7 +128,7 @@ pub(super) struct Place {
     /// Descriptors that are kept for its next run.
     pub(super) store: Store,
     /// Directories below /run that go with its end.
-    pub(super) runtime_dirs: Vec<String>,
+    pub(super) runtime_dirs: Box<[String]>,
     /// Whether its run may have credentials, which go with the run.
     pub(super) credentials: bool,
 }
@@ -137,7 +137,8 @@ pub(super) struct Place {
 #[derive(Debug, Default)]
 pub(super) struct Table {
     owners: BTreeMap<u32, Owner>,
-    places: BTreeMap<u32, Place>,
+    /// Each beside the map, whose nodes have room for twice as many as are in them.
+    places: BTreeMap<u32, Box<Place>>,
     watches: BTreeMap<i32, u32>,
     /// Numbers of processes that have been reaped and are about to be told.
     pub(super) untold: Vec<u32>,
@@ -169,13 +170,16 @@ impl Table {
             live: None,
             sockets: Vec::new(),
             store: Store::default(),
-            runtime_dirs: Vec::new(),
+            runtime_dirs: Box::default(),
             credentials: false,
         };
         self.changed.places.insert(service.index);
-        let place = self.places.entry(service.index).or_insert_with(fresh);
+        let place = self
+            .places
+            .entry(service.index)
+            .or_insert_with(|| Box::new(fresh()));
         if place.service != service {
-            *place = fresh();
+            **place = fresh();
         }
         place
     }
@@ -183,14 +187,14 @@ impl Table {
     /// The place of `service`, if it has one.
     pub(super) fn get(&mut self, service: ServiceId) -> Option<&mut Place> {
         let place = self.places.get_mut(&service.index);
-        let place = place.filter(|place| place.service == service)?;
+        let place = place.filter(|place| place.service == service)?.as_mut();
         self.changed.places.insert(service.index);
         Some(place)
     }
 
     /// All places, for what is not frozen of them.
     pub(super) fn places(&mut self) -> impl Iterator<Item = &mut Place> {
-        self.places.values_mut()
+        self.places.values_mut().map(Box::as_mut)
     }
 
     /// The run in hand, if it is still `run`.
@@ -348,14 +352,14 @@ impl Table {
 
     /// The place of that index, to be frozen.
     pub(super) fn place_at(&self, index: u32) -> Option<&Place> {
-        self.places.get(&index)
+        self.places.get(&index).map(Box::as_ref)
     }
 
     /// Puts a place back that was frozen. Its watch is gone with the program that had it.
     pub(super) fn put_back(&mut self, mut place: Place) {
         place.watch = None;
         self.changed.places.insert(place.service.index);
-        self.places.insert(place.service.index, place);
+        self.places.insert(place.service.index, Box::new(place));
     }
 
     /// Drops the places that `keep` refuses: of services that are no more.

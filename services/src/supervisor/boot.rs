@@ -123,19 +123,28 @@ impl Supervisor {
 
     /// `root` and all that is required and wanted, as far as `through` lets pass.
     pub(super) fn closure(&self, root: u32, through: impl Fn(&Service) -> bool) -> BTreeSet<u32> {
-        let mut seen = BTreeSet::from([root]);
+        // By place, as a set is slow to grow by one service after the other.
+        let mut seen = vec![false; self.table.indices().len()];
+        let mut see = |index: u32| {
+            let seen = seen.get_mut(index as usize);
+            seen.is_some_and(|seen| !core::mem::replace(seen, true))
+        };
+        see(root);
         let mut work = vec![root];
         while let Some(index) = work.pop() {
             if !self.table.get(index).is_some_and(&through) {
                 continue;
             }
             for edge in self.topology.predecessors(index) {
-                if edge.tie.starts() && seen.insert(edge.other) {
+                if edge.tie.starts() && see(edge.other) {
                     work.push(edge.other);
                 }
             }
         }
-        seen
+        let reached = self.table.indices().zip(&seen);
+        reached
+            .filter_map(|(index, seen)| seen.then_some(index))
+            .collect()
     }
 
     pub(super) fn settle_boot(&mut self) {

@@ -130,52 +130,90 @@ pub(super) struct Entry<'a> {
     pub(super) packed: &'a [u8],
 }
 
-impl View<'_> {
-    /// What is wrong with it.
-    fn fault(&self) -> Option<String> {
-        if self.services.len() > MAX_SERVICES + 1 {
-            return Some(format!("it has {} services", self.services.len()));
-        }
-        if let Some(entry) = self
-            .services
-            .iter()
-            .find(|it| !ServiceName::is_valid(it.name))
-        {
-            return Some(format!("nobody can be called `{}`", entry.name));
-        }
-        let mut pairs = self.services.iter().zip(self.services.iter().skip(1));
-        if let Some((_, second)) = pairs.find(|(first, second)| first.name >= second.name) {
-            return Some(format!("`{}` is out of order", second.name));
-        }
-        self.relations.fault(self.services.len())
-    }
-}
+/// Bytes that are whole and of this build: the first of three steps to a graph, between which whoever may
+/// not be held up can do something else.
+#[derive(Debug)]
+pub struct Intact(Vec<u8>);
 
-impl Compiled {
-    /// The graph that is in `bytes`.
-    ///
-    /// A definition is believed only when it is unpacked, and then looked through.
+impl Intact {
+    /// Looks at the header and at the checksum.
     ///
     /// # Errors
-    /// [`GraphBytesError`] says in what the bytes are not a graph; no bytes make it panic.
-    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, GraphBytesError> {
-        let body = body(&bytes)?;
+    /// [`GraphBytesError`], but for [`GraphBytesError::Body`].
+    pub fn new(bytes: Vec<u8>) -> Result<Self, GraphBytesError> {
+        body(&bytes)?;
+        Ok(Self(bytes))
+    }
+
+    /// Finds everything that is in the bytes.
+    ///
+    /// # Errors
+    /// [`GraphBytesError::Body`].
+    pub fn read(self) -> Result<Unchecked, GraphBytesError> {
+        let Self(bytes) = self;
+        let body = bytes.get(HEADER..).unwrap_or_default();
         let view: View<'_> =
             postcard::from_bytes(body).map_err(|error| GraphBytesError::Body(error.to_string()))?;
-        if let Some(fault) = view.fault() {
-            return Err(GraphBytesError::Body(fault));
-        }
         let spans = view.services.iter().map(|entry| Span {
             name: span_of(body, entry.name.as_bytes()),
             runs: entry.runs,
             rules: span_of(body, entry.rules),
             packed: span_of(body, entry.packed),
         });
-        Ok(Self {
+        Ok(Unchecked(Compiled {
             spans: spans.collect(),
             relations: view.relations,
             bytes,
-        })
+        }))
+    }
+}
+
+/// What was found in the bytes, and may be no graph.
+#[derive(Debug)]
+pub struct Unchecked(Compiled);
+
+impl Unchecked {
+    /// Looks it through.
+    ///
+    /// # Errors
+    /// [`GraphBytesError::Body`].
+    pub fn check(self) -> Result<Compiled, GraphBytesError> {
+        match self.fault() {
+            Some(fault) => Err(GraphBytesError::Body(fault)),
+            None => Ok(self.0),
+        }
+    }
+
+    /// What is wrong with it.
+    fn fault(&self) -> Option<String> {
+        let Self(graph) = self;
+        if graph.count() > MAX_SERVICES + 1 {
+            return Some(format!("it has {} services", graph.count()));
+        }
+        let mut before = "";
+        for Entry { name, .. } in graph.services() {
+            if !ServiceName::is_valid(name) {
+                return Some(format!("nobody can be called `{name}`"));
+            }
+            if before >= name {
+                return Some(format!("`{name}` is out of order"));
+            }
+            before = name;
+        }
+        graph.relations.fault(graph.count())
+    }
+}
+
+impl Compiled {
+    /// The graph that is in `bytes`.
+    ///
+    /// A definition is believed only when it is unpacked, and then looked through. [`Intact`] is the way
+    /// in steps.
+    ///
+    /// # Errors
+    /// [`GraphBytesError`] says in what the bytes are not a graph; no bytes make it panic.
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, GraphBytesError> {
+        Intact::new(bytes)?.read()?.check()
     }
 
     /// The bytes that [`Self::from_bytes`] takes.
@@ -339,6 +377,16 @@ fn number(bytes: &[u8]) -> Result<(u32, &[u8]), GraphBytesError> {
     }
 }
 
+/// Whether both are the same bytes. Comparing slices does that one byte after the other where the C
+/// library is made for size, as the one of our programs is, and a reload compares all definitions.
+pub(super) fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let ((words, rest), (other_words, other_rest)) = (one.as_chunks(), other.as_chunks());
+    let mut pairs = words.iter().zip(other_words);
+    one.len() == other.len()
+        && pairs.all(|(word, other)| u64::from_ne_bytes(*word) == u64::from_ne_bytes(*other))
+        && rest == other_rest
+}
+
 fn unpack(entry: Entry<'_>) -> Result<Definition, GraphBytesError> {
     let definition = unpack_definition(entry.packed).map_err(GraphBytesError::Definition)?;
     if definition.name.as_str() == entry.name {
@@ -488,6 +536,20 @@ mod tests {
         let bytes = with_header(VERSION, &postcard::to_stdvec(&changed).unwrap());
         let refused = Compiled::from_bytes(bytes).unwrap_err().to_string();
         assert_eq!(refused, format!("{prefix}its order breaks a relation"));
+    }
+
+    #[test]
+    fn bytes_are_the_same_only_if_each_is() {
+        let bytes: Vec<u8> = (0..20).collect();
+        for length in 0..=bytes.len() {
+            assert!(is_same(&bytes[..length], &bytes[..length]));
+            assert!(length == bytes.len() || !is_same(&bytes, &bytes[..length]));
+            for at in 0..length {
+                let mut other = bytes[..length].to_vec();
+                other[at] ^= 1;
+                assert!(!is_same(&bytes[..length], &other), "{at} of {length}");
+            }
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
+use std::sync::OnceLock;
 
 use serde::Serialize;
 
@@ -27,7 +28,7 @@ use super::event::{Action, Command, Event, RequestId};
 use super::gate::Marks;
 use super::requests::Requests;
 use super::schedule::Clock;
-use super::service::{BootMark, Kept, Service};
+use super::service::{BootMark, Kept, Service, Shared};
 use super::shutdown::Shutdown;
 use super::table::{Changes, Table};
 use super::timers::{Due, TimerChanges, Timers, Turned};
@@ -49,6 +50,12 @@ exec = \"/bin/h\"
 /// found, and not counted by hand, so that nobody can forget to.
 #[must_use]
 pub fn layout() -> u32 {
+    /// Found once: a boot asks for it twice, before anything is started.
+    static FOUND: OnceLock<u32> = OnceLock::new();
+    *FOUND.get_or_init(find_layout)
+}
+
+fn find_layout() -> u32 {
     let source = Source {
         path: "/sample/a.toml".to_owned(),
         layer: 0,
@@ -359,6 +366,7 @@ impl Serialize for Bytes<'_> {
 pub struct Thawing {
     places: BTreeMap<u32, (u32, Option<Service>)>,
     definitions: BTreeMap<u32, (Kept, Option<Kept>)>,
+    shared: Shared,
     timers: BTreeSet<(Time, Due)>,
     timer_changes: Vec<Turned>,
     relations: Option<(Topology, Vec<u32>)>,
@@ -396,9 +404,10 @@ impl Thawing {
                     self.definitions.remove(&index);
                     return Ok(());
                 };
-                let kept = Kept::unpack(kept).map_err(|it| wrong(&it))?;
+                let shared = &mut self.shared;
+                let kept = Kept::unpack(kept, shared).map_err(|it| wrong(&it))?;
                 let next = next
-                    .map(Kept::unpack)
+                    .map(|next| Kept::unpack(next, shared))
                     .transpose()
                     .map_err(|it| wrong(&it))?;
                 self.definitions.insert(index, (kept, next));

@@ -7,11 +7,11 @@ use crate::graph::MAX_SERVICES;
 use crate::id::ServiceName;
 
 use super::Supervisor;
-use super::compiled::{Compiled, Entry, unpack_definition};
+use super::compiled::{Compiled, Entry, is_same, unpack_definition};
 use super::event::{Outcome, RequestId};
 use super::mutation::{Mutation, mutated};
 use super::requests::going_down;
-use super::service::{BootMark, Desired, Kept, Service, State};
+use super::service::{BootMark, Desired, Kept, Service, Shared, State};
 use super::topology::{Tie, Topology};
 
 /// So many changed services are compared key by key: unpacking a thousand would hold up the loop.
@@ -39,6 +39,16 @@ struct Meeting {
     places: Vec<Option<u32>>,
     /// Places of services that are not in the graph.
     others: Vec<u32>,
+}
+
+/// What a new graph says of a service.
+enum News {
+    /// What the one before has said.
+    Nothing,
+    /// It is another one now, or will be at its next start.
+    Other,
+    /// It was not there before, or had been removed.
+    Fresh,
 }
 
 impl Supervisor {
@@ -69,8 +79,12 @@ impl Supervisor {
                 differences.added.push(entry.name.into());
                 continue;
             };
-            let newest = service.next.as_deref().unwrap_or(&service.kept);
-            if *newest.packed != *entry.packed {
+            let kept = is_same(&service.kept.packed, entry.packed);
+            let same = match &service.next {
+                Some(newest) => is_same(&newest.packed, entry.packed),
+                None => kept,
+            };
+            if !same {
                 differences.changed.push(entry.name.into());
                 if differences.keys.len() < DETAILED_MAX
                     && let Some(before) = service.newest()
@@ -80,7 +94,7 @@ impl Supervisor {
                     differences.keys.push((entry.name.into(), keys));
                 }
             }
-            if service.state.active() && *service.kept.packed != *entry.packed {
+            if service.state.active() && !kept {
                 differences.keeping.push(entry.name.into());
             }
         }
@@ -117,16 +131,26 @@ impl Supervisor {
         let mut fresh = BTreeSet::new();
         let mut places = Vec::with_capacity(graph.count());
         let mut more = false;
+        let mut others = !gone.is_empty();
+        let mut shared = Shared::default();
         for (entry, place) in graph.services().zip(meeting.places) {
-            let (index, new) = match place {
-                Some(index) => (index, self.redefine(index, &entry)),
-                None => (self.settle_in(&entry), true),
+            let (index, news) = match place {
+                Some(index) => (index, self.redefine(index, &entry, &mut shared)),
+                None => (self.settle_in(&entry, &mut shared), News::Fresh),
             };
             more |= place.is_none();
             places.push(index);
-            if new {
-                fresh.insert(index);
+            match news {
+                News::Nothing => {}
+                News::Other => others = true,
+                News::Fresh => {
+                    fresh.insert(index);
+                }
             }
+        }
+        // All the rest follows from the definitions, and has followed from these before.
+        if !others && fresh.is_empty() {
+            return;
         }
         if more {
             self.table.sort();
@@ -174,35 +198,38 @@ impl Supervisor {
     }
 
     /// A place for a service that was not there before.
-    fn settle_in(&mut self, entry: &Entry<'_>) -> u32 {
+    fn settle_in(&mut self, entry: &Entry<'_>, shared: &mut Shared) -> u32 {
         let name = ServiceName::of_valid(entry.name);
-        let service = Service::new(name, Kept::of(entry), self.now);
+        let service = Service::new(name, Kept::of(entry, shared), self.now);
         self.table.insert(Box::new(service))
     }
 
-    /// What the new graph says of a service that has a place; whether it had been removed.
-    fn redefine(&mut self, index: u32, entry: &Entry<'_>) -> bool {
+    /// What the new graph says of a service that has a place.
+    fn redefine(&mut self, index: u32, entry: &Entry<'_>, shared: &mut Shared) -> News {
         let Some(service) = self.table.get(index) else {
-            return false;
+            return News::Nothing;
         };
         let back = service.removed;
-        let same = *service.kept.packed == *entry.packed;
+        let same = is_same(&service.kept.packed, entry.packed);
         if same && !back && service.next.is_none() {
-            return false;
+            return News::Nothing;
         }
         self.table.set_removed(index, false);
         if let Some(service) = self.table.get_mut(index) {
             if same {
                 service.next = None;
             } else if service.state.active() && !mutated(Mutation::ReloadAppliedAtOnce) {
-                service.next = Some(Box::new(Kept::of(entry)));
+                service.next = Some(Box::new(Kept::of(entry, shared)));
             } else {
-                service.kept = Kept::of(entry);
+                service.kept = Kept::of(entry, shared);
                 service.next = None;
             }
         }
         self.table.redefined(index);
-        back
+        match back {
+            true => News::Fresh,
+            false => News::Other,
+        }
     }
 
     /// Services that are removed keep their order among each other. With the others they have none

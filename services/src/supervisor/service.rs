@@ -1,6 +1,9 @@
 //! One service: its state with the payload of each, and the rules of it that are needed at all
 //! times. Not here: transitions (`machine`, `outcome`, `stop`) and neighbours (`topology`).
 
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::definition::{
@@ -318,27 +321,50 @@ impl Rules {
 /// Without content between the two parts of a thaw, when nothing reads it.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
-    pub(super) rules: Rules,
+    /// Shared with those that have the same ones.
+    pub(super) rules: Rc<Rules>,
     /// The whole definition in postcard's encoding: a fifth of its size in memory.
     pub(super) packed: Box<[u8]>,
 }
 
+/// Rules by their encoding, each kept once: most services of a graph have the same ones, and rules are
+/// larger than all else that is kept of a service.
+#[derive(Debug, Default)]
+pub(super) struct Shared(BTreeMap<Box<[u8]>, Rc<Rules>>);
+
+impl Shared {
+    /// The rules whose encoding is `bytes`, which `read` makes where they are not here yet.
+    fn rules(&mut self, bytes: &[u8], read: impl FnOnce() -> Rules) -> Rc<Rules> {
+        if let Some(known) = self.0.get(bytes) {
+            return Rc::clone(known);
+        }
+        let rules = Rc::new(read());
+        self.0.insert(bytes.into(), Rc::clone(&rules));
+        rules
+    }
+}
+
 impl Kept {
     /// The one that was packed into `packed`.
-    pub(super) fn unpack(packed: &[u8]) -> Result<Self, String> {
+    pub(super) fn unpack(packed: &[u8], shared: &mut Shared) -> Result<Self, String> {
+        let rules = Rules::new(&unpack_definition(packed)?);
+        let bytes = postcard::to_stdvec(&rules).map_err(|error| error.to_string())?;
         Ok(Self {
-            rules: Rules::new(&unpack_definition(packed)?),
+            rules: shared.rules(&bytes, || rules),
             packed: packed.into(),
         })
     }
 
     /// The one of a compiled graph. Rules that cannot be read, which its checksum makes all but
     /// impossible, are found in the definition, or are those of a service that never runs.
-    pub(super) fn of(entry: &Entry<'_>) -> Self {
-        let read = postcard::from_bytes(entry.rules).map_err(|error| error.to_string());
-        let rules = read.or_else(|_| Self::unpack(entry.packed).map(|it| it.rules));
+    pub(super) fn of(entry: &Entry<'_>, shared: &mut Shared) -> Self {
+        let read = || {
+            let read = postcard::from_bytes(entry.rules).ok();
+            let found = || unpack_definition(entry.packed).map(|it| Rules::new(&it));
+            read.or_else(|| found().ok()).unwrap_or_default()
+        };
         Self {
-            rules: rules.unwrap_or_default(),
+            rules: shared.rules(entry.rules, read),
             packed: entry.packed.into(),
         }
     }
