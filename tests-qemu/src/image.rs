@@ -34,6 +34,8 @@ pub struct SmallImages {
     pub without_init: PathBuf,
     /// The init of slot b may not be executed.
     pub init_not_executable: PathBuf,
+    /// The folder of bundles for them, each `NAME.bundle`.
+    pub bundles: PathBuf,
     /// As `slots`, with an ssh server at the rescue console.
     pub rescue_ssh: PathBuf,
     /// The private key that it lets in.

@@ -13,6 +13,7 @@ pub mod monitor;
 pub mod overlay;
 pub mod record;
 pub mod scenario;
+pub mod server;
 pub mod slots;
 pub mod spec;
 

@@ -66,11 +66,14 @@ impl Child {
             return Ok(());
         };
         let mut stored = Vec::new();
-        for number in runs.into_iter().flat_map(|(first, end)| first..end) {
-            let chunk = table
-                .chunk(number)
-                .ok_or_else(|| Fault::lasting(format!("there is no chunk {number}")))?;
-            self.send(&mut source, number, &chunk, &mut stored)?;
+        for (first, end) in runs {
+            source.will_read(table.stored_end(end).unwrap_or(header.size()));
+            for number in first..end {
+                let chunk = table
+                    .chunk(number)
+                    .ok_or_else(|| Fault::lasting(format!("there is no chunk {number}")))?;
+                self.send(&mut source, number, &chunk, &mut stored)?;
+            }
         }
         if !source.ends_at(header.size())? {
             return Err(bad(&BundleError::Trailing));

@@ -15,6 +15,8 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(30);
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 /// Redirections that are followed.
 const REDIRECTS_MAX: u32 = 5;
+/// What is asked for first: the head of most bundles.
+const HEAD: u64 = 64 * 1024;
 /// So many bytes are rather read and forgotten than left out by a new request.
 const GAP: u64 = 256 * 1024;
 
@@ -22,9 +24,19 @@ const GAP: u64 = 256 * 1024;
 pub(super) struct Http {
     agent: Agent,
     url: String,
-    /// The answer under way, and the place that its next byte has.
-    stream: Option<(u64, BodyReader<'static>)>,
+    stream: Option<Stream>,
     length: Option<u64>,
+    /// Up to where will be read from here, as far as is known.
+    until: u64,
+}
+
+/// An answer under way.
+struct Stream {
+    /// The place that its next byte has.
+    at: u64,
+    /// The place after its last one.
+    end: u64,
+    body: BodyReader<'static>,
 }
 
 impl Http {
@@ -57,12 +69,18 @@ impl Http {
             url: url.to_owned(),
             stream: None,
             length: None,
+            until: HEAD,
         })
     }
 
     /// Bytes of all of it, if the server has told.
     pub(super) fn length(&self) -> Option<u64> {
         self.length
+    }
+
+    /// Says up to where will be read next: what is beyond need not be sent.
+    pub(super) fn will_read(&mut self, until: u64) {
+        self.until = until;
     }
 
     /// Fills `into` from `at`.
@@ -72,22 +90,25 @@ impl Http {
         into: &mut [u8],
         heard: &mut dyn FnMut(u64) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
-        let (_, mut stream) = self.stream_at(at, heard)?;
-        let filled = fill(&mut stream, into, heard);
+        let end = at.saturating_add(into.len() as u64);
+        let mut stream = self.stream_at(at, end, heard)?;
         // What is left of an answer that broke off is of no use.
-        filled.map_err(|fault| self.named(&fault))?;
-        self.stream = Some((at.saturating_add(into.len() as u64), stream));
+        fill(&mut stream.body, into, heard).map_err(|fault| self.named(&fault))?;
+        stream.at = end;
+        self.stream = Some(stream);
         Ok(())
     }
 
-    /// Whether nothing follows `at`, by the stream itself.
+    /// Whether nothing follows `at`.
     pub(super) fn ends_at(&mut self, at: u64) -> Result<bool, Fault> {
-        let Some((position, mut stream)) = self.stream.take().filter(|(it, _)| *it <= at) else {
-            // Nothing was asked for that lies near the end, and the server does not tell its length.
+        self.stream = None;
+        self.until = at.saturating_add(1);
+        let Some(mut stream) = self.ask(at)? else {
             return Ok(true);
         };
-        pass(&mut stream, at - position, &mut |_| Ok(())).map_err(|fault| self.named(&fault))?;
-        read_some(&mut stream, &mut [0])
+        let skip = at.saturating_sub(stream.at);
+        pass(&mut stream.body, skip, &mut |_| Ok(())).map_err(|fault| self.named(&fault))?;
+        read_some(&mut stream.body, &mut [0])
             .map(|count| count == 0)
             .map_err(|error| self.named(&Fault::passing(format!("read: {error}"))))
     }
@@ -95,35 +116,46 @@ impl Http {
     fn stream_at(
         &mut self,
         at: u64,
+        end: u64,
         heard: &mut dyn FnMut(u64) -> Result<(), Fault>,
-    ) -> Result<(u64, BodyReader<'static>), Fault> {
-        let near = |position: u64| at.checked_sub(position).is_some_and(|gap| gap <= GAP);
-        let (position, mut stream) = match self.stream.take() {
-            Some((position, stream)) if near(position) => (position, stream),
-            Some(_) | None => self.ask(at)?,
+    ) -> Result<Stream, Fault> {
+        let serves =
+            |it: &Stream| at.checked_sub(it.at).is_some_and(|gap| gap <= GAP) && end <= it.end;
+        let mut stream = match self.stream.take().filter(serves) {
+            Some(stream) => stream,
+            None => {
+                self.until = self.until.max(end);
+                let asked = self.ask(at)?;
+                asked.ok_or_else(|| self.named(&Fault::lasting("it ends too early")))?
+            }
         };
-        pass(&mut stream, at - position, heard).map_err(|fault| self.named(&fault))?;
-        Ok((at, stream))
+        let skip = at.saturating_sub(stream.at);
+        pass(&mut stream.body, skip, heard).map_err(|fault| self.named(&fault))?;
+        stream.at = at;
+        Ok(stream)
     }
 
-    /// Asks for all from `at`. A server that knows no ranges begins at the start.
-    fn ask(&mut self, at: u64) -> Result<(u64, BodyReader<'static>), Fault> {
-        let mut request = self.agent.get(&self.url);
-        if at > 0 {
-            request = request.header("Range", format!("bytes={at}-"));
-        }
+    /// Asks for what is to be read from `at`; none when nothing is there. A server that knows no ranges
+    /// gives all from the start.
+    fn ask(&mut self, at: u64) -> Result<Option<Stream>, Fault> {
+        let range = format!("bytes={at}-{}", self.until.saturating_sub(1));
+        let request = self.agent.get(&self.url).header("Range", range);
         let answer = request.call().map_err(|error| self.refused(&error))?;
         let status = answer.status();
         let header = |name: &str| answer.headers().get(name)?.to_str().ok().map(str::to_owned);
-        let (begins, length) = match status {
-            StatusCode::OK => (0, header("content-length").and_then(|it| it.parse().ok())),
+        let (begins, end, length) = match status {
+            StatusCode::OK => {
+                let length = header("content-length").and_then(|it| it.parse().ok());
+                (0, u64::MAX, length)
+            }
             StatusCode::PARTIAL_CONTENT => header("content-range")
                 .as_deref()
-                .and_then(range)
-                .filter(|(begins, _)| *begins == at)
+                .and_then(range_of)
+                .filter(|(begins, ..)| *begins == at)
                 .ok_or_else(|| {
                     self.named(&Fault::lasting("the server answers with another range"))
                 })?,
+            StatusCode::RANGE_NOT_SATISFIABLE => return Ok(None),
             other => return Err(self.named(&unwanted(other))),
         };
         if let (Some(before), Some(now)) = (self.length, length)
@@ -133,7 +165,11 @@ impl Http {
             return Err(self.named(&Fault::lasting(words)));
         }
         self.length = self.length.or(length);
-        Ok((begins, reader(answer.into_body())))
+        Ok(Some(Stream {
+            at: begins,
+            end,
+            body: reader(answer.into_body()),
+        }))
     }
 
     fn refused(&self, error: &ureq::Error) -> Fault {
@@ -177,11 +213,13 @@ fn unwanted(status: StatusCode) -> Fault {
     }
 }
 
-/// Start and whole length of `bytes START-END/LENGTH`; the length may be `*`.
-fn range(text: &str) -> Option<(u64, Option<u64>)> {
+/// First place, place after the last, and whole length of `bytes FIRST-LAST/LENGTH`; the length may be
+/// `*`.
+fn range_of(text: &str) -> Option<(u64, u64, Option<u64>)> {
     let (range, length) = text.trim().strip_prefix("bytes")?.trim().split_once('/')?;
-    let (start, _) = range.split_once('-')?;
-    Some((start.trim().parse().ok()?, length.trim().parse().ok()))
+    let (first, last) = range.split_once('-')?;
+    let (first, last): (u64, u64) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+    Some((first, last.checked_add(1)?, length.trim().parse().ok()))
 }
 
 #[cfg(test)]
@@ -190,10 +228,10 @@ mod tests {
 
     #[test]
     fn ranges_are_read_and_other_schemes_refused() {
-        assert_eq!(range("bytes 5-9/10"), Some((5, Some(10))));
-        assert_eq!(range("bytes 0-0/*"), Some((0, None)));
-        assert_eq!(range("bytes */10"), None);
-        assert_eq!(range("lines 5-9/10"), None);
+        assert_eq!(range_of("bytes 5-9/10"), Some((5, 10, Some(10))));
+        assert_eq!(range_of("bytes 0-0/*"), Some((0, 1, None)));
+        assert_eq!(range_of("bytes */10"), None);
+        assert_eq!(range_of("lines 5-9/10"), None);
         for url in ["https://h/x", "file:///x", "x"] {
             let words = Http::new(url).map(drop).unwrap_err().words;
             assert!(words.contains("| sharkctl update install -"), "{words}");

@@ -44,6 +44,14 @@ impl Source {
         }
     }
 
+    /// Says up to where will be read next.
+    pub(super) fn will_read(&mut self, until: u64) {
+        match self {
+            Self::Http(http) => http.will_read(until),
+            Self::File(_) | Self::Pipe(..) => {}
+        }
+    }
+
     /// Fills `into` from `at`; `heard` is told of all that comes in.
     ///
     /// # Errors

@@ -144,6 +144,13 @@ impl Table {
         })
     }
 
+    /// Where the chunks before the one with this number end in the bundle.
+    #[must_use]
+    pub fn stored_end(&self, number: u32) -> Option<u64> {
+        let (at, entry) = self.entries.get(number.checked_sub(1)? as usize)?;
+        Some(at.saturating_add(u64::from(entry.stored_length)))
+    }
+
     /// All chunks, in order.
     pub fn chunks(&self) -> impl Iterator<Item = Chunk> + '_ {
         (0..self.layout.chunks()).filter_map(|number| self.chunk(number))

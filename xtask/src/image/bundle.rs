@@ -12,6 +12,7 @@ use mounts::bundle::{self, Entry, Layout, Part, Prefix};
 use mounts::manifest;
 use mounts::slot::Slot;
 
+use super::key::ImageKey;
 use super::slots::{self, Release, SlotImage};
 use super::{ImageOptions, Inputs};
 use crate::cache::{self, Hasher};
@@ -95,18 +96,31 @@ pub(crate) fn make(options: &ImageOptions, form: BundleForm) -> Result<PathBuf> 
         architecture: options.arch.dps(),
     };
     let dir = cache::directory(place, "writing the bundle (about 10 s)", |fresh| {
-        let made = slots::make("bundle", &sealed.image, fresh, &release, &inputs.signer)?;
-        write(&made, form, &inputs, &fresh.join("shark.bundle"))?;
-        fs::remove_file(&made.verity)
-            .and_then(|()| fs::remove_file(&made.signature))
-            .context("cannot remove an intermediate file")
+        let target = fresh.join("shark.bundle");
+        pack(&sealed.image, &release, &inputs.signer, form, &target)
     })?;
     cache::prune(&output, "bundle-", KEEP)?;
     Ok(dir.join("shark.bundle"))
 }
 
-fn write(made: &SlotImage, form: BundleForm, inputs: &Inputs<'_>, target: &Path) -> Result<()> {
-    let keys = [inputs.signer.public];
+/// Makes a bundle of the sealed root `image`, at `target`; intermediate files go beside it.
+pub(super) fn pack(
+    image: &Path,
+    release: &Release,
+    signer: &ImageKey,
+    form: BundleForm,
+    target: &Path,
+) -> Result<()> {
+    let dir = target.parent().unwrap_or(Path::new("."));
+    let made = slots::make("bundle", image, dir, release, signer)?;
+    write(&made, form, signer, target)?;
+    fs::remove_file(&made.verity)
+        .and_then(|()| fs::remove_file(&made.signature))
+        .context("cannot remove an intermediate file")
+}
+
+fn write(made: &SlotImage, form: BundleForm, signer: &ImageKey, target: &Path) -> Result<()> {
+    let keys = [signer.public];
     let signed = fs::read(&made.signature)?;
     let manifest = manifest::verify(&signed, &keys).map_err(|error| anyhow!("{error}"))?;
     let layout = Layout::new(&manifest, form.chunk_size).map_err(|error| anyhow!("{error}"))?;
@@ -128,7 +142,7 @@ fn write(made: &SlotImage, form: BundleForm, inputs: &Inputs<'_>, target: &Path)
         entries.push(Entry::of(&packed, &content).map_err(|error| anyhow!("{error}"))?);
         stored.push(packed);
     }
-    let sign = |message: &[u8]| inputs.signer.sign(message);
+    let sign = |message: &[u8]| signer.sign(message);
     let head =
         bundle::encode(&signed, &layout, &entries, sign).map_err(|error| anyhow!("{error}"))?;
     check(&head, &keys)?;

@@ -57,6 +57,17 @@ impl ImageKey {
         })
     }
 
+    /// Name and text of the public half: what trusts it.
+    pub(super) fn trusted(&self) -> [(String, String); 1] {
+        [(self.name.clone(), self.public.to_text())]
+    }
+
+    /// Another key, made anew at `path`.
+    pub(super) fn fresh(path: &Path) -> Result<Self> {
+        generate(path)?;
+        Self::open(Some(path))
+    }
+
     /// The signature of `message`; the same message always gets the same.
     pub(super) fn sign(&self, message: &[u8]) -> [u8; 64] {
         self.signing.sign(message).to_bytes()

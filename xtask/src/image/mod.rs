@@ -17,6 +17,7 @@ mod rescue;
 mod root;
 mod slots;
 pub(crate) mod small;
+mod small_bundles;
 mod vmlinux;
 
 use std::fs;

@@ -172,19 +172,28 @@ pub(super) fn assemble(parts: &Parts<'_>, root: &Path) -> Result<()> {
     for files in parts.files {
         lay_over(files, root)?;
     }
-    install(
-        &parts.programs.updater,
-        &root.join("usr/lib/shark/shark-update"),
-    )?;
-    for (name, text) in parts.keys {
-        new_dir(&root.join("usr/lib/shark/keys"))?;
-        write(&root.join(format!("usr/lib/shark/keys/{name}.pub")), text)?;
-    }
+    add_updater(parts.programs, parts.keys, root)?;
     set_mode(&root.join("etc/shadow"), 0o600)?;
     if parts.native {
         library_cache(root)?;
     }
     Ok(())
+}
+
+/// The updater with its service, and name and text of each key that may sign updates.
+pub(super) fn add_updater(
+    programs: &Programs,
+    keys: &[(String, String)],
+    root: &Path,
+) -> Result<()> {
+    const SERVICE: &str = "usr/lib/shark/services/update.toml";
+    install(&programs.updater, &root.join("usr/lib/shark/shark-update"))?;
+    replace(&overlay().join(SERVICE), &root.join(SERVICE))?;
+    set_mode(&root.join(SERVICE), 0o644)?;
+    new_dir(&root.join("usr/lib/shark/keys"))?;
+    keys.iter().try_for_each(|(name, text)| {
+        write(&root.join(format!("usr/lib/shark/keys/{name}.pub")), text)
+    })
 }
 
 /// Makes the graph with which the root boots; `slots::seal` gives all files the time 0.

@@ -11,7 +11,8 @@ use machine::Image;
 use machine::image::SmallImages;
 
 use super::apt::Apt;
-use super::{ImageOptions, busybox, make_folder, root, vmlinux};
+use super::key::ImageKey;
+use super::{ImageOptions, busybox, make_folder, root, small_bundles, vmlinux};
 use crate::arch::Arch;
 use crate::build::{self, Programs};
 use crate::cache::{self, Hasher};
@@ -32,12 +33,15 @@ pub(crate) fn make() -> Result<SmallImages> {
     let arch = Arch::host();
     let place = paths::arch_output(arch).join("small");
     setup::need(&[Need::Test])?;
-    let trees = {
+    let (trees, bundles) = {
         let _lock = paths::lock()?;
         let programs = build::programs(arch)?;
         let busybox = busybox(&Apt::open(arch, false)?)?;
         cache::remove(&place)?;
-        Trees::assemble(&programs, &busybox, &place)?
+        let signer = ImageKey::open(None)?;
+        let trees = Trees::assemble(&programs, &busybox, &signer, &place)?;
+        let bundles = small_bundles::make(&trees.update, &trees.unproven, &signer)?;
+        (trees, bundles)
     };
     let rescue_key = rescue_key(&place)?;
     let image = |b: &Path, rescue_ssh: Option<PathBuf>| {
@@ -59,6 +63,7 @@ pub(crate) fn make() -> Result<SmallImages> {
     Ok(SmallImages {
         kernel: vmlinux::of(&Image::load(&slots)?.kernel)?,
         slots,
+        bundles,
         without_init: image(&trees.without_init, None)?,
         init_not_executable: image(&trees.init_not_executable, None)?,
         rescue_ssh: image(&trees.b, Some(rescue_key.with_extension("pub")))?,
@@ -86,10 +91,18 @@ struct Trees {
     b: PathBuf,
     without_init: PathBuf,
     init_not_executable: PathBuf,
+    /// What the bundles hold: version 3, and a version with services that do not fit together.
+    update: PathBuf,
+    unproven: PathBuf,
 }
 
 impl Trees {
-    fn assemble(programs: &Programs, busybox: &Path, place: &Path) -> Result<Self> {
+    fn assemble(
+        programs: &Programs,
+        busybox: &Path,
+        signer: &ImageKey,
+        place: &Path,
+    ) -> Result<Self> {
         let layers = paths::workspace().join(LAYERS);
         let tree = |name: &str, slot: &str, version: &str, own: Option<&str>| {
             let tree = place.join(name);
@@ -103,6 +116,7 @@ impl Trees {
                 &tree,
             )?;
             root::lay_over(&layers.join("shared"), &tree)?;
+            root::add_updater(programs, &signer.trusted(), &tree)?;
             write(&tree.join("usr/lib/test/slot"), &format!("{slot}\n"))?;
             fs::write(tree.join("usr/lib/test/ballast"), ballast())
                 .context("cannot write the ballast")?;
@@ -117,7 +131,10 @@ impl Trees {
             b: tree("b", "b", "2", Some("b"))?,
             without_init: tree("without-init", "b", "2", None)?,
             init_not_executable: tree("init-not-executable", "b", "2", None)?,
+            update: tree("update", "b", "3", None)?,
+            unproven: tree("unproven", "b", "3", None)?,
         };
+        root::lay_over(&layers.join("unproven"), &trees.unproven)?;
         let init = "usr/sbin/init";
         fs::remove_file(trees.without_init.join(init)).context("cannot take init away")?;
         fs::set_permissions(

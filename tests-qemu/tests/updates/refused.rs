@@ -1,0 +1,78 @@
+//! Bundles that are refused: by their signature, by a rule, or because the new system would not run.
+//! After each, nothing is armed; in the end, the machine boots what it had.
+
+use anyhow::ensure;
+use machine::scenario::{ANSWER, tell};
+use machine::server::{Manner, Server};
+use machine::slots::{Device, commits, running};
+
+use crate::{bytes, is_not_installed, network, nothing_is_armed};
+
+#[test]
+fn a_bundle_that_is_not_right_is_refused_with_its_reason() -> anyhow::Result<()> {
+    let device = Device::new()?;
+    let mut machine = device.power_on("")?;
+    // Before the boot is committed, the other slot may still be needed.
+    machine::scenario::until(&mut machine, "sharkctl status vital", |it| it.status == 0).ok();
+    commits(&machine, 0)?;
+    network(&mut machine)?;
+    let good = bytes("good")?;
+    let with = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut changed = good.clone();
+        change(&mut changed);
+        changed
+    };
+    let last = good.len() - 1;
+    let cases: [(&str, Vec<u8>, &[&str]); 9] = [
+        ("no bundle", vec![b'x'; 5000], &["SHARKBUN"]),
+        ("signature", with(&|it| it[20] ^= 1), &["signed by none"]),
+        ("header", with(&|it| it[100] ^= 1), &["signed by none"]),
+        (
+            "cut short",
+            with(&|it| it.truncate(last)),
+            &["cut short", "expected"],
+        ),
+        ("trailing", with(&|it| it.push(0)), &["damaged", "expected"]),
+        ("older", bytes("older")?, &["security version 0", "below 1"]),
+        ("elsewhere", bytes("elsewhere")?, &["it is for aarch64"]),
+        ("stranger", bytes("stranger")?, &["signed by none of 1"]),
+        (
+            "unproven",
+            bytes("unproven")?,
+            &["ghost", "stranger", "circle-one", "colour"],
+        ),
+    ];
+    for (name, content, words) in cases {
+        println!("{name}");
+        let server = Server::start(content, Manner::Good)?;
+        let status = match name {
+            "older" | "elsewhere" | "unproven" => 6,
+            _ => 1,
+        };
+        is_not_installed(&mut machine, &server.url(), status, words)?;
+        if name == "unproven" {
+            nothing_is_armed(&mut machine)?;
+        }
+    }
+    // A chunk that was changed on the way is asked for again; one that stays so ends it.
+    let server = Server::start(with(&|it| it[last - 9] ^= 1), Manner::Good)?;
+    is_not_installed(
+        &mut machine,
+        &server.url(),
+        1,
+        &["chunk", "not the one that was signed"],
+    )?;
+    nothing_is_armed(&mut machine)?;
+    let stranger = tell(
+        &mut machine,
+        "su nobody -s /bin/sh -c 'sharkctl update cancel'",
+    )?;
+    ensure!(stranger.status != 0, "anybody may call an update off");
+
+    let position = machine.console.position();
+    machine.send("sharkctl reboot")?;
+    commits(&machine, position)?;
+    ensure!(running(&mut machine)? == "a", "something else was booted");
+    machine.power_off(ANSWER)?;
+    Ok(())
+}

@@ -1,0 +1,62 @@
+//! Bundles for the small system: one that is right, and others that are refused, each for a reason of
+//! its own. Not here: what refuses them (`tests-qemu/tests/updates`).
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use mounts::dps::Architecture;
+
+use super::bundle::{self, BundleForm};
+use super::key::ImageKey;
+use super::recipe;
+use super::slots::{self, Release};
+use crate::arch::Arch;
+use crate::cache::{self, Hasher};
+use crate::paths;
+
+/// Bytes that a chunk holds: small, so that there are many.
+const CHUNK: u32 = 64 << 10;
+
+/// Makes them of two trees and returns their folder. With nothing changed, nothing is made.
+pub(super) fn make(update: &Path, unproven: &Path, signer: &ImageKey) -> Result<PathBuf> {
+    let mut hasher = Hasher::new("small bundles");
+    recipe(&mut hasher)?;
+    hasher.tree(update)?.tree(unproven)?;
+    hasher.text(&signer.public.to_text());
+    let key = hasher.finish();
+    let output = paths::arch_output(Arch::host());
+    let place = output.join(format!("bundles-{}", key.short()));
+    let folder = cache::directory(place, "writing bundles for the tests", |fresh| {
+        let images = [("update", update), ("unproven", unproven)];
+        for (name, tree) in images {
+            slots::seal(tree, &fresh.join(format!("{name}.erofs")), key)?;
+        }
+        let stranger = ImageKey::fresh(&fresh.join("stranger.key"))?;
+        let here = Arch::host().dps();
+        let elsewhere = match here {
+            Architecture::X86_64 => Architecture::Aarch64,
+            Architecture::Aarch64 => Architecture::X86_64,
+        };
+        let release = |security_version, architecture| Release {
+            version: "3".to_owned(),
+            security_version,
+            architecture,
+        };
+        let pack = |name: &str, image: &str, release: &Release, signer: &ImageKey| {
+            let form = BundleForm {
+                chunk_size: CHUNK,
+                ..BundleForm::default()
+            };
+            let image = fresh.join(format!("{image}.erofs"));
+            let target = fresh.join(format!("{name}.bundle"));
+            bundle::pack(&image, release, signer, form, &target)
+        };
+        pack("good", "update", &release(2, here), signer)?;
+        pack("older", "update", &release(0, here), signer)?;
+        pack("elsewhere", "update", &release(2, elsewhere), signer)?;
+        pack("stranger", "update", &release(2, here), &stranger)?;
+        pack("unproven", "unproven", &release(2, here), signer)
+    })?;
+    cache::prune(&output, "bundles-", 2)?;
+    Ok(folder)
+}
