@@ -1,19 +1,39 @@
 //! Bundles that are refused: by their signature, by a rule, or because the new system would not run.
 //! After each, nothing is armed; in the end, the machine boots what it had.
 
+use std::time::Instant;
+
 use anyhow::ensure;
-use machine::scenario::{ANSWER, tell};
+use machine::Machine;
+use machine::machine::Boot;
+use machine::overlay::Overlay;
+use machine::scenario::{ANSWER, BOOT, tell};
 use machine::server::{Manner, Server};
 use machine::slots::{Device, commits, running};
+use mounts::slot::Slot;
 
 use crate::{bytes, is_not_installed, network, nothing_is_armed};
+
+#[test]
+fn a_boot_that_is_not_good_yet_keeps_the_other_slot() -> anyhow::Result<()> {
+    let device = Device::new()?;
+    // Its services come up, and one of them is never healthy.
+    let mut machine = Machine::quiet(&device.spec("test.a=unhealthy"), Overlay::default())?;
+    let boot = machine.boot(0, Instant::now() + BOOT);
+    ensure!(boot == Boot::Good, "{boot:?}");
+    network(&mut machine)?;
+    let server = Server::start(bytes("good")?, Manner::Good)?;
+    is_not_installed(&mut machine, &server.url(), 6, &["not been found good yet"])?;
+    machine.power_off(ANSWER)?;
+    let record = device.disk.record()?;
+    ensure!(record.slot(Slot::B).priority > 0, "{record:?}");
+    Ok(())
+}
 
 #[test]
 fn a_bundle_that_is_not_right_is_refused_with_its_reason() -> anyhow::Result<()> {
     let device = Device::new()?;
     let mut machine = device.power_on("")?;
-    // Before the boot is committed, the other slot may still be needed.
-    machine::scenario::until(&mut machine, "sharkctl status vital", |it| it.status == 0).ok();
     commits(&machine, 0)?;
     network(&mut machine)?;
     let good = bytes("good")?;
