@@ -109,6 +109,7 @@ fn what_was_written_before_a_cut_is_not_fetched_again() {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "a test may be told its seeds")]
 fn cuts_one_after_the_other_come_to_an_end() {
     let (old, new) = (System::new(1, 4), System::new(2, 4));
     let seeds = std::env::var("SHARK_SEEDS")

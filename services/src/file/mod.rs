@@ -153,6 +153,19 @@ pub fn load(sources: &[Source], accounts: Option<&Accounts>) -> Loaded {
     }
 }
 
+/// The services as far as their files tell, for a set that has problems: what else could be told of
+/// them need not wait until those are mended.
+#[must_use]
+pub fn definitions(sources: &[Source], accounts: Option<&Accounts>) -> Vec<Definition> {
+    let mut told = Vec::new();
+    let collection = Collection::new(sources, &mut told);
+    let Read { services, made_up } = collect::read_all(&collection, &mut |name, files| {
+        read(name, files, accounts, &mut told)
+    });
+    let all = services.into_iter().chain(made_up);
+    all.map(|it| it.definition).collect()
+}
+
 /// One service from its files.
 fn read(
     name: ServiceName,

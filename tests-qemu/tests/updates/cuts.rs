@@ -4,19 +4,11 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use machine::Machine;
 use machine::scenario::{ANSWER, ask, field, until};
 use machine::server::{Manner, Server};
 use machine::slots::{Device, commits};
 
 use crate::{bytes, installed, network};
-
-/// How long an installation took.
-fn measured(machine: &mut Machine, server: &Server) -> anyhow::Result<Duration> {
-    let begun = Instant::now();
-    installed(machine, &server.url())?;
-    Ok(begun.elapsed())
-}
 
 #[test]
 fn an_updater_that_is_killed_leaves_what_the_next_one_goes_on_with() -> anyhow::Result<()> {

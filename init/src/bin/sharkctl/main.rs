@@ -74,9 +74,12 @@ fn run(
         Ok(()) => 0,
         Err(failure) => {
             let text = failure.to_string();
-            if !text.is_empty() {
-                screen.complain(&table::printable(&text));
+            // One thing a line, where there are several.
+            let mut lines = text.lines().map(table::printable);
+            if let Some(first) = lines.next() {
+                screen.complain(&first);
             }
+            lines.for_each(|line| screen.complain_bare(&line));
             failure.exit_status()
         }
     }

@@ -515,7 +515,7 @@ fn verify_a_root() {
     run(&line).expect(1, "", "etc/passwd: ");
     write("etc/passwd", "root:x:0:0::/:/bin/sh\n");
     write("etc/group", "root:x:0:\n");
-    run(&line).expect(1, "a.toml:1:1: key `user`", "1 problem\n");
+    run(&line).expect(1, "a.toml:1:1: key `user`", "2 problems\n");
     write("etc/passwd", "web:x:7:7::/:/bin/sh\n");
     run(&line).expect(
         1,

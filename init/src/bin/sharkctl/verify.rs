@@ -33,10 +33,20 @@ pub(crate) fn verify(screen: &mut Screen<'_>, options: &Verify) -> Result<(), Fa
     let mut services = 0;
     if let Some(graph) = &loaded.graph {
         services = graph.services().len();
-        if let Some(root) = &options.root {
-            let definitions = graph.services().iter().chain(&loaded.made_up);
-            diagnostics.extend(definitions.flat_map(|d| check_programs(root, d, &sources)));
-        }
+    }
+    if let Some(root) = &options.root {
+        let definitions = match &loaded.graph {
+            Some(graph) => graph
+                .services()
+                .iter()
+                .chain(&loaded.made_up)
+                .cloned()
+                .collect(),
+            // All is told at once, though the files have problems already.
+            None => services::file::definitions(&sources, accounts.as_ref()),
+        };
+        let programs = definitions.iter();
+        diagnostics.extend(programs.flat_map(|d| check_programs(root, d, &sources)));
     }
     diagnostics.sort();
     diagnostics.dedup();
