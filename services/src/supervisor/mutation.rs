@@ -52,11 +52,20 @@ pub enum Mutation {
     ForkerUpTooEarly,
     LostMainForgiven,
     SoakCutShort,
+    SparedKilled,
+    SparedAwaited,
+    EndSpares,
+    LeftForgotten,
+    SweepUnasked,
+    SweepUnbounded,
+    WholeForgotten,
+    ReleasedTooEarly,
+    ReleaseForgotten,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 53] = [
         Self::RequiredNotAwaited,
         Self::WantedNotAwaited,
         Self::RivalsNotAwaited,
@@ -101,6 +110,15 @@ impl Mutation {
         Self::ForkerUpTooEarly,
         Self::LostMainForgiven,
         Self::SoakCutShort,
+        Self::SparedKilled,
+        Self::SparedAwaited,
+        Self::EndSpares,
+        Self::LeftForgotten,
+        Self::SweepUnasked,
+        Self::SweepUnbounded,
+        Self::WholeForgotten,
+        Self::ReleasedTooEarly,
+        Self::ReleaseForgotten,
     ];
 }
 

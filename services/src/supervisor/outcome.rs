@@ -122,7 +122,9 @@ impl Supervisor {
                 if end == End::Itself {
                     self.note_end(index, status, run.out_of_memory);
                 }
-                if self.is_over(index, run) || !killed || self.sweeps(index, run) {
+                // What has been asked to end has its time for it.
+                let first = !killed && !run.swept;
+                if self.is_over(index, run) || first || self.sweeps(index, run) {
                     self.clean_up(index, run, end);
                 }
             }

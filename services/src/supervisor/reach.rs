@@ -11,7 +11,8 @@ use crate::id::RunId;
 
 use super::Supervisor;
 use super::event::{Action, ExitStatus};
-use super::service::{Desired, End, Run, State};
+use super::mutation::{Mutation, mutated};
+use super::service::{Desired, End, Run, Service, State};
 
 /// What is ended with a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,23 +26,32 @@ enum Reach {
 }
 
 impl Supervisor {
-    fn reach(&self, index: u32) -> Reach {
+    fn reach(&self, index: u32, run: Run) -> Reach {
         let Some(service) = self.table.get(index) else {
             return Reach::All;
         };
-        let everything = self.shutdown.begun() || service.removed || service.whole;
+        let everything = self.ends_whole(service);
         match service.kept.rules.stop_scope {
+            // What has been asked to end has its time, and is not spared again: its service starts after.
+            StopScope::Cgroup | StopScope::Main if run.swept && !self.killing() => Reach::Sweep,
             StopScope::Cgroup => Reach::All,
-            StopScope::Main if self.killing() => Reach::All,
+            StopScope::Main if self.killing() || mutated(Mutation::SparedKilled) => Reach::All,
             StopScope::Main if everything => Reach::Sweep,
             StopScope::Main => Reach::Main,
         }
     }
 
+    /// Whether nothing of it is to stay, whatever its scope.
+    fn ends_whole(&self, service: &Service) -> bool {
+        let ending = self.shutdown.begun() && !mutated(Mutation::EndSpares);
+        ending || service.removed || service.whole
+    }
+
     /// Whether nothing is left of the run that belongs to it.
     pub(super) fn is_over(&self, index: u32, run: Run) -> bool {
-        match self.reach(index) {
+        match self.reach(index, run) {
             Reach::All | Reach::Sweep => run.over(),
+            Reach::Main if mutated(Mutation::SparedAwaited) => run.over(),
             // Until it is found, nobody knows which one is to be ended.
             Reach::Main => run.exited.is_some() && (!run.seeking || run.emptied),
         }
@@ -49,22 +59,26 @@ impl Supervisor {
 
     /// Whether what is left of the run is still to be asked to end.
     pub(super) fn sweeps(&self, index: u32, run: Run) -> bool {
-        self.reach(index) == Reach::Sweep && !run.swept
+        let asks = !run.swept && !mutated(Mutation::SweepUnasked);
+        self.reach(index, run) == Reach::Sweep && asks
     }
 
     /// The main process is gone, or must go: whatever the end reaches is killed.
-    pub(super) fn clean_up(&mut self, index: u32, mut run: Run, end: End) {
+    pub(super) fn clean_up(&mut self, index: u32, run: Run, end: End) {
         if self.is_over(index, run) {
             self.over(index, end, Some(run));
             return;
         }
-        let alone = match self.reach(index) {
-            Reach::Main | Reach::Sweep => run.exited.is_none(),
+        let alone = match self.reach(index, run) {
+            Reach::Main => run.exited.is_none(),
+            // Of what has been asked to end, nothing is left for another time.
+            Reach::Sweep => run.exited.is_none() && !run.swept,
             Reach::All => false,
         };
-        let sweep = !alone && self.sweeps(index, run);
-        run.swept |= sweep;
-        let killed = !sweep;
+        if !alone && self.sweeps(index, run) {
+            return self.ask_all_to_end(index, run, end);
+        }
+        let killed = true;
         self.enter(index, State::Stopping { run, end, killed });
         let Some(id) = self.table.run_id(index).filter(|_| !run.emptied || alone) else {
             return;
@@ -72,12 +86,22 @@ impl Supervisor {
         self.actions.push_back(if alone {
             let signal = crate::definition::Signal::Kill;
             Action::Signal { run: id, signal }
-        } else if sweep {
-            Action::EndAll { run: id }
         } else {
             Action::KillAll { run: id }
         });
-        if sweep && let Some(service) = self.table.get(index) {
+    }
+
+    /// The main process is gone: all else is asked to end, and has the time of a stop for it.
+    fn ask_all_to_end(&mut self, index: u32, mut run: Run, end: End) {
+        let killed = false;
+        run.swept = true;
+        self.enter(index, State::Stopping { run, end, killed });
+        if let Some(run) = self.table.run_id(index).filter(|_| !run.emptied) {
+            self.actions.push_back(Action::EndAll { run });
+        }
+        if let Some(service) = self.table.get(index)
+            && !mutated(Mutation::SweepUnbounded)
+        {
             let timeout = service.kept.rules.stop_timeout;
             self.arm(index, timeout);
         }
@@ -86,21 +110,31 @@ impl Supervisor {
     /// What is left of earlier runs of a service that is down ends when the machine goes down, its file
     /// has gone, or somebody asks for it; `false`: nothing is to be ended.
     pub(super) fn sweep_left(&mut self, index: u32) -> bool {
-        let begun = self.shutdown.begun();
-        let due = self
-            .table
-            .get(index)
-            .is_some_and(|it| it.left && (begun || it.removed || it.whole) && !it.state.active());
+        let idle = self.table.get(index).is_some_and(|it| !it.state.active());
+        let due = idle && self.sweep(index, End::Asked);
+        // A failed one, which is wanted still, must not start for it.
+        if due && let Some(service) = self.table.get_mut(index) {
+            service.desired = Desired::Down;
+        }
+        due
+    }
+
+    /// The same of one that comes down, or down and up again, and of which no run is there any more.
+    pub(super) fn sweep(&mut self, index: u32, end: End) -> bool {
+        let service = self.table.get(index);
+        let due = service.is_some_and(|it| it.left && self.ends_whole(it))
+            && !mutated(Mutation::LeftForgotten);
         if due {
-            // A failed one, which is wanted still, must not start for it.
-            if let Some(service) = self.table.get_mut(index) {
-                service.desired = Desired::Down;
-            }
             let run = Run {
                 exited: Some(ExitStatus::Code(0)),
                 ..Run::NEW
             };
-            self.clean_up(index, run, End::Asked);
+            // Whatever the scope is by now: it was left to live on.
+            if self.killing() || mutated(Mutation::SweepUnasked) {
+                self.clean_up(index, run, end);
+            } else {
+                self.ask_all_to_end(index, run, end);
+            }
         }
         due
     }
@@ -110,7 +144,10 @@ impl Supervisor {
         let Some((index, service)) = self.table.by_id(run.service) else {
             return;
         };
-        if service.runs != run.run || !service.left {
+        // The next run may have been asked for already, and its process is not there yet.
+        let spawning = matches!(service.state, State::Spawning { .. });
+        let next = spawning && service.runs == run.run.wrapping_add(1);
+        if !(service.runs == run.run || next) || !service.left {
             return;
         }
         let down = match service.state {
@@ -128,7 +165,7 @@ impl Supervisor {
         if let Some(service) = self.table.get_mut(index) {
             service.left = false;
         }
-        if down {
+        if down && !mutated(Mutation::ReleaseForgotten) {
             self.release(index);
         }
     }

@@ -189,7 +189,7 @@ impl Supervisor {
     /// The same, and what its earlier runs have left ends as well.
     fn request_stop_all(&mut self, request: RequestId, index: u32) {
         if let Some(service) = self.table.get_mut(index) {
-            service.whole = true;
+            service.whole = !mutated(Mutation::WholeForgotten);
         }
         self.unwant(
             index,

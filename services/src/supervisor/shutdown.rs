@@ -98,9 +98,8 @@ impl Supervisor {
             if service.desired == Desired::Up && !matches!(service.state, State::Failed) {
                 self.set_reason(index, "the machine is going down");
                 self.wish_down(index);
-            } else {
-                self.sweep_left(index);
             }
+            self.sweep_left(index);
         }
         let limit = longest.min(SHUTDOWN_TIMEOUT_MAX) + SHUTDOWN_MARGIN;
         self.timers.arm(self.now + limit, Due::Shutdown);

@@ -111,11 +111,14 @@ impl Supervisor {
 
     /// Nothing is left of the run.
     pub(super) fn over(&mut self, index: u32, end: End, run: Option<Run>) {
+        if run.is_none() && self.sweep(index, end) {
+            return;
+        }
         let Some(service) = self.table.get_mut(index) else {
             return;
         };
         if let Some(run) = run {
-            service.left = !run.emptied;
+            service.left = !run.emptied && !mutated(Mutation::RunOverTooEarly);
         }
         let exited = run.and_then(|run| run.exited);
         match (service.desired, end) {
@@ -250,7 +253,7 @@ impl Supervisor {
 
     /// It is down, and stays so.
     pub(super) fn rest(&mut self, index: u32) {
-        if self.sweep_left(index) {
+        if self.sweep(index, End::Asked) {
             return;
         }
         self.enter(index, State::Down);
@@ -294,7 +297,7 @@ impl Supervisor {
         if let Some(service) = self.table.get_mut(index)
             && let Some(id) = id
             && service.dirty
-            && !service.left
+            && (!service.left || mutated(Mutation::ReleasedTooEarly))
         {
             service.dirty = false;
             self.actions.push_back(Action::Release { service: id });

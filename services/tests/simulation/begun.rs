@@ -87,6 +87,7 @@ impl Model {
         let mut live = Live::new(None);
         live.ready = Some(now);
         live.skipped = true;
+        entry.leave_behind();
         entry.life = Life::Live(live);
         Ok(())
     }

@@ -55,7 +55,9 @@ impl Model {
 
     /// It is left failed: those that require it and run fail, and what it names is started.
     pub(crate) fn left_failed(&mut self, name: &ServiceName) {
-        for above in self.above(name, |it| it.held() || it.lost_its_bond()) {
+        // They may have lost their bond by this very failure.
+        let lost = |it: &Entry| it.lost_its_bond() || self.loosed.contains(&it.definition.name);
+        for above in self.above(name, |it| it.held() || lost(it)) {
             self.part(&above, Cause::Dependency);
             // Of two reasons that it got at once, this is the one that counts.
             if self.loosed.contains(&above) {

@@ -118,7 +118,7 @@ impl Books {
                 let name = ServiceName::new(name).unwrap();
                 no_probe(&name, kernel)?;
                 let none = kernel.run_of(&name).is_none();
-                ensure(none, Invariant::OneRun, &name)
+                ensure(none, Invariant::Released, &name)
             }
             // Nothing here has a timer or a socket: tests/timers.rs and a transcript have.
             Action::RememberStart { .. }
@@ -157,8 +157,7 @@ impl Books {
             .name(run.service)
             .ok_or_else(|| unknown(&"a service"))?;
         let name = ServiceName::new(name).unwrap();
-        let none = kernel.run_of(&name).is_none();
-        ensure(none, Invariant::OneRun, &name)?;
+        ensure(!kernel.runs(&name), Invariant::OneRun, &name)?;
         no_probe(&name, kernel)?;
         let quiet = self.shutdown_at.is_none();
         ensure(quiet, Invariant::StartsWanted, &name)?;
@@ -172,7 +171,7 @@ impl Books {
         }
         for rival in graph.conflicts(index) {
             let rival = &graph.service(*rival).unwrap().name;
-            let free = kernel.run_of(rival).is_none();
+            let free = !kernel.runs(rival);
             let pair = format!("{name} conflicts with {rival}");
             ensure(free, Invariant::RivalsApart, &pair)?;
         }
@@ -230,7 +229,11 @@ impl Books {
         for later in graph.successors(index) {
             let later = &graph.service(*later).unwrap().name;
             let leaves = self.stopping.contains(later) || self.shutdown_at.is_some();
-            let gone = kernel.run_of(later).is_none();
+            // At the end, nothing is spared.
+            let gone = match self.shutdown_at {
+                Some(_) => kernel.run_of(later).is_none(),
+                None => !kernel.runs(later),
+            };
             let pair = format!("{name} is stopped, {later} comes after it and still runs");
             ensure(!leaves || gone, Invariant::ReverseOrder, &pair)?;
         }
@@ -302,7 +305,11 @@ impl Books {
                 let up = self.up.contains(&name);
                 ensure(up, Invariant::AnsweredRightly, &name)
             }
-            (Some(Command::Stop(name) | Command::StopAll(name)), Outcome::Done) => {
+            (Some(Command::Stop(name)), Outcome::Done) => {
+                let gone = !kernel.runs(&name) && !self.up.contains(&name);
+                ensure(gone, Invariant::AnsweredRightly, &name)
+            }
+            (Some(Command::StopAll(name)), Outcome::Done) => {
                 let gone = kernel.run_of(&name).is_none() && !self.up.contains(&name);
                 ensure(gone, Invariant::AnsweredRightly, &name)
             }

@@ -8,6 +8,8 @@ use services::id::{RunId, ServiceName};
 use services::supervisor::event::ExitStatus;
 use services::time::Time;
 
+use crate::left::Remains;
+
 /// Why a run comes to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
@@ -120,6 +122,14 @@ pub(crate) struct Live {
     /// It has got the signal of its watchdog.
     pub(crate) aborted: bool,
     pub(crate) killed: bool,
+    /// Its end is the end of its main process.
+    pub(crate) spared: bool,
+    /// All that is left of it has been asked to end.
+    pub(crate) swept: bool,
+    /// There is nothing of it but what earlier runs have left.
+    pub(crate) only_left: bool,
+    /// All of it has been killed.
+    pub(crate) culled: bool,
     pub(crate) probe: Asked,
     pub(crate) bad: u32,
     pub(crate) bad_since: Option<Time>,
@@ -150,6 +160,10 @@ impl Live {
             alive_by: None,
             aborted: false,
             killed: false,
+            spared: false,
+            swept: false,
+            only_left: false,
+            culled: false,
             probe: Asked::No,
             bad: 0,
             bad_since: None,
@@ -157,9 +171,10 @@ impl Live {
         }
     }
 
-    /// Nothing is left of it.
+    /// Nothing is left of it that ends with it.
     pub(crate) fn over(&self) -> bool {
-        self.run.is_none() || self.unborn || (self.exited.is_some() && self.emptied)
+        let empty = self.emptied || (self.spared && !self.sought);
+        self.run.is_none() || self.unborn || (self.exited.is_some() && empty)
     }
 
     /// How it ended, as its restart policy has it.
@@ -241,6 +256,7 @@ pub(crate) struct Entry {
     /// When it was started, since somebody wanted it anew; no more than its burst speaks of.
     pub(crate) starts: Vec<Time>,
     pub(crate) life: Life,
+    pub(crate) remains: Remains,
     /// It has been up, down or failed, or an attempt has failed, at least once.
     pub(crate) settled: bool,
     /// A run of it has ended, or could not begin, at least once.
@@ -383,6 +399,7 @@ impl Entry {
             failures: 0,
             starts: Vec::new(),
             life: Life::Idle,
+            remains: Remains::default(),
             settled: false,
             troubled: false,
             excused: false,

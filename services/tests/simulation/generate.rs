@@ -7,7 +7,7 @@ use fastrand::Rng;
 use services::begin::{Begin, Condition, Test};
 use services::definition::{
     BootRole, Burst, CgroupLimits, Definition, FailureAction, Health, Kind, Probe, Program, Ready,
-    Relations, Reload, Restart, RestartPolicy, Signal, Stop, Watchdog,
+    Relations, Reload, Restart, RestartPolicy, Signal, Stop, StopScope, Watchdog,
 };
 use services::gate::GateSettings;
 use services::graph::Graph;
@@ -19,6 +19,8 @@ use services::status::ShutdownKind;
 pub(crate) enum Operation {
     Start(ServiceName),
     Stop(ServiceName),
+    /// With what it has left.
+    StopAll(ServiceName),
     Restart(ServiceName),
     Reload(ServiceName),
     WaitBoot,
@@ -222,7 +224,10 @@ fn definition(rng: &mut Rng, index: u8) -> Definition {
         stop: Stop {
             signal: Signal::Term,
             timeout: milli(rng.u64(100..9000)),
-            ..Stop::default()
+            scope: match rng.u8(0..4) {
+                0 => StopScope::Main,
+                _ => StopScope::Cgroup,
+            },
         },
         boot: role,
         gate: None,
@@ -308,7 +313,7 @@ fn without(services: &[Definition], gone: &ServiceName) -> Vec<Definition> {
 
 fn operation(rng: &mut Rng, services: &[Definition]) -> Operation {
     let who = name(rng.u8(0..11));
-    match rng.u8(0..46) {
+    match rng.u8(0..48) {
         0..6 => Operation::Start(who),
         6..12 => Operation::Stop(who),
         12..17 => Operation::Restart(who),
@@ -340,6 +345,7 @@ fn operation(rng: &mut Rng, services: &[Definition]) -> Operation {
         42 => Operation::Suspend(Duration::from_secs(rng.u64(1..4000))),
         43 => Operation::ClockBack(Duration::from_millis(rng.u64(1..9000))),
         44 => Operation::Starve(Duration::from_millis(rng.u64(1..9000))),
+        45 | 46 => Operation::StopAll(who),
         _ => Operation::Shutdown(ShutdownKind::Reboot),
     }
 }
@@ -419,7 +425,7 @@ fn describe(services: &[Definition]) -> String {
             names.join(" ")
         };
         format!(
-            "    {} {kind} {:?} {:?} {:?} requires[{}] binds-to[{}] part-of[{}] wants[{}] after[{}] conflicts[{}] wanted-by[{}] on-failure[{}] {:?} {:?} stop {:?}",
+            "    {} {kind} {:?} {:?} {:?} requires[{}] binds-to[{}] part-of[{}] wants[{}] after[{}] conflicts[{}] wanted-by[{}] on-failure[{}] {:?} {:?} {:?}",
             service.name,
             service.boot,
             service.kind.program().and_then(|it| it.ready.as_ref()),
@@ -434,7 +440,7 @@ fn describe(services: &[Definition]) -> String {
             list(&r.on_failure),
             service.failure_action,
             service.restart,
-            service.stop.timeout,
+            service.stop,
         )
     });
     lines.collect::<Vec<_>>().join("\n")

@@ -37,6 +37,9 @@ invariants! {
     StartsWanted, "starts-wanted", "nothing is started that is not wanted, has failed, or is in no graph, and nothing during a shutdown";
     Undisturbed, "undisturbed", "a run is signalled to stop, or killed, only when it has ended, is not wanted, is restarted, was late or unhealthy, or lost what it requires";
     StopTimeout, "stop-timeout", "what is stopping is killed when its `stop.timeout` is over, and not before";
+    Spared, "spared", "where `stop.scope` is the main process, a stop, a restart and an end by itself kill nothing else of the run, and neither the answer nor the next start waits for the rest";
+    Swept, "swept", "a shutdown, a reload that removes the service and a stop of all that is left ask all of that to end as soon as the main process has, and kill it when `stop.timeout` is over once more, and not before";
+    Released, "released", "what a service that rests holds is given back once, as soon as nothing of it is left, and not before";
     StartTimeout, "start-timeout", "what is not ready within its `start-timeout` is stopped then";
     Wanted, "wanted", "what is wanted is what follows from the requests, the boot and the ends of services";
     Sequel, "sequel", "what follows the end of a run is what its restart policy and the failures in a row say";

@@ -94,9 +94,16 @@ impl Model {
             }
             Action::KillAll { run } => {
                 let name = self.name(run, core)?;
-                self.ending_run(&name)?.killed = true;
-                Ok(())
+                self.culled(&name)
             }
+            Action::EndAll { run } => {
+                let name = self.name(run, core)?;
+                self.swept(&name)
+            }
+            Action::Release { service } => match core.name(*service) {
+                Some(name) => self.released(&ServiceName::new(name).unwrap()),
+                None => Err(Invariant::KnownIds.broken(&"a release")),
+            },
             Action::Probe { run, purpose: _ } => {
                 let name = self.name(run, core)?;
                 if let Some(entry) = self.entries.get_mut(&name) {
@@ -143,9 +150,7 @@ impl Model {
             | Action::Unlisten { .. }
             | Action::KillProbe { .. }
             | Action::FindMain { .. }
-            | Action::EndAll { .. }
             | Action::Adopt { .. }
-            | Action::Release { .. }
             | Action::Complete { .. }
             | Action::Finish { .. } => Ok(()),
         }
@@ -163,6 +168,9 @@ impl Model {
             entry.definition.stop.signal == signal,
             entry.definition.stop.timeout,
         );
+        if signal == Signal::Kill && !stop {
+            return self.main_killed(name);
+        }
         if abort && !stop {
             let live = self.ending_run(name)?;
             let right = live.cause == Some(Cause::Bitten) && !live.aborted;
@@ -183,7 +191,7 @@ impl Model {
     }
 
     /// The run of a service that has a cause to end.
-    fn ending_run(&mut self, name: &ServiceName) -> Result<&mut Live, Broken> {
+    pub(crate) fn ending_run(&mut self, name: &ServiceName) -> Result<&mut Live, Broken> {
         match self.entries.get_mut(name).map(|it| &mut it.life) {
             Some(Life::Live(live)) if live.cause.is_some() => Ok(live),
             Some(Life::Live(_) | Life::Idle | Life::Pausing(_)) | None => {
@@ -243,6 +251,7 @@ impl Model {
             Invariant::Sequel
         };
         ensure(right, rule, &told)?;
+        entry.leave_behind();
         entry.renew();
         entry.life = match change {
             Change::Backoff { pause, .. } => Life::Pausing(now + *pause),
@@ -353,10 +362,12 @@ impl Model {
             ensure(wanted == entry.wanted, Invariant::Wanted, &told)?;
             // Down and to start again: nobody is told.
             if state == StateName::Waiting && entry.is_free() {
+                entry.leave_behind();
                 entry.renew();
                 entry.life = Life::Idle;
             }
             entry.stands(state, &told)?;
+            entry.minds_left(state)?;
             ensure(
                 !(self.ticked && entry.overdue(self.now)),
                 Invariant::StopTimeout,
@@ -418,6 +429,7 @@ impl Entry {
     fn comes_up(&mut self, now: Time) -> Verdict {
         let free = self.is_free();
         if free {
+            self.leave_behind();
             self.renew();
         }
         let name = &self.definition.name;
@@ -491,7 +503,8 @@ impl Entry {
     fn overdue(&self, now: Time) -> bool {
         self.live().is_some_and(|live| {
             let late = live.stop.is_some_and(|it| it.at <= now);
-            late && !live.killed && live.exited.is_none()
+            let there = live.exited.is_none() || (live.swept && !live.emptied);
+            late && !live.killed && there
         })
     }
 }

@@ -1,17 +1,18 @@
 //! The simulated kernel: what becomes of processes, with moods that hang on the run alone, so that
 //! leaving out an operation does not change the fate of all the others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use fastrand::Rng;
-use services::definition::{Kind, Ready, Signal};
+use services::definition::{Kind, Ready, Signal, StopScope};
 use services::id::{RunId, ServiceName};
 use services::notify::Message;
 use services::supervisor::event::{Event, ExitStatus};
 use services::time::Time;
 
 use crate::generate::BROKEN;
+use crate::pods::Pods;
 
 /// The probe of a run.
 #[derive(Debug)]
@@ -37,6 +38,10 @@ pub(crate) struct Process {
     forks: bool,
     /// It has left a process, which is not found yet.
     pub(crate) has_left: bool,
+    /// What is ended with its main process.
+    pub(crate) scope: StopScope,
+    /// An earlier run had the cgroup, and may have left something there.
+    pub(crate) inherited: bool,
     /// It says so often that it is alive.
     pub(crate) rhythm: Option<Duration>,
     pub(crate) rng: Rng,
@@ -46,6 +51,10 @@ pub(crate) struct Kernel {
     seed: u64,
     /// All that are not over.
     pub(crate) processes: BTreeMap<RunId, Process>,
+    /// What outlives main processes.
+    pub(crate) pods: BTreeMap<ServiceName, Pods>,
+    /// Runs that a later one has followed, and whose end is told all the same.
+    pub(crate) late: BTreeSet<RunId>,
     /// Probes whose end has not been told, of runs that are over too.
     pub(crate) probes: BTreeMap<RunId, Probe>,
     /// The last probe whose end was told, and whether it had been killed.
@@ -65,6 +74,8 @@ impl Kernel {
         Self {
             seed,
             processes: BTreeMap::new(),
+            pods: BTreeMap::new(),
+            late: BTreeSet::new(),
             probes: BTreeMap::new(),
             reaped: None,
             old: Vec::new(),
@@ -86,6 +97,7 @@ impl Kernel {
 
     /// The machine slept: whatever was going on goes on later.
     pub(crate) fn sleep(&mut self, time: Duration) {
+        self.pods_sleep(time);
         let events = std::mem::take(&mut self.events).into_iter();
         self.events = events
             .map(|((at, number), event)| ((at + time, number), event))
@@ -98,11 +110,13 @@ impl Kernel {
     }
 
     pub(crate) fn next(&self) -> Option<Time> {
-        self.events.keys().next().map(|(time, _)| *time)
+        let event = self.events.keys().next().map(|(time, _)| *time);
+        [event, self.pods_end()].into_iter().flatten().min()
     }
 
     /// The next event that is due; notes that it has been told.
     pub(crate) fn take(&mut self, now: Time) -> Option<Event> {
+        self.end_pods(now);
         loop {
             let (at, sequence) = *self.events.keys().next()?;
             if at > now {
@@ -131,9 +145,10 @@ impl Kernel {
                 outcome: Ok(()),
             } => self.found(*run, now),
             Event::Emptied { run } => {
-                if let Some(process) = self.processes.get_mut(run) {
-                    process.emptied = true;
-                }
+                let Some(process) = self.processes.get_mut(run) else {
+                    return self.late.remove(run);
+                };
+                process.emptied = true;
                 self.bury(*run);
             }
             // The pipe goes with the run.
@@ -152,10 +167,7 @@ impl Kernel {
                 };
                 self.reaped = Some((*run, probe.killed));
             }
-            Event::SpawnFailed { run, .. } => {
-                self.processes.remove(run);
-                self.old.push(*run);
-            }
+            Event::SpawnFailed { run, .. } => self.not_born(*run, now),
             Event::Spawned { run } => {
                 if let Some(process) = self.processes.get_mut(run) {
                     process.spawned = true;
@@ -273,7 +285,7 @@ impl Kernel {
 
     /// Plans the end of the main process; whichever end is planned last for an earlier time wins,
     /// as a dead process does not die again.
-    fn die_later(&mut self, run: RunId, at: Time, status: ExitStatus) {
+    pub(crate) fn die_later(&mut self, run: RunId, at: Time, status: ExitStatus) {
         self.at(at, Event::Exited { run, status });
     }
 
@@ -289,6 +301,9 @@ impl Kernel {
         if process.has_left {
             return;
         }
+        if process.scope == StopScope::Main {
+            return self.leave_pods(run, now);
+        }
         let leftovers = !calm && process.rng.u8(0..5) == 0;
         if !leftovers && !process.gone {
             process.gone = true;
@@ -298,6 +313,9 @@ impl Kernel {
     }
 
     pub(crate) fn signal(&mut self, run: RunId, signal: Signal, now: Time) {
+        if signal == Signal::Kill {
+            return self.kill_main(run, now);
+        }
         let calm = self.calm;
         let Some(process) = self.processes.get_mut(&run) else {
             return;
@@ -337,6 +355,7 @@ impl Kernel {
         let first = process.rng.bool();
         let dead = process.dead;
         process.has_left = false;
+        self.pods.remove(&process.name);
         if !process.gone {
             process.gone = true;
             let at = if first { killed } else { emptied };
@@ -448,6 +467,8 @@ impl Process {
             gone: false,
             forks: false,
             has_left: false,
+            scope: StopScope::Cgroup,
+            inherited: false,
             rhythm: None,
             rng,
         }

@@ -25,6 +25,7 @@ pub(crate) struct Model {
     pub(crate) awaited: BTreeSet<ServiceName>,
     pub(crate) now: Time,
     pub(crate) ending: bool,
+    pub(crate) ending_since: Option<Time>,
     /// Whether the latest event was a tick.
     pub(crate) ticked: bool,
     /// Held until the latest event, a tick, found them late or unhealthy. What else was due then may
@@ -71,26 +72,16 @@ impl Model {
             Event::Replace { graph, .. } if !self.ending => self.replace(&graph.unpack().unwrap()),
             Event::Shutdown { .. } => {
                 self.ending = true;
+                self.ending_since.get_or_insert(now);
                 for name in self.names(|it| it.wanted && !it.failed) {
                     self.unwish(&name);
                 }
             }
             Event::Tick => self.time_passes(),
             Event::Spawned { run } => self.spawned(*run),
-            Event::SpawnFailed { run, .. } => {
-                if let Some((_, live)) = self.live(*run)
-                    && live.spawned.is_none()
-                {
-                    live.unborn = true;
-                    live.cause.get_or_insert(Cause::Itself);
-                }
-            }
+            Event::SpawnFailed { run, .. } => self.unborn(*run),
             Event::Exited { run, status } => self.exited(*run, *status),
-            Event::Emptied { run } => {
-                if let Some((_, live)) = self.live(*run) {
-                    live.emptied |= live.spawned.is_some();
-                }
-            }
+            Event::Emptied { run } => self.emptied(*run),
             Event::Notified { run, message, .. } => self.said(*run, message),
             Event::ReadyLine { run, outcome } => self.line(*run, outcome.is_ok()),
             Event::ProbeEnded { run, outcome } => self.answered(*run, outcome.is_ok()),
@@ -105,6 +96,7 @@ impl Model {
             | Event::Forget { .. }
             | Event::Replace { .. } => {}
         }
+        self.mind_left();
         self.mind_bonds();
     }
 
@@ -132,8 +124,11 @@ impl Model {
 
     fn request(&mut self, command: &Command) {
         match command {
-            Command::Stop(name) | Command::StopAll(name) if self.is_known(name) => {
+            Command::Stop(name) if self.is_known(name) => self.unwant(name),
+            Command::StopAll(name) if self.is_known(name) => {
                 self.unwant(name);
+                let whole = |it: &mut Entry| it.remains.whole = true;
+                self.entries.entry(name.clone()).and_modify(whole);
             }
             Command::Start(name) if self.is_known(name) && !self.ending => {
                 let entry = &self.entries[name];
@@ -427,7 +422,8 @@ impl Model {
     fn replace(&mut self, graph: &Graph) {
         for (name, entry) in std::mem::take(&mut self.entries) {
             let kept = graph.index_of(name.as_str()).is_some();
-            let idle = matches!(entry.life, Life::Idle) && (!entry.wanted || entry.failed);
+            let rests = !entry.wanted || entry.failed;
+            let idle = matches!(entry.life, Life::Idle) && rests && entry.remains.left.is_none();
             if kept || !idle {
                 self.entries.insert(name, entry);
             } else {

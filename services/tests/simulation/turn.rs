@@ -9,7 +9,7 @@ use crate::model::Model;
 impl Model {
     /// Its process is asked for.
     pub(crate) fn begins(&mut self, name: &ServiceName, run: RunId) -> Verdict {
-        let now = self.now;
+        let (now, ending) = (self.now, self.ending);
         let yielded = self.yielded.contains(name) || self.is_unbound(name);
         let Some(entry) = self.entries.get_mut(name) else {
             return Err(Invariant::StartsWanted.broken(name));
@@ -25,7 +25,10 @@ impl Model {
         entry.note_start(now);
         let mut live = Live::new(Some(run));
         live.cause = (yielded && !entry.wanted).then_some(Cause::Asked);
+        entry.leave_behind();
+        entry.joins(run);
         entry.life = Life::Live(live);
+        entry.mind_scope(ending);
         Ok(())
     }
 

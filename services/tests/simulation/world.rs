@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use services::definition::FailureAction;
+use services::definition::{FailureAction, StopScope};
 use services::gate::{Gate, Verdict};
 use services::graph::Graph;
 use services::id::{RunId, ServiceName};
@@ -93,7 +93,11 @@ impl<'a> World<'a> {
 
     fn adopt_graph(&mut self, graph: Graph) {
         for service in graph.services() {
-            let stop = service.stop.timeout;
+            // First the main process, then the rest.
+            let stop = match service.stop.scope {
+                StopScope::Cgroup => service.stop.timeout,
+                StopScope::Main => service.stop.timeout * 2,
+            };
             self.books.longest_stop = self.books.longest_stop.max(stop);
             let pause = service.restart.max_delay;
             self.books.longest_pause = self.books.longest_pause.max(pause);
@@ -321,13 +325,11 @@ impl<'a> World<'a> {
         match action {
             Action::Spawn { run } => {
                 if let Some(definition) = self.core.definition(run.service) {
-                    self.kernel
-                        .spawn(*run, &definition.name, &definition.kind, self.now);
+                    self.kernel.start(*run, &definition, self.now);
                 }
             }
             Action::Signal { run, signal } => self.kernel.signal(*run, *signal, self.now),
-            // What is asked to end does not: it is killed in the end.
-            Action::EndAll { .. } => {}
+            Action::EndAll { run } => self.kernel.end_all(*run, self.now),
             Action::FindMain { run } => self.kernel.find_main(*run, self.now),
             Action::KillAll { run } => self.kernel.kill_all(*run, self.now),
             Action::SpawnReload { run } => self.kernel.reload(*run, self.now),
@@ -351,6 +353,7 @@ impl<'a> World<'a> {
         match operation {
             Operation::Start(name) => self.ask(Command::Start(name)),
             Operation::Stop(name) => self.ask(Command::Stop(name)),
+            Operation::StopAll(name) => self.ask(Command::StopAll(name)),
             Operation::Restart(name) => self.ask(Command::Restart(name)),
             Operation::Reload(name) => self.ask(Command::Reload(name)),
             Operation::WaitBoot => self.ask(Command::WaitBoot),
