@@ -100,10 +100,7 @@ impl Model {
                 let name = self.name(run, core)?;
                 self.swept(&name)
             }
-            Action::Release { service } => match core.name(*service) {
-                Some(name) => self.released(&ServiceName::new(name).unwrap()),
-                None => Err(Invariant::KnownIds.broken(&"a release")),
-            },
+            Action::Release { service } => self.released(*service, core),
             Action::Probe { run, purpose: _ } => {
                 let name = self.name(run, core)?;
                 if let Some(entry) = self.entries.get_mut(&name) {
@@ -135,13 +132,7 @@ impl Model {
             },
             Action::SpawnReload { run } => {
                 let name = self.name(run, core)?;
-                if let Some(entry) = self.entries.get_mut(&name) {
-                    let limit = entry.definition.start_timeout;
-                    if let Life::Live(live) = &mut entry.life {
-                        live.reload = Reloading::Command(Deadline::new(now, limit));
-                        live.alive_by = None;
-                    }
-                }
+                self.reloads(&name);
                 Ok(())
             }
             Action::RememberStart { .. }
@@ -153,6 +144,18 @@ impl Model {
             | Action::Adopt { .. }
             | Action::Complete { .. }
             | Action::Finish { .. } => Ok(()),
+        }
+    }
+
+    /// Its command for a reload runs.
+    fn reloads(&mut self, name: &ServiceName) {
+        let now = self.now;
+        if let Some(entry) = self.entries.get_mut(name) {
+            let limit = entry.definition.start_timeout;
+            if let Life::Live(live) = &mut entry.life {
+                live.reload = Reloading::Command(Deadline::new(now, limit));
+                live.alive_by = None;
+            }
         }
     }
 

@@ -2,10 +2,10 @@
 //! ends that after all, and when what a service has is given back.
 
 use services::definition::StopScope;
-use services::id::{RunId, ServiceName};
+use services::id::{RunId, ServiceId, ServiceName};
 use services::status::StateName;
-use services::supervisor::SHUTDOWN_MARGIN;
 use services::supervisor::event::ExitStatus;
+use services::supervisor::{SHUTDOWN_MARGIN, Supervisor};
 
 use crate::entry::{Cause, Deadline, Entry, Life, Live};
 use crate::invariants::{Invariant, Verdict, ensure};
@@ -137,14 +137,15 @@ impl Model {
     }
 
     /// What it has is given back.
-    pub(crate) fn released(&mut self, name: &ServiceName) -> Verdict {
+    pub(crate) fn released(&mut self, service: ServiceId, core: &Supervisor) -> Verdict {
+        let name = core.name(service).unwrap_or_default();
+        // Its file may have gone, and it with it.
         let Some(entry) = self.entries.get_mut(name) else {
-            // Its file has gone, and it with it.
             return Ok(());
         };
         let right = entry.remains.held && entry.remains.left.is_none();
         entry.remains.held = false;
-        ensure(right, Invariant::Released, name)
+        ensure(right, Invariant::Released, &name)
     }
 }
 
