@@ -19,6 +19,8 @@ const RUSTUP_LIMIT: Duration = Duration::from_secs(90);
 
 /// The programs of PyPI that link for another architecture, as tried with this recipe.
 const ZIG: [&str; 2] = ["ziglang==0.13.0.post1", "cargo-zigbuild==0.20.1"];
+/// What Rust's own linker is told to leave out.
+const NO_UNWINDING: &str = "xtask/src/build/no_unwinding.ld";
 
 /// A way that works on this machine.
 pub(super) enum Toolchain {
@@ -219,6 +221,9 @@ impl Toolchain {
                 cargo.arg("build");
                 if let Some(linker) = linker {
                     cargo.env(linker_key, linker);
+                    // Seen from the workspace, where the linker runs: flags that name a place would
+                    // make other bytes in another one.
+                    flags.push(format!("-Clink-arg=-T{NO_UNWINDING}"));
                 }
                 cargo
             }
