@@ -58,6 +58,7 @@ pub enum Mutation {
     LeftForgotten,
     SweepUnasked,
     SweepUnbounded,
+    SweepCutShort,
     WholeForgotten,
     ReleasedTooEarly,
     ReleaseForgotten,
@@ -65,7 +66,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 53] = [
+    pub const ALL: [Self; 54] = [
         Self::RequiredNotAwaited,
         Self::WantedNotAwaited,
         Self::RivalsNotAwaited,
@@ -116,6 +117,7 @@ impl Mutation {
         Self::LeftForgotten,
         Self::SweepUnasked,
         Self::SweepUnbounded,
+        Self::SweepCutShort,
         Self::WholeForgotten,
         Self::ReleasedTooEarly,
         Self::ReleaseForgotten,

@@ -103,7 +103,8 @@ impl Supervisor {
             && !mutated(Mutation::SweepUnbounded)
         {
             let timeout = service.kept.rules.stop_timeout;
-            self.arm(index, timeout);
+            let short = mutated(Mutation::SweepCutShort);
+            self.arm(index, if short { timeout / 2 } else { timeout });
         }
     }
 
