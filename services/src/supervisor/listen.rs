@@ -9,6 +9,7 @@ use crate::id::{RunId, ServiceId};
 
 use super::Supervisor;
 use super::event::{Action, Change};
+use super::mutation::{Mutation, mutated};
 use super::service::{Desired, State};
 
 impl Supervisor {
@@ -69,6 +70,7 @@ impl Supervisor {
         let id = self.table.id(index);
         if let Some(service) = self.table.get_mut(index)
             && let Some(id) = id
+            && !mutated(Mutation::SocketsLeftOpen)
             && core::mem::take(&mut service.listens)
         {
             self.actions.push_back(Action::Unlisten { service: id });

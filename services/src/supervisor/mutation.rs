@@ -62,11 +62,13 @@ pub enum Mutation {
     WholeForgotten,
     ReleasedTooEarly,
     ReleaseForgotten,
+    SocketsLeftOpen,
+    SocketsClosedEarly,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 54] = [
+    pub const ALL: [Self; 56] = [
         Self::RequiredNotAwaited,
         Self::WantedNotAwaited,
         Self::RivalsNotAwaited,
@@ -121,6 +123,8 @@ impl Mutation {
         Self::WholeForgotten,
         Self::ReleasedTooEarly,
         Self::ReleaseForgotten,
+        Self::SocketsLeftOpen,
+        Self::SocketsClosedEarly,
     ];
 }
 

@@ -209,6 +209,9 @@ impl Supervisor {
             Sequel::Again(pause) => {
                 let cause = self.try_again(index);
                 self.enter(index, State::Backoff);
+                if mutated(Mutation::SocketsClosedEarly) {
+                    self.close_sockets(index);
+                }
                 self.arm(index, pause);
                 self.settle(index);
                 let told = format!("{cause}; it is tried again");

@@ -14,6 +14,7 @@ use services::time::Time;
 
 use crate::invariants::{Broken, Invariant, Verdict, ensure};
 use crate::kernel::Kernel;
+use crate::sockets::Sockets;
 
 /// The books of an observer.
 #[derive(Default)]
@@ -24,6 +25,7 @@ pub(crate) struct Books {
     good_since: BTreeMap<ServiceName, Time>,
     /// Announced as stopping, and not down or failed since.
     stopping: BTreeSet<ServiceName>,
+    pub(crate) sockets: Sockets,
     /// Not to be started by itself before.
     backoff: BTreeMap<ServiceName, Time>,
     /// Open requests and what they asked.
@@ -79,6 +81,8 @@ impl Books {
         now: Time,
     ) -> Verdict {
         ensure(self.finished.is_none(), Invariant::FinishOnce, &"")?;
+        self.sockets.ending = self.shutdown_at.is_some();
+        self.sockets.action(action, core)?;
         match action {
             Action::Spawn { run } => self.spawn(*run, core, graph, kernel, now),
             Action::Signal { run, signal } => {
@@ -120,11 +124,11 @@ impl Books {
                 let none = kernel.run_of(&name).is_none();
                 ensure(none, Invariant::Released, &name)
             }
-            // Nothing here has a timer or a socket: tests/timers.rs and a transcript have.
-            Action::RememberStart { .. }
-            | Action::RecallStarts
-            | Action::Listen { .. }
-            | Action::Unlisten { .. } => Err(Invariant::KnownIds.broken(&"a timer or a socket")),
+            Action::Unlisten { .. } => Ok(()),
+            // Nothing here has a timer or is lazy: tests/timers.rs and a transcript have.
+            Action::RememberStart { .. } | Action::RecallStarts | Action::Listen { .. } => {
+                Err(Invariant::KnownIds.broken(&"a timer or a lazy service"))
+            }
             Action::Announce { service, change } => {
                 let definition = core.definition(*service);
                 let definition = definition.ok_or_else(|| unknown(&"a service"))?;

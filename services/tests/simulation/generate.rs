@@ -14,6 +14,8 @@ use services::graph::Graph;
 use services::id::ServiceName;
 use services::status::ShutdownKind;
 
+use crate::sockets::sockets;
+
 /// What happens from outside.
 #[derive(Clone, Debug)]
 pub(crate) enum Operation {
@@ -208,6 +210,7 @@ fn definition(rng: &mut Rng, index: u8) -> Definition {
         _ => BootRole::None,
     };
     let restart = restart(rng);
+    let sockets = sockets(rng, kind.program().is_some());
     let milli = Duration::from_millis;
     Definition {
         name: name(index),
@@ -219,7 +222,7 @@ fn definition(rng: &mut Rng, index: u8) -> Definition {
         failure_action: failure_action(rng),
         start_timeout: milli(rng.u64(500..9000)),
         timer: None,
-        sockets: Vec::new(),
+        sockets,
         lazy: false,
         stop: Stop {
             signal: Signal::Term,

@@ -25,6 +25,7 @@ mod left;
 mod model;
 mod pods;
 mod said;
+mod sockets;
 mod turn;
 mod world;
 

@@ -267,6 +267,7 @@ impl<'a> World<'a> {
             let told = format!("{count} actions of one event");
             return Err(Invariant::Bounded.broken(&told));
         }
+        self.books.sockets.told()?;
         if self.books.finished.is_none() {
             self.model.compare(&self.core)?;
         }
