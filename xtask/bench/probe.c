@@ -147,8 +147,9 @@ static u64 ask(i64 fd) {
   }
 }
 
-/* What a reload costs PID 1, and how long it keeps others waiting meanwhile. */
-static void reload(void) {
+/* What a reload costs PID 1, and how long it keeps others waiting meanwhile: of what has not changed,
+ * or after a change. */
+static void reload(int changed) {
   i64 fd = connect_control();
   u64 longest = 0, quiet = 0;
   for (int i = 0; fd >= 0 && i < 20; i++) {
@@ -164,14 +165,26 @@ static void reload(void) {
     if (took > longest) longest = took;
     sleep_ns(SECOND / 5000);
   }
-  tell("reload-ns", now() - at);
+  tell(changed ? "change-ns" : "reload-ns", now() - at);
   sleep_ns(SECOND);
-  tell("reload-init-cpu-ns", cpu_of_init() - cpu);
+  tell(changed ? "change-init-cpu-ns" : "reload-init-cpu-ns", cpu_of_init() - cpu);
   if (fd >= 0) {
-    tell("answer-quiet-ns", quiet);
-    tell("answer-reload-ns", longest);
+    if (!changed) tell("answer-quiet-ns", quiet);
+    tell(changed ? "answer-change-ns" : "answer-reload-ns", longest);
     call(SYS_close, fd, 0, 0, 0);
   }
+}
+
+/* Appends a line to a file, as /bench/change says: path and line. Whether it was done. */
+static int change(void) {
+  static char text[512], *words[3];
+  if (slurp("/bench/change", text, sizeof text) <= 0) return 0;
+  lines(text, words, 3);
+  i64 fd = call(SYS_open, words[0], 02001, 0, 0); /* O_WRONLY | O_APPEND */
+  i64 put = call(SYS_write, fd, words[1], length(words[1]), 0);
+  call(SYS_close, fd, 0, 0, 0);
+  if (put <= 0) tell("change-lost", 1);
+  return put > 0;
 }
 
 /* A thousand orphans a second, for three seconds: each ends as a child of PID 1. */
@@ -224,8 +237,12 @@ int bench_main(int argc, char **argv, char **envp) {
     restarts();
     show("/bench/show-phases");
     show("/bench/show-boot");
-    reload();
+    reload(0);
     show("/bench/show-reload");
+    if (change()) {
+      reload(1);
+      show("/bench/show-change");
+    }
     if (slurp("/bench/storm", buffer, sizeof buffer) >= 0) storm();
     show("/bench/show-storm");
   end:

@@ -201,6 +201,11 @@ fn shark(kit: &Kit, n: u32, prepared: &mut Prepared) -> Result<()> {
         ("show-phases", format!("{ctl}\nboot")),
         ("show-boot", format!("{ctl}\nmetrics")),
         ("show-reload", format!("{ctl}\nmetrics")),
+        (
+            "change",
+            format!("/{place}/s{}.toml\ndescription = \"changed\"", n - 1),
+        ),
+        ("show-change", format!("{ctl}\nmetrics")),
         ("show-storm", format!("{ctl}\nmetrics")),
     ];
     Ok(())

@@ -166,6 +166,14 @@ fn reloads(outcomes: &[Outcome]) -> String {
                 ms("answer-quiet-ns")
             ));
         }
+        if let Some(whole) = outcome.get("change-ns") {
+            text.push_str(&format!(
+                "; with one service changed it takes {} ms, {} ms of CPU, the longest answer {} ms",
+                milliseconds(whole),
+                ms("change-init-cpu-ns"),
+                ms("answer-change-ns")
+            ));
+        }
         if let Some(cpu) = outcome.get("storm-init-cpu-ns") {
             text.push_str(&format!(
                 "; 3000 orphans in 3 s cost PID 1 {} ms of CPU",
