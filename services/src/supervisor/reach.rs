@@ -145,9 +145,10 @@ impl Supervisor {
         let Some((index, service)) = self.table.by_id(run.service) else {
             return;
         };
-        // The next run may have been asked for already, and its process is not there yet.
-        let spawning = matches!(service.state, State::Spawning { .. });
-        let next = spawning && service.runs == run.run.wrapping_add(1);
+        // The next run may have been asked for already, and its process is not there yet; or it has only
+        // had sockets opened.
+        let before = matches!(service.state, State::Spawning { .. } | State::Listening);
+        let next = before && service.runs == run.run.wrapping_add(1);
         if !(service.runs == run.run || next) || !service.left {
             return;
         }

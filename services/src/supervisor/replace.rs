@@ -263,10 +263,11 @@ impl Supervisor {
                     self.schedule(index);
                     self.mark(index);
                 }
-                // Its sockets may be others; those that are the same stay open.
+                // Its sockets may be others; those that are the same stay open. Or it has a timer now.
                 State::Listening => {
-                    let (on, cursor) = (index, 0);
-                    self.enter(index, State::Waiting { on, cursor });
+                    if service.desired == Desired::Up {
+                        self.enter(index, State::Down);
+                    }
                     self.mark(index);
                 }
                 State::Failed => self.schedule(index),

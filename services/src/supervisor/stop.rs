@@ -158,9 +158,11 @@ impl Supervisor {
         let Some(service) = self.table.get_mut(index) else {
             return;
         };
+        // Where only sockets were to be opened, there was no run at all.
+        let ran = !matches!(service.state, State::Spawning { .. });
         let up_since = service
             .ready
-            .filter(|ready| service.started <= Some(*ready));
+            .filter(|ready| ran && service.started <= Some(*ready));
         let reset_after = service.kept.rules.restart.reset_after;
         // A service that is up and never healthy has not been up for any time that counts.
         let health = service.probing.as_deref();
@@ -182,9 +184,7 @@ impl Supervisor {
         let timed = newest.rules.timer.is_some();
         let lazy = newest.rules.lazy;
         let restart = &service.kept.rules.restart;
-        let brief = service
-            .started
-            .is_some_and(|started| now.since(started) < reset_after);
+        let brief = up_since.is_none_or(|ready| now.since(ready) < reset_after);
         let seed = seed(self.clock.seed, index, service.runs, service.failures);
         let sequel = match sequel(restart, ending, service.failures, seed) {
             // Traffic that it left waiting would start it again at once, and so without end.
