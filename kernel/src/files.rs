@@ -221,15 +221,33 @@ pub fn make_dirs(path: &str, mode: u32) -> Result<()> {
 /// # Errors
 /// The first failure of open(2), unlink(2) or rmdir(2); the rest is removed all the same.
 pub fn remove_tree(path: &str) -> Result<()> {
+    remove_tree_and(path, &mut || {})
+}
+
+/// The same, for a tree that may be large: `each` is called for each thing that is removed.
+///
+/// # Errors
+/// As [`remove_tree`].
+pub fn remove_tree_and(path: &str, each: &mut dyn FnMut()) -> Result<()> {
     let dir = match open_dir(path) {
         Ok(dir) => dir,
         Err(error) if error.errno == Errno::NOENT => return Ok(()),
         Err(error) => return Err(error),
     };
-    let content = crate::tree::remove_content(&dir, path);
+    let content = crate::tree::remove_content(&dir, path, each);
     drop(dir);
     content?;
     rustix::fs::rmdir(path).at("rmdir", path)
+}
+
+/// Waits until the medium holds all that was written to the filesystem of the directory `path`
+/// (syncfs(2)).
+///
+/// # Errors
+/// EIO: some of it is lost.
+pub fn sync_filesystem(path: &str) -> Result<()> {
+    let dir = open_dir(path)?;
+    rustix::fs::syncfs(dir).at("syncfs", path)
 }
 
 /// Makes the symbolic link `path` that points to `target`; whatever had that name is replaced.

@@ -33,6 +33,7 @@ pub mod reap;
 pub mod reboot;
 pub mod same;
 pub mod signals;
+pub mod snapshot;
 pub mod spawn;
 pub mod successor;
 pub mod system;

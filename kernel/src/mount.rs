@@ -120,7 +120,7 @@ pub fn switch_root(new_root: &str) -> Result<Option<Error>> {
     rustix::mount::mount_move(".", "/").at("move", format_args!("{new_root} to /"))?;
     chroot(".").at("chroot", new_root)?;
     chdir("/").at("chdir", "/")?;
-    Ok(crate::tree::remove_content(&old, "(initramfs)").err())
+    Ok(crate::tree::remove_content(&old, "(initramfs)", &mut || {}).err())
 }
 
 /// Size and room of the filesystem that `path` is on.

@@ -1,5 +1,6 @@
 //! Removing everything below a directory. Not here: deciding that it should go.
 
+use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, openat, statat, unlinkat};
@@ -14,58 +15,69 @@ const DEPTH: u32 = 128;
 ///
 /// # Errors
 /// The first failure; the rest is removed all the same.
-pub(crate) fn remove_content(dir: impl AsFd, path: &str) -> Result<()> {
+pub(crate) fn remove_content(dir: impl AsFd, path: &str, each: &mut dyn FnMut()) -> Result<()> {
     let device = fstat(&dir).at("fstat", path)?.st_dev;
-    let mut first = None;
-    remove_below(dir.as_fd(), path, device, DEPTH, &mut first);
-    first.map_or(Ok(()), Err)
+    let mut removal = Removal {
+        device,
+        first: None,
+        each,
+    };
+    removal.below(dir.as_fd(), path, DEPTH);
+    removal.first.map_or(Ok(()), Err)
 }
 
-fn remove_below(
-    dir: BorrowedFd<'_>,
-    path: &str,
+struct Removal<'a> {
+    /// The filesystem that is not left.
     device: u64,
-    depth: u32,
-    first: &mut Option<Error>,
-) {
-    let entries = match Dir::read_from(dir).at("open", path) {
-        Ok(entries) => entries,
-        Err(error) => return note(first, Err(error)),
-    };
-    for entry in entries {
-        let entry = match entry.at("getdents", path) {
-            Ok(entry) => entry,
-            Err(error) => return note(first, Err(error)),
+    /// The first failure.
+    first: Option<Error>,
+    each: &'a mut dyn FnMut(),
+}
+
+impl Removal<'_> {
+    fn below(&mut self, dir: BorrowedFd<'_>, path: &str, depth: u32) {
+        let entries = match Dir::read_from(dir).at("open", path) {
+            Ok(entries) => entries,
+            Err(error) => return self.note(Err(error)),
         };
-        let name = entry.file_name();
-        if name == c"." || name == c".." {
-            continue;
+        for entry in entries {
+            let entry = match entry.at("getdents", path) {
+                Ok(entry) => entry,
+                Err(error) => return self.note(Err(error)),
+            };
+            let name = entry.file_name();
+            if name != c"." && name != c".." {
+                (self.each)();
+                self.entry(dir, path, name, depth);
+            }
         }
+    }
+
+    fn entry(&mut self, dir: BorrowedFd<'_>, path: &str, name: &CStr, depth: u32) {
         let object = || format!("{path}/{}", name.to_string_lossy());
         let stat = match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
-            Err(errno) => {
-                note(first, Err(Error::new("stat", object(), errno)));
-                continue;
-            }
+            Err(errno) => return self.note(Err(Error::new("stat", object(), errno))),
         };
-        if stat.st_dev != device {
-            continue;
+        if stat.st_dev != self.device {
+            return;
         }
         if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
             let gone = unlinkat(dir, name, AtFlags::empty());
-            note(first, gone.map_err(|e| Error::new("unlink", object(), e)));
-            continue;
+            return self.note(gone.map_err(|e| Error::new("unlink", object(), e)));
         }
         match enter(dir, name, depth) {
-            Ok(child) => {
-                let below = depth.saturating_sub(1);
-                remove_below(child.as_fd(), &object(), device, below, first);
-            }
-            Err(errno) => note(first, Err(Error::new("open", object(), errno))),
+            Ok(child) => self.below(child.as_fd(), &object(), depth.saturating_sub(1)),
+            Err(errno) => self.note(Err(Error::new("open", object(), errno))),
         }
         let gone = unlinkat(dir, name, AtFlags::REMOVEDIR);
-        note(first, gone.map_err(|e| Error::new("rmdir", object(), e)));
+        self.note(gone.map_err(|e| Error::new("rmdir", object(), e)));
+    }
+
+    fn note(&mut self, result: Result<()>) {
+        if let (None, Err(error)) = (&self.first, result) {
+            self.first = Some(error);
+        }
     }
 }
 
@@ -75,10 +87,4 @@ fn enter(dir: BorrowedFd<'_>, name: &core::ffi::CStr, depth: u32) -> rustix::io:
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     openat(dir, name, flags, Mode::empty())
-}
-
-fn note(first: &mut Option<Error>, result: Result<()>) {
-    if let (None, Err(error)) = (&first, result) {
-        *first = Some(error);
-    }
 }

@@ -124,6 +124,9 @@ pub struct Handover {
     /// Whether every slot had been given up, and this one was the last that was good.
     #[serde(default)]
     pub last_good: bool,
+    /// The state generation that it runs with.
+    #[serde(default)]
+    pub state_generation: Option<u64>,
 }
 
 /// Why a hand-over is refused.
@@ -186,6 +189,7 @@ impl Handover {
             root_read_whole: false,
             image_size: None,
             last_good: false,
+            state_generation: None,
         }
     }
 

@@ -10,8 +10,24 @@ use crate::manifest::Filesystem;
 
 /// Where stage1 builds the new root.
 pub const SYSROOT: &str = "/sysroot";
-/// Directory of the /etc overlay, on the data filesystem as the running system sees it.
-pub const ETC_OVERLAY: &str = "/var/lib/shark/etc";
+/// Where state generations are, each a directory with its number for a name, on the data filesystem as
+/// the running system sees it.
+pub const GENERATIONS: &str = "/var/lib/shark/state";
+
+/// The mark by which an operator asks for a factory reset, in the same view.
+pub const FACTORY_RESET: &str = "/var/lib/shark/factory-reset";
+
+/// The directory of a state generation.
+#[must_use]
+pub fn generation(number: u64) -> String {
+    format!("{GENERATIONS}/{number}")
+}
+
+/// What is changed in /etc in a state generation: the upper layer over that of the root.
+#[must_use]
+pub fn etc_of(number: u64) -> String {
+    format!("{GENERATIONS}/{number}/etc/upper")
+}
 
 /// Mount flags, as the MS_* bits of mount(2). They are written out because [`crate`] has no libc;
 /// they are part of Linux's ABI and the same on every architecture (linux/mount.h).
@@ -236,13 +252,12 @@ pub fn root(device: &str, filesystem: Filesystem) -> MountPlan {
     }
 }
 
-/// What comes over the root: data on /var, the overlay on /etc with its upper layer on the data, and
-/// a tmpfs on /tmp. Without data /var is a tmpfs and nothing is kept; the plan says so.
+/// The data on /var of `root`, which is [`SYSROOT`] or a directory with the same content. Without data
+/// /var is a tmpfs and nothing is kept; the plan says so.
 ///
-/// `root` is [`SYSROOT`], or a directory with the same content. When mounting the data fails, undo
-/// nothing: ask for the plan with [`Data::Missing`] and run that.
+/// When mounting the data fails, undo nothing: ask for the plan with [`Data::Missing`] and run that.
 #[must_use]
-pub fn over_root(root: &str, data: &Data) -> MountPlan {
+pub fn data(root: &str, data: &Data) -> MountPlan {
     let target = format!("{root}/var");
     let shared = Flags::NO_SUID | Flags::NO_DEV;
     let mut missing = Vec::new();
@@ -255,14 +270,27 @@ pub fn over_root(root: &str, data: &Data) -> MountPlan {
             mount("tmpfs", &target, "tmpfs", shared, "mode=0755,size=50%")
         }
     };
-    let upper = format!("{root}{ETC_OVERLAY}/upper");
-    let work = format!("{root}{ETC_OVERLAY}/work");
-    let etc = format!("{root}/etc");
-    let layers = format!("lowerdir={etc},upperdir={upper},workdir={work}");
     MountPlan {
         steps: vec![
             Step::Mount(var),
             directory(format!("{root}/var/lib/shark"), 0o755),
+            directory(format!("{root}{GENERATIONS}"), 0o755),
+        ],
+        missing,
+    }
+}
+
+/// What comes over the root once the data are there: the overlay on /etc with its upper layer in the
+/// state generation with this number, and a tmpfs on /tmp.
+#[must_use]
+pub fn over_root(root: &str, number: u64) -> MountPlan {
+    let shared = Flags::NO_SUID | Flags::NO_DEV;
+    let upper = format!("{root}{}", etc_of(number));
+    let work = format!("{root}{}/etc/work", generation(number));
+    let etc = format!("{root}/etc");
+    let layers = format!("lowerdir={etc},upperdir={upper},workdir={work}");
+    MountPlan {
+        steps: vec![
             directory(upper, 0o755),
             directory(work, 0o755),
             Step::Mount(mount(
@@ -282,7 +310,7 @@ pub fn over_root(root: &str, data: &Data) -> MountPlan {
                 "mode=1777,size=50%",
             )),
         ],
-        missing,
+        missing: Vec::new(),
     }
 }
 

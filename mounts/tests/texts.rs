@@ -7,7 +7,7 @@ use mounts::cmdline::Cmdline;
 use mounts::manifest::Filesystem;
 use mounts::modules::{IndexFiles, LoadOrder, ModuleIndex, module_name};
 use mounts::plan::{
-    Data, Flags, MountStep, SYSROOT, Step, early, late, move_below, over_root, root,
+    self, Data, Flags, MountStep, SYSROOT, Step, early, late, move_below, over_root, root,
 };
 use mounts::slot::Slot;
 use mounts::uevent::{self, Action, UeventError};
@@ -466,20 +466,23 @@ fn data_comes_before_the_overlay_that_lives_on_it() {
         device: "/dev/vda8".to_owned(),
         fstype: "ext4".to_owned(),
     };
-    let plan = over_root(SYSROOT, &data);
+    let plan = plan::data(SYSROOT, &data);
     assert_eq!(plan.missing, Vec::<String>::new());
-    let targets: Vec<&str> = mounts_of(&plan.steps)
+    let mut steps = plan.steps;
+    steps.extend(over_root(SYSROOT, 7).steps);
+    let targets: Vec<&str> = mounts_of(&steps)
         .iter()
         .map(|m| m.target.as_str())
         .collect();
     assert_eq!(targets, ["/sysroot/var", "/sysroot/etc", "/sysroot/tmp"]);
-    let etc = mounts_of(&plan.steps)[1];
+    let etc = mounts_of(&steps)[1];
+    let place = "/sysroot/var/lib/shark/state/7/etc";
     assert_eq!(
         etc.options,
-        "lowerdir=/sysroot/etc,upperdir=/sysroot/var/lib/shark/etc/upper,workdir=/sysroot/var/lib/shark/etc/work"
+        format!("lowerdir=/sysroot/etc,upperdir={place}/upper,workdir={place}/work")
     );
     // Both directories of the overlay are made after the data is there and before the overlay.
-    let at = |wanted: &dyn Fn(&Step) -> bool| plan.steps.iter().position(wanted).unwrap();
+    let at = |wanted: &dyn Fn(&Step) -> bool| steps.iter().position(wanted).unwrap();
     let upper = at(&|s| matches!(s, Step::Directory { path, .. } if path.ends_with("/upper")));
     let overlay = at(&|s| matches!(s, Step::Mount(m) if m.fstype == "overlay"));
     let var = at(&|s| matches!(s, Step::Mount(m) if m.fstype == "ext4"));
@@ -488,7 +491,7 @@ fn data_comes_before_the_overlay_that_lives_on_it() {
 
 #[test]
 fn without_data_nothing_is_kept_and_the_plan_says_so() {
-    let plan = over_root(
+    let plan = plan::data(
         SYSROOT,
         &Data::Missing {
             why: "no partition is named shark-data".to_owned(),
@@ -499,7 +502,7 @@ fn without_data_nothing_is_kept_and_the_plan_says_so() {
         ["data: no partition is named shark-data: /var is a tmpfs; nothing is kept"]
     );
     assert_eq!(mounts_of(&plan.steps)[0].fstype, "tmpfs");
-    assert_eq!(mounts_of(&plan.steps).len(), 3);
+    assert_eq!(mounts_of(&plan.steps).len(), 1);
 }
 
 #[test]

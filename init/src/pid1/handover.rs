@@ -136,6 +136,7 @@ fn of_stage1(handover: Handover, opened: Time) -> Told {
         root_hash: handover.root_hash,
         security_version: handover.security_version,
         root_read_whole: handover.root_read_whole,
+        state_generation: handover.state_generation,
         ..Identity::default()
     };
     let device = handover.record.device.clone();

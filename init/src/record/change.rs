@@ -23,6 +23,8 @@ pub struct Identity {
     pub security_version: Option<u32>,
     /// Every block of the root was read and verified in this boot.
     pub root_read_whole: bool,
+    /// The state generation that it runs with.
+    pub state_generation: Option<u64>,
 }
 
 impl Identity {
@@ -44,6 +46,7 @@ impl Identity {
             root_hash: self.root_hash,
             security_version: self.security_version,
             root_read_whole: self.root_read_whole,
+            state_generation: self.state_generation,
         }
     }
 }

@@ -14,6 +14,7 @@ use mounts::slot::update::System;
 use services::update::{Installed, Progress, Step};
 
 use super::disk::SlotDisk;
+use super::generations;
 use super::keys;
 use super::proof::{self, Candidate};
 use super::supply::{Listener, Origin, Supply};
@@ -92,11 +93,17 @@ impl Booted {
                 root_hash: told.root_hash,
                 security_version: told.security_version,
                 root_read_whole: told.root_read_whole,
+                state_generation: told.state_generation,
             },
             slot,
             disk,
             record: record.ok_or("stage1 has found no boot record")?,
         })
+    }
+
+    /// The state generation that this boot runs with.
+    pub(super) fn generation(&self) -> u64 {
+        self.identity.state_generation.unwrap_or(0)
     }
 
     /// Makes a step in the boot record.
@@ -114,6 +121,11 @@ impl Booted {
 /// # Errors
 /// [`Failure`]: nothing is armed.
 pub(super) fn run(booted: &Booted, origin: Origin, shared: &Shared) -> Result<Installed, Failure> {
+    let state = record::load(&booted.record);
+    if let Some(record) = state.record() {
+        generations::tidy(record, booted.generation());
+    }
+    generations::has_room(booted.generation()).map_err(Failure::Record)?;
     let slot = booted.slot.other();
     let mut watcher = Watcher { shared };
     watcher.show(Step::Fetching, 0, 0);
@@ -234,7 +246,7 @@ impl Machine for Job<'_> {
             root: self.disk.path(Area::Root),
             verity: self.disk.path(Area::Verity),
             manifest: self.manifest,
-            etc: &format!("{}/upper", mounts::plan::ETC_OVERLAY),
+            etc: &mounts::plan::etc_of(self.booted.generation()),
         })
     }
 

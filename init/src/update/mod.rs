@@ -7,10 +7,11 @@
 //! by a child alone (`fetch`), which has no rights but to its source: it reads (`source`, `http`),
 //! checks and decompresses. `supply` has that child, and a new one when it stalls. The two talk in
 //! `words`. `disk` is the slot, `keys` whom to trust, `proof` what the new system is asked before it is
-//! armed.
+//! armed; `generations` is the state that it begins with.
 
 mod disk;
 pub mod fetch;
+mod generations;
 mod http;
 mod job;
 mod keys;

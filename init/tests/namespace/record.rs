@@ -86,6 +86,7 @@ fn running(slot: Slot) -> Identity {
         root_hash: None,
         security_version: Some(4),
         root_read_whole: false,
+        state_generation: None,
     }
 }
 

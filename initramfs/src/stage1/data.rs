@@ -10,6 +10,8 @@ use kernel::block::BlockDevice;
 use kernel::mount::{UnmountFlags, unmount};
 use mounts::dps::DATA_NAME;
 use mounts::plan::{self, Data, SYSROOT};
+use mounts::slot::Slot;
+use mounts::slot::record::Record;
 
 use super::device_events::DeviceEvents;
 use super::disk::{OurDisk, Part};
@@ -17,6 +19,7 @@ use super::ext4::{self, Superblock};
 use super::fsck::{self, Verdict};
 use super::mounting;
 use super::report::Report;
+use super::state;
 use super::watchdog;
 
 const FILESYSTEM: &str = "ext4";
@@ -33,26 +36,48 @@ pub(crate) enum Kept {
     No,
 }
 
-/// Mounts data, the overlay on `/etc` and `/tmp` over the root on [`SYSROOT`].
+/// What data are mounted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mounted {
+    pub(crate) kept: Kept,
+    /// The number of the state generation.
+    pub(crate) generation: u64,
+}
+
+/// Mounts data, the overlay on `/etc` and `/tmp` over the root of `slot` on [`SYSROOT`].
 pub(crate) fn mount_over_root(
+    slot: Slot,
+    record: Option<&Record>,
     disk: &OurDisk,
     devices: &mut DeviceEvents,
     report: &mut Report,
-) -> Result<Kept, String> {
+) -> Result<Mounted, String> {
     devices.load(&["overlay", FILESYSTEM], report);
     let data = match disk.part(DATA_NAME) {
         Ok(part) => check(part, report),
         Err(why) => Data::Missing { why },
     };
     if let Data::Device { device, .. } = &data {
-        let plan = plan::over_root(SYSROOT, &data);
-        match mounting::perform(&plan.steps, report) {
-            Ok(()) => {
+        let mounted = mounting::perform(&plan::data(SYSROOT, &data).steps, report);
+        let generation = mounted.and_then(|()| {
+            state::reset_if_asked(report);
+            state::prepare(record, slot, report)
+        });
+        let overlaid = match generation {
+            Ok(generation) => overlay(generation, report).map(|()| generation),
+            // A trial without a state of its own would write into another's.
+            Err(why) if is_on_trial(record, slot) => return Err(why),
+            Err(why) => Err(why),
+        };
+        match overlaid {
+            Ok(generation) => {
                 grow(device, report);
-                return Ok(Kept::Yes);
+                return Ok(Mounted {
+                    kept: Kept::Yes,
+                    generation,
+                });
             }
-            // The plan begins with the data and ends with what is on it: another try needs them
-            // gone.
+            // The data come before what is on them: another try needs both gone.
             Err(why) => {
                 undo();
                 return without_data(&Data::Missing { why }, report);
@@ -62,13 +87,25 @@ pub(crate) fn mount_over_root(
     without_data(&data, report)
 }
 
-fn without_data(data: &Data, report: &mut Report) -> Result<Kept, String> {
-    let plan = plan::over_root(SYSROOT, data);
+fn is_on_trial(record: Option<&Record>, slot: Slot) -> bool {
+    record.is_some_and(|it| it.trial == Some(slot))
+}
+
+fn overlay(generation: u64, report: &mut Report) -> Result<(), String> {
+    mounting::perform(&plan::over_root(SYSROOT, generation).steps, report)
+}
+
+fn without_data(data: &Data, report: &mut Report) -> Result<Mounted, String> {
+    let plan = plan::data(SYSROOT, data);
     for missing in plan.missing {
         report.lack(missing);
     }
     mounting::perform(&plan.steps, report)?;
-    Ok(Kept::No)
+    overlay(0, report)?;
+    Ok(Mounted {
+        kept: Kept::No,
+        generation: 0,
+    })
 }
 
 /// Unmounts what a plan, done or half-done, left on the root. Not mounted is the usual case for each.

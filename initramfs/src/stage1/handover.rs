@@ -23,6 +23,8 @@ pub(crate) enum Booted<'a> {
         root: &'a Root,
         disk: &'a str,
         ledger: &'a Ledger,
+        /// The number of its state generation.
+        generation: u64,
     },
     /// The root that the initramfs holds.
     Initramfs { why: String },
@@ -46,6 +48,7 @@ pub(crate) fn facts(
             root,
             disk,
             ledger,
+            generation,
         } => Handover {
             slot: Some(*slot),
             why: why.clone(),
@@ -63,6 +66,7 @@ pub(crate) fn facts(
             root_read_whole: root.read_whole,
             image_size: Some(root.manifest.image_size),
             last_good: *last_good,
+            state_generation: Some(*generation),
             ..Handover::new(Mode::Disk)
         },
     };

@@ -27,6 +27,7 @@ mod root;
 mod run_overlay;
 mod search;
 mod slots;
+mod state;
 mod switch;
 mod sysfs;
 mod watchdog;

@@ -221,9 +221,11 @@ fn go(
         found,
         ..
     } = machine;
-    let kept = data::mount_over_root(disk, devices, report).map_err(data_failed)?;
+    let state = ledger.state();
+    let mounted = data::mount_over_root(attempt.slot, state.record(), disk, devices, report)
+        .map_err(data_failed)?;
     if ledger.is_settled() {
-        match kept {
+        match mounted.kept {
             Kept::Yes => found.settle(SYSROOT, report),
             Kept::No => found.settle_without_data(report),
         }
@@ -247,6 +249,7 @@ fn go(
         root,
         disk: &disk.device,
         ledger,
+        generation: mounted.generation,
     };
     machine.hand_over(&booted);
     watchdog::feed();

@@ -35,6 +35,8 @@ pub struct Running {
     pub security_version: Option<u32>,
     /// Every block of the root was read and verified in this boot.
     pub root_read_whole: bool,
+    /// The state generation that it runs with.
+    pub state_generation: Option<u64>,
 }
 
 /// Why a record has nothing to say about the running boot.
@@ -389,6 +391,9 @@ fn note_system(entry: &mut SlotRecord, running: &Running) {
     }
     if let Some(security_version) = running.security_version {
         entry.security_version = security_version;
+    }
+    if let Some(generation) = running.state_generation {
+        entry.state_generation = generation;
     }
 }
 

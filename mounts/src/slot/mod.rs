@@ -12,6 +12,7 @@
 pub mod account;
 pub mod crash;
 pub mod decide;
+pub mod generation;
 pub mod judge;
 pub mod record;
 pub mod region;

@@ -37,6 +37,7 @@ fn running(slot: Slot) -> Running {
         root_hash: None,
         security_version: None,
         root_read_whole: false,
+        state_generation: None,
     }
 }
 

@@ -7,6 +7,7 @@ mod cuts;
 mod installed;
 mod refused;
 mod served;
+mod state;
 
 use std::path::PathBuf;
 use std::time::Duration;

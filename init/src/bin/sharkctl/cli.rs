@@ -75,6 +75,18 @@ pub(crate) enum Verb {
         #[command(subcommand)]
         verb: UpdateVerb,
     },
+    /// Take all data away and begin as delivered: at the next boot, which this causes
+    #[command(after_help = "\
+Everything on the data partition goes: what was changed in /etc, in every slot, and all of /var. The
+slots stay as they are. A cut of power in between is followed by the rest.")]
+    FactoryReset {
+        /// Yes, all data
+        #[arg(long, required = true)]
+        yes: bool,
+        /// Leave the restart to somebody else
+        #[arg(long)]
+        no_reboot: bool,
+    },
     /// Print figures of init, in the text format of OpenMetrics: how long the turns of its loop take
     Metrics,
     /// Check directories of service files as one graph, with no init running

@@ -129,6 +129,7 @@ fn perform(verb: Verb, context: &Context, screen: &mut Screen<'_>) -> Result<(),
     match verb {
         Verb::Short(verb) | Verb::Long(verb) => perform_service(&verb, context, screen),
         Verb::Boot { verb } => perform_boot(&verb.unwrap_or(BootVerb::Info), context, screen),
+        Verb::FactoryReset { no_reboot, .. } => shutdown::factory_reset(context, screen, no_reboot),
         Verb::Update { verb } => update::update(context, screen, &verb),
         Verb::Metrics => metrics::metrics(context, screen),
         Verb::Verify(options) => verify::verify(screen, &options),

@@ -1,6 +1,10 @@
 //! `poweroff`, `reboot`, `halt`: through init, or at once without it. Not here: the order in which
 //! services stop (`services::supervisor`) and the unmounting (init).
 
+use std::fs::File;
+use std::path::Path;
+
+use mounts::plan;
 use serde_json::json;
 use services::control::{Reply, Request};
 use services::status::ShutdownKind;
@@ -38,6 +42,26 @@ pub(crate) fn shutdown(
 pub(crate) fn soft_reboot(context: &Context, screen: &mut Screen<'_>) -> Result<(), Failure> {
     let options = Shutdown { force: false };
     shutdown(context, screen, ShutdownKind::SoftReboot, options)
+}
+
+/// Leaves the mark for stage1, durably, and restarts.
+pub(crate) fn factory_reset(
+    context: &Context,
+    screen: &mut Screen<'_>,
+    no_reboot: bool,
+) -> Result<(), Failure> {
+    let path = Path::new(plan::FACTORY_RESET);
+    let mark = File::create(path).and_then(|file| file.sync_all());
+    let mark = mark.and_then(|()| File::open(path.parent().unwrap_or(path))?.sync_all());
+    mark.map_err(|error| Failure::of_file("write", path, &error))?;
+    if no_reboot {
+        return match screen.json {
+            true => screen.print_json(&json!({ "factoryReset": true })),
+            false => screen.say_done("all data go at the next boot\n"),
+        };
+    }
+    let options = Shutdown { force: false };
+    shutdown(context, screen, ShutdownKind::Reboot, options)
 }
 
 /// Ends the machine's run without init. Returns only when the kernel refuses.

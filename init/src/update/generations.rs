@@ -1,0 +1,65 @@
+//! State generations as the updater sees them: those that no slot has any more are taken away, and there
+//! must be room for one more copy, which the trial begins with. Not here: which one a slot boots with
+//! (`mounts::slot::generation`), and the copy itself (stage1).
+
+use std::fs;
+
+use kernel::snapshot::{self, Limits};
+use mounts::plan::{GENERATIONS, generation};
+use mounts::slot::generation::unused;
+use mounts::slot::record::Record;
+
+/// As many as stage1 copies.
+const LIMITS: Limits = Limits {
+    bytes: 256 << 20,
+    entries: 50_000,
+};
+/// What a file or directory takes beside its content.
+const ENTRY: u64 = 4096;
+/// What services need besides.
+const SPARE: u64 = 8 << 20;
+
+/// Takes away what no slot has, and what a copy that was cut has left.
+pub(super) fn tidy(record: &Record, running: u64) {
+    let entries = fs::read_dir(GENERATIONS).into_iter().flatten().flatten();
+    let names: Vec<String> = entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    let there: Vec<u64> = names.iter().filter_map(|name| name.parse().ok()).collect();
+    let torn = names.iter().filter(|name| name.ends_with(".new"));
+    let gone = unused(record, running, &there).into_iter().map(generation);
+    for path in torn.map(|name| format!("{GENERATIONS}/{name}")).chain(gone) {
+        if let Err(error) = kernel::files::remove_tree(&path) {
+            eprintln!("shark-update: a state generation that is not needed stays: {error}");
+        }
+    }
+}
+
+/// Whether one more copy of the generation has room.
+///
+/// # Errors
+/// For people: it has none, or is too large to be copied at a boot.
+pub(super) fn has_room(running: u64) -> Result<(), String> {
+    let path = generation(running);
+    if !kernel::files::is_dir(&path) {
+        return Ok(());
+    }
+    let extent = snapshot::measure(&path, LIMITS).map_err(|error| {
+        format!(
+            "what is changed in /etc is too much to be copied for the new system: {error}; {} MiB or \
+             {} files are the most",
+            LIMITS.bytes >> 20,
+            LIMITS.entries
+        )
+    })?;
+    let needed = extent.bytes + extent.entries * ENTRY + SPARE;
+    let space = kernel::mount::space(GENERATIONS).map_err(|error| error.to_string())?;
+    if space.available >= needed {
+        return Ok(());
+    }
+    Err(format!(
+        "the data partition is too full: the new system begins with a copy of what is changed in /etc, \
+         which needs {needed} bytes, and {} are free",
+        space.available
+    ))
+}

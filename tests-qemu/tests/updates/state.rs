@@ -1,0 +1,123 @@
+//! State follows the slot: what one system changes in /etc the other does not see, what does not fit is
+//! refused or rolled back, and a factory reset takes all of it away, whatever the power does.
+
+use std::time::Instant;
+
+use anyhow::{Context as _, ensure};
+use machine::Machine;
+use machine::scenario::{ANSWER, BOOT, ask, field, tell};
+use machine::server::{Manner, Server};
+use machine::slots::{Device, Told, commits, running};
+use mounts::slot::Slot;
+use mounts::slot::record::{Ended, Stage};
+
+use crate::{bytes, installed, is_not_installed, network, status};
+
+/// Fills the data partition, reserve and all.
+const FILL: &str = "dd if=/dev/zero of=/var/fill bs=64k 2>/dev/null; dd if=/dev/zero of=/var/more bs=4k 2>/dev/null; sync";
+
+fn who(machine: &mut Machine) -> anyhow::Result<String> {
+    ask(machine, "cat /etc/who")
+}
+
+fn reboots_into(machine: &mut Machine, command: &str, slot: &str) -> anyhow::Result<()> {
+    let position = machine.console.position();
+    machine.send(command)?;
+    commits(machine, position)?;
+    let runs = running(machine)?;
+    ensure!(runs == slot, "slot {runs} runs after `{command}`");
+    Ok(())
+}
+
+#[test]
+fn what_one_system_changes_the_other_does_not_see() -> anyhow::Result<()> {
+    let device = Device::new()?;
+    let mut machine = device.power_on("")?;
+    commits(&machine, 0)?;
+    network(&mut machine)?;
+    ask(
+        &mut machine,
+        "echo from-a >/etc/who; rm /etc/group; cp /run/shark/handover.json /etc/big",
+    )?;
+    let server = Server::start(bytes("good")?, Manner::Good)?;
+
+    // No room for a state of its own: refused before anything is written.
+    ask(&mut machine, FILL)?;
+    is_not_installed(
+        &mut machine,
+        &server.url(),
+        6,
+        &["data partition is too full"],
+    )?;
+    ask(&mut machine, "rm /var/fill /var/more")?;
+    let before = status(&mut machine)?;
+    ensure!(field(&before, "/phase")? == "settled", "{before}");
+
+    // The data are filled after it was armed: the trial has no state, and is given up.
+    installed(&mut machine, &server.url())?;
+    ask(&mut machine, FILL)?;
+    reboots_into(&mut machine, "sharkctl reboot", "a")?;
+    let told = Told {
+        slot: Slot::B,
+        ended: Ended::Stage1Failed,
+        stage: Some(Stage::Stage1),
+        cause: "state generation 1",
+    };
+    told.by(&mut machine)?;
+    ask(&mut machine, "rm /var/fill /var/more")?;
+
+    // With room, it begins with a copy.
+    network(&mut machine)?;
+    installed(&mut machine, &server.url())?;
+    reboots_into(&mut machine, "sharkctl reboot", "b")?;
+    ensure!(who(&mut machine)? == "from-a", "the state was not copied");
+    ensure!(
+        tell(&mut machine, "ls /etc/group")?.status != 0,
+        "a removed file is back"
+    );
+    let now = status(&mut machine)?;
+    ensure!(field(&now, "/slots/1/stateGeneration")? == 2, "{now}");
+    ask(&mut machine, "echo from-b >/etc/who; touch /etc/only-b")?;
+    reboots_into(&mut machine, "sharkctl update rollback --reboot", "a")?;
+    ensure!(who(&mut machine)? == "from-a", "a reads what b has written");
+    ensure!(
+        tell(&mut machine, "ls /etc/only-b")?.status != 0,
+        "a sees a file of b's"
+    );
+    ask(&mut machine, "echo a-again >/etc/who")?;
+    reboots_into(&mut machine, "sharkctl update rollback --reboot", "b")?;
+    ensure!(who(&mut machine)? == "from-b", "b reads what a has written");
+    machine.power_off(ANSWER)?;
+    Ok(())
+}
+
+#[test]
+fn a_factory_reset_whose_power_is_cut_ends_at_the_next_boot() -> anyhow::Result<()> {
+    let device = Device::new()?;
+    let mut machine = device.power_on("")?;
+    commits(&machine, 0)?;
+    ask(
+        &mut machine,
+        "echo mine >/etc/who; mkdir -p /var/lib/app; for i in $(seq 1500); do echo $i >/var/lib/app/$i; done; sync",
+    )?;
+    let careless = tell(&mut machine, "sharkctl factory-reset")?;
+    ensure!(careless.status == 2, "it asks for no --yes");
+    ask(&mut machine, "sharkctl factory-reset --yes --no-reboot")?;
+    machine.power_off(ANSWER)?;
+
+    let mut machine = device.power_on("")?;
+    let begun = machine
+        .console
+        .wait_for(&["factory reset: all data"], 0, Instant::now() + BOOT);
+    begun.ok().context("no reset was begun")?;
+    machine.cut_power();
+    let mut machine = device.power_on("")?;
+    commits(&machine, 0)?;
+    for path in ["/etc/who", "/var/lib/app", "/var/lib/shark/factory-reset"] {
+        let there = tell(&mut machine, &format!("ls -d {path}"))?;
+        ensure!(there.status != 0, "{path} is still there");
+    }
+    ensure!(running(&mut machine)? == "a", "the slots were touched");
+    machine.power_off(ANSWER)?;
+    Ok(())
+}
