@@ -11,6 +11,7 @@ fn told(slot: Option<Slot>) -> Running {
         root_hash: Some(RootHash::new([0xcc; 32])),
         security_version: Some(9),
         root_read_whole: true,
+        state_generation: None,
     }
 }
 

@@ -37,7 +37,7 @@ fn what_one_system_changes_the_other_does_not_see() -> anyhow::Result<()> {
     network(&mut machine)?;
     ask(
         &mut machine,
-        "echo from-a >/etc/who; rm /etc/group; cp /run/shark/handover.json /etc/big",
+        "echo from-a >/etc/who; rm /etc/mtab; cp /run/shark/handover.json /etc/big",
     )?;
     let server = Server::start(bytes("good")?, Manner::Good)?;
 
@@ -72,7 +72,7 @@ fn what_one_system_changes_the_other_does_not_see() -> anyhow::Result<()> {
     reboots_into(&mut machine, "sharkctl reboot", "b")?;
     ensure!(who(&mut machine)? == "from-a", "the state was not copied");
     ensure!(
-        tell(&mut machine, "ls /etc/group")?.status != 0,
+        tell(&mut machine, "ls /etc/mtab")?.status != 0,
         "a removed file is back"
     );
     let now = status(&mut machine)?;
@@ -105,7 +105,7 @@ fn a_factory_reset_whose_power_is_cut_ends_at_the_next_boot() -> anyhow::Result<
     ask(&mut machine, "sharkctl factory-reset --yes --no-reboot")?;
     machine.power_off(ANSWER)?;
 
-    let mut machine = device.power_on("")?;
+    let mut machine = device.power_on("shark.debug")?;
     let begun = machine
         .console
         .wait_for(&["factory reset: all data"], 0, Instant::now() + BOOT);
