@@ -490,3 +490,20 @@ fn the_expressions_of_a_file_are_those_of_the_module() {
     };
     assert!(load(&[source], None).graph.is_none());
 }
+
+#[test]
+fn a_timer_that_was_taken_away_counts_anew() {
+    let job = job("every = \"1h\"");
+    let above = "exec = \"/bin/above\"\nrequires = [\"job\"]\n";
+    let mut machine = Machine::new(&[("job", &job), ("above", above)], MIDNIGHT);
+    machine.go_on(HOUR / 2);
+    machine.ask(Command::Stop, "job");
+    machine.go_on(60);
+    machine.ask(Command::Start, "above");
+    assert_eq!(machine.took().len(), 2, "what requires it, both times");
+    assert_eq!(machine.state("job"), StateName::Armed);
+    machine.go_on(HOUR - 60);
+    assert!(machine.took().is_empty(), "an hour is not over since then");
+    machine.go_on(120);
+    assert_eq!(machine.took().len(), 1);
+}

@@ -92,6 +92,7 @@ impl Supervisor {
             return;
         };
         service.skipped = true;
+        service.due = false;
         service.tried = false;
         service.failures = 0;
         let cause: String = service.reason.as_deref().unwrap_or_default().into();

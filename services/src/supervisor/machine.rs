@@ -121,6 +121,8 @@ impl Supervisor {
         {
             service.kept = *next;
             self.table.redefined(index);
+            // It may have another timer from now on, or none.
+            self.schedule(index);
         }
         self.shutdown.count(before.active(), state.active());
         let asked = match before {
@@ -320,6 +322,7 @@ impl Supervisor {
         if let Some(service) = self.table.get_mut(index) {
             service.restarts = service.restarts.saturating_add(1);
         }
+        self.start_without_timer(index);
         self.want_required(index);
         self.enter(
             index,

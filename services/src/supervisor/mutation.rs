@@ -51,6 +51,9 @@ pub enum Mutation {
     ConditionForgotten,
     ForkerUpTooEarly,
     LostMainForgiven,
+    TimerNotAwaited,
+    TimerAsleep,
+    CorrectionForgets,
     SoakCutShort,
     SparedKilled,
     SparedAwaited,
@@ -68,7 +71,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 56] = [
+    pub const ALL: [Self; 59] = [
         Self::RequiredNotAwaited,
         Self::WantedNotAwaited,
         Self::RivalsNotAwaited,
@@ -112,6 +115,9 @@ impl Mutation {
         Self::ConditionForgotten,
         Self::ForkerUpTooEarly,
         Self::LostMainForgiven,
+        Self::TimerNotAwaited,
+        Self::TimerAsleep,
+        Self::CorrectionForgets,
         Self::SoakCutShort,
         Self::SparedKilled,
         Self::SparedAwaited,

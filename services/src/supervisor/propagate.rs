@@ -83,6 +83,7 @@ impl Supervisor {
         }
         if flipped {
             self.answer(index, Goal::Down, &Outcome::Superseded);
+            self.schedule(index);
         }
         self.mark(index);
         self.oust_for_start(index);
@@ -179,6 +180,7 @@ impl Supervisor {
             return;
         };
         service.desired = Desired::Down;
+        self.unschedule(index);
         self.mark(index);
         self.wake(index);
         self.answer(index, Goal::Up, &Outcome::Superseded);

@@ -153,9 +153,8 @@ impl Supervisor {
             return;
         }
         let down = match service.state {
-            State::Down | State::Failed => true,
-            State::Armed
-            | State::Listening
+            State::Down | State::Failed | State::Armed => true,
+            State::Listening
             | State::Waiting { .. }
             | State::Spawning { .. }
             | State::Starting(_)

@@ -254,14 +254,24 @@ impl Supervisor {
                 continue;
             };
             match service.state {
-                State::Waiting { .. } | State::Leaving { .. } => {
+                State::Waiting { .. } => {
+                    self.begin_again(index);
+                    self.schedule(index);
+                    self.start_without_timer(index);
+                    self.mark(index);
+                }
+                State::Leaving { .. } => {
                     self.begin_again(index);
                     self.mark(index);
                 }
-                // Its timer may be another, or be there no longer.
+                // Its timer may be another, or be there no longer: then those after it wait for it.
                 State::Armed => {
+                    let freed = service.desired == Desired::Up && !self.waits_for_timer(index);
                     self.schedule(index);
                     self.mark(index);
+                    if freed {
+                        self.trigger(index);
+                    }
                 }
                 // Its sockets may be others; those that are the same stay open. Or it has a timer now.
                 State::Listening => {
@@ -270,13 +280,13 @@ impl Supervisor {
                     }
                     self.mark(index);
                 }
-                State::Failed => self.schedule(index),
+                State::Failed | State::Backoff => self.schedule(index),
                 // What it is bound to may be another service now: before anything is started
                 // that would only be stopped with it.
                 State::Spawning { .. } | State::Starting(_) | State::Up { .. } => {
                     self.mind_bond(index);
                 }
-                State::Down | State::Stopping { .. } | State::Backoff => {}
+                State::Down | State::Stopping { .. } => {}
             }
         }
     }

@@ -20,6 +20,7 @@ use crate::time::{Duration, Time};
 
 use super::Supervisor;
 use super::event::{Action, Change};
+use super::mutation::{Mutation, mutated};
 use super::service::{Desired, Service, State};
 use super::timers::Due;
 
@@ -73,7 +74,7 @@ impl Clock {
 pub(super) struct Schedule {
     /// When it is due; it is armed for then.
     next: Option<Time>,
-    /// Since when it has been wanted.
+    /// Since when it has been wanted, or wanted again.
     armed: Time,
     /// The time after the boot has come.
     booted: bool,
@@ -103,7 +104,15 @@ impl Supervisor {
     /// Whether the service is to wait for its timer instead of being started.
     pub(super) fn waits_for_timer(&self, index: u32) -> bool {
         let service = self.table.get(index);
-        service.is_some_and(|it| it.kept.rules.timer.is_some() && !it.due)
+        let timed = service.is_some_and(|it| it.kept.rules.timer.is_some() && !it.due);
+        timed && !mutated(Mutation::TimerNotAwaited)
+    }
+
+    /// It is on its way to be started: its timer is not waited for.
+    pub(super) fn start_without_timer(&mut self, index: u32) {
+        if let Some(service) = self.table.get_mut(index) {
+            service.due |= service.kept.rules.timer.is_some();
+        }
     }
 
     /// It is wanted, or its run has ended well: it waits for its timer.
@@ -140,6 +149,12 @@ impl Supervisor {
                 result: None,
             })
         });
+        let service = self.table.get_mut(index);
+        if let Some(schedule) = service.and_then(|it| it.schedule.as_mut())
+            && (schedule.next, schedule.counted) == (None, None)
+        {
+            schedule.armed = now;
+        }
         self.ask_for_former_starts(index);
         let next = self.next_start(index);
         let Some(schedule) = self
@@ -211,6 +226,7 @@ impl Supervisor {
         schedule.counted = Some(now);
         schedule.pass(&self.clock, delay, now);
         match service.state {
+            State::Armed if mutated(Mutation::TimerAsleep) => {}
             State::Armed | State::Failed => self.trigger(index),
             State::Down
             | State::Waiting { .. }
@@ -248,11 +264,12 @@ impl Supervisor {
         let Some(service) = self.table.get_mut(index) else {
             return;
         };
-        service.due = false;
         let Some(timer) = service.kept.rules.timer.as_deref() else {
             return;
         };
         let persistent = timer.persistent;
+        let first = timer.on_boot;
+        let begun = self.boot.begun_at();
         self.schedule(index);
         let Some(schedule) = self
             .table
@@ -262,6 +279,9 @@ impl Supervisor {
             return;
         };
         schedule.counted = Some(now);
+        // A time that has passed by now is this start's.
+        let begun = begun.unwrap_or(schedule.armed);
+        schedule.booted |= first.is_some_and(|wait| begun + wait <= now);
         schedule.ran_at = seconds.or(schedule.ran_at);
         if let (true, Some(service), Some(unix_seconds)) = (persistent, id, seconds) {
             self.actions.push_back(Action::RememberStart {
@@ -297,7 +317,7 @@ impl Supervisor {
             else {
                 continue;
             };
-            if !corrected {
+            if !corrected || mutated(Mutation::CorrectionForgets) {
                 schedule.after = None;
             }
             self.schedule(index);

@@ -261,6 +261,9 @@ impl Supervisor {
         }
         self.enter(index, State::Down);
         self.unschedule(index);
+        if let Some(service) = self.table.get_mut(index) {
+            service.due = false;
+        }
         self.close_sockets(index);
         self.announce(index, Change::Down);
         self.release(index);

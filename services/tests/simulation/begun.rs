@@ -112,7 +112,7 @@ impl Model {
         };
         let unbound = self.names(|it| {
             let waits = it.wanted && !it.failed && it.is_free();
-            let looked_at = it.requires.iter().all(|name| is(name, Entry::up));
+            let looked_at = it.requires.iter().all(|name| is(name, Entry::available));
             let told = told(self, &it.definition.name);
             let skipped = it.binds.iter().any(|name| is(name, Entry::is_skipped));
             waits && skipped && (told || looked_at)

@@ -60,7 +60,7 @@ impl Model {
         for above in self.above(name, |it| it.held() || lost(it)) {
             self.part(&above, Cause::Dependency);
             // Of two reasons that it got at once, this is the one that counts.
-            if self.loosed.contains(&above) {
+            if self.loosed.contains(&above) && !self.reloaded {
                 self.part_again(&above, Cause::Dependency);
             }
         }

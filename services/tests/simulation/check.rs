@@ -21,6 +21,8 @@ use crate::sockets::Sockets;
 pub(crate) struct Books {
     /// Announced up and not announced otherwise since.
     pub(crate) up: BTreeSet<ServiceName>,
+    /// Announced as lying in wait and not announced otherwise since.
+    lying: BTreeSet<ServiceName>,
     /// Up, and healthy where that is asked for, without a break since then.
     good_since: BTreeMap<ServiceName, Time>,
     /// Announced as stopping, and not down or failed since.
@@ -167,9 +169,12 @@ impl Books {
         ensure(quiet, Invariant::StartsWanted, &name)?;
         let index = graph.index_of(name.as_str());
         let index = index.ok_or_else(|| Invariant::StartsWanted.broken(&name))?;
+        let definition = graph.service(index);
         for required in graph.requires(index) {
             let required = &graph.service(*required).unwrap().name;
-            let up = self.up.contains(required);
+            let bound = definition.is_some_and(|it| it.relations.binds_to.contains(required));
+            let lies = !bound && self.lying.contains(required);
+            let up = self.up.contains(required) || lies;
             let pair = format!("{name} requires {required}");
             ensure(up, Invariant::RequiredUp, &pair)?;
         }
@@ -252,6 +257,7 @@ impl Books {
     ) -> Verdict {
         let name = &definition.name;
         self.up.remove(name);
+        self.lying.remove(name);
         self.good_since.remove(name);
         let probed = definition
             .kind
@@ -267,11 +273,12 @@ impl Books {
             Change::Stopping => {
                 self.stopping.insert(name.clone());
             }
-            Change::Down
-            | Change::Armed
-            | Change::Listening
-            | Change::Failed { .. }
-            | Change::Starting => {
+            Change::Armed | Change::Listening => {
+                self.stopping.remove(name);
+                self.backoff.remove(name);
+                self.lying.insert(name.clone());
+            }
+            Change::Down | Change::Failed { .. } | Change::Starting => {
                 self.stopping.remove(name);
                 self.backoff
                     .remove(name)

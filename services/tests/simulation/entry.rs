@@ -9,6 +9,7 @@ use services::supervisor::event::ExitStatus;
 use services::time::Time;
 
 use crate::left::Remains;
+use crate::lying::Plan;
 
 /// Why a run comes to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,6 +200,8 @@ impl Live {
 pub(crate) enum Life {
     /// Nothing of it is there.
     Idle,
+    /// Nothing of it is there, and it waits for its timer.
+    Lying,
     /// Started again at this time.
     Pausing(Time),
     Live(Live),
@@ -250,6 +253,11 @@ pub(crate) struct Entry {
     pub(crate) wanted: bool,
     pub(crate) failed: bool,
     pub(crate) removed: bool,
+    /// It is to be started, though it has a timer.
+    pub(crate) due: bool,
+    pub(crate) plan: Option<Plan>,
+    /// The time of its timer after the boot has come.
+    pub(crate) booted: bool,
     /// How many failures have started one service after the other, down to this one.
     pub(crate) rescue: u8,
     pub(crate) failures: u32,
@@ -269,7 +277,7 @@ impl Entry {
     pub(crate) fn live(&self) -> Option<&Live> {
         match &self.life {
             Life::Live(live) => Some(live),
-            Life::Idle | Life::Pausing(_) => None,
+            Life::Idle | Life::Lying | Life::Pausing(_) => None,
         }
     }
 
@@ -293,6 +301,9 @@ impl Entry {
     pub(crate) fn renew(&mut self) {
         if let Some(next) = self.next.take() {
             self.definition = next;
+            if self.definition.timer.is_none() {
+                self.plan = None;
+            }
         }
     }
 
@@ -353,6 +364,12 @@ impl Entry {
         }
     }
 
+    /// Its run is over, by itself and well, and its policy does not start it again.
+    pub(crate) fn ends_well(&mut self, now: Time) -> bool {
+        let over = self.live().is_some_and(Live::over);
+        over && self.judge(now) == Sequel::Down
+    }
+
     /// It is started now.
     pub(crate) fn note_start(&mut self, now: Time) {
         let most = self.definition.restart.burst.map_or(0, |it| it.starts);
@@ -395,6 +412,9 @@ impl Entry {
             wanted: false,
             failed: false,
             removed: false,
+            due: false,
+            plan: None,
+            booted: false,
             rescue: 0,
             failures: 0,
             starts: Vec::new(),
@@ -409,7 +429,7 @@ impl Entry {
     /// When something of it may be due.
     pub(crate) fn dues(&self) -> Vec<Time> {
         let live = match &self.life {
-            Life::Idle => return Vec::new(),
+            Life::Idle | Life::Lying => return Vec::new(),
             Life::Pausing(until) => return vec![*until],
             Life::Live(live) => live,
         };

@@ -7,7 +7,7 @@ use fastrand::Rng;
 use services::begin::{Begin, Condition, Test};
 use services::definition::{
     BootRole, Burst, CgroupLimits, Definition, FailureAction, Health, Kind, Probe, Program, Ready,
-    Relations, Reload, Restart, RestartPolicy, Signal, Stop, StopScope, Watchdog,
+    Relations, Reload, Restart, RestartPolicy, Signal, Stop, StopScope, Timer, Watchdog,
 };
 use services::gate::GateSettings;
 use services::graph::Graph;
@@ -45,6 +45,8 @@ pub(crate) enum Operation {
     Suspend(Duration),
     /// A reading of the clock that is so much too early.
     ClockBack(Duration),
+    /// The clock of the machine is set, so many seconds ahead.
+    SetClock(i64),
     /// No memory and no descriptors are left for so long.
     Starve(Duration),
 }
@@ -163,6 +165,20 @@ fn restart(rng: &mut Rng) -> Restart {
     }
 }
 
+/// With points of the calendar each so many seconds.
+fn timer(rng: &mut Rng) -> Timer {
+    let which = rng.u8(1..8);
+    let step = [2, 5, 10, 15, 20, 30][rng.usize(0..6)];
+    let calendar = format!("*:*:0/{step}").parse();
+    Timer {
+        on_boot: (which & 1 > 0).then(|| Duration::from_millis(rng.u64(1..20_000))),
+        every: (which & 2 > 0).then(|| Duration::from_millis(rng.u64(2000..30_000))),
+        calendar: calendar.into_iter().filter(|_| which & 4 > 0).collect(),
+        persistent: false,
+        random_delay: Duration::ZERO,
+    }
+}
+
 fn failure_action(rng: &mut Rng) -> FailureAction {
     match rng.u8(0..40) {
         0 => FailureAction::Reboot,
@@ -210,6 +226,15 @@ fn definition(rng: &mut Rng, index: u8) -> Definition {
         _ => BootRole::None,
     };
     let restart = restart(rng);
+    let program = kind.program().is_some() && restart.policy != RestartPolicy::Always;
+    let timer = (program && rng.u8(0..9) == 0).then(|| Box::new(timer(rng)));
+    // It would be started again at once, and so without end.
+    let timer = timer.filter(|_| restart.policy != RestartPolicy::OnSuccess);
+    let role = if timer.is_some() {
+        BootRole::None
+    } else {
+        role
+    };
     let sockets = sockets(rng, kind.program().is_some());
     let milli = Duration::from_millis;
     Definition {
@@ -221,7 +246,7 @@ fn definition(rng: &mut Rng, index: u8) -> Definition {
         restart,
         failure_action: failure_action(rng),
         start_timeout: milli(rng.u64(500..9000)),
-        timer: None,
+        timer,
         sockets,
         lazy: false,
         stop: Stop {
@@ -316,7 +341,7 @@ fn without(services: &[Definition], gone: &ServiceName) -> Vec<Definition> {
 
 fn operation(rng: &mut Rng, services: &[Definition]) -> Operation {
     let who = name(rng.u8(0..11));
-    match rng.u8(0..48) {
+    match rng.u8(0..49) {
         0..6 => Operation::Start(who),
         6..12 => Operation::Stop(who),
         12..17 => Operation::Restart(who),
@@ -347,6 +372,10 @@ fn operation(rng: &mut Rng, services: &[Definition]) -> Operation {
         41 => Operation::OutOfMemory(who),
         42 => Operation::Suspend(Duration::from_secs(rng.u64(1..4000))),
         43 => Operation::ClockBack(Duration::from_millis(rng.u64(1..9000))),
+        47 => Operation::SetClock(match rng.u8(0..3) {
+            0 => rng.i64(-20_000..20_000),
+            _ => rng.i64(-60..60),
+        }),
         44 => Operation::Starve(Duration::from_millis(rng.u64(1..9000))),
         45 | 46 => Operation::StopAll(who),
         _ => Operation::Shutdown(ShutdownKind::Reboot),
@@ -428,7 +457,7 @@ fn describe(services: &[Definition]) -> String {
             names.join(" ")
         };
         format!(
-            "    {} {kind} {:?} {:?} {:?} requires[{}] binds-to[{}] part-of[{}] wants[{}] after[{}] conflicts[{}] wanted-by[{}] on-failure[{}] {:?} {:?} {:?}",
+            "    {} {kind} {:?} {:?} {:?} requires[{}] binds-to[{}] part-of[{}] wants[{}] after[{}] conflicts[{}] wanted-by[{}] on-failure[{}] {:?} {:?} {:?} stop {:?}",
             service.name,
             service.boot,
             service.kind.program().and_then(|it| it.ready.as_ref()),
@@ -441,6 +470,7 @@ fn describe(services: &[Definition]) -> String {
             list(&r.conflicts),
             list(&r.wanted_by),
             list(&r.on_failure),
+            service.timer.as_ref().map(|it| (it.on_boot, it.every, it.calendar.len())),
             service.failure_action,
             service.restart,
             service.stop,

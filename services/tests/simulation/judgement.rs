@@ -197,7 +197,7 @@ impl Model {
     pub(crate) fn ending_run(&mut self, name: &ServiceName) -> Result<&mut Live, Broken> {
         match self.entries.get_mut(name).map(|it| &mut it.life) {
             Some(Life::Live(live)) if live.cause.is_some() => Ok(live),
-            Some(Life::Live(_) | Life::Idle | Life::Pausing(_)) | None => {
+            Some(Life::Live(_) | Life::Idle | Life::Lying | Life::Pausing(_)) | None => {
                 Err(Invariant::Undisturbed.broken(name))
             }
         }
@@ -212,7 +212,7 @@ impl Model {
         match change {
             Change::Starting | Change::Stopping => return Ok(()),
             Change::Skipped { .. } => return self.skipped(name),
-            Change::Armed | Change::Listening => return Err(Invariant::Announced.broken(name)),
+            Change::Armed | Change::Listening => return self.lies_down(name, change),
             Change::Killed => return entry.killed(now, ending),
             Change::Up => {
                 entry.settled = true;
@@ -222,8 +222,7 @@ impl Model {
             }
             Change::Down | Change::Backoff { .. } | Change::Failed { .. } => {}
         }
-        entry.settled = true;
-        entry.troubled = true;
+        (entry.settled, entry.troubled) = (true, true);
         let free = entry.is_free();
         let over = entry.live().is_none_or(Live::over);
         let was_wanted = entry.wanted;
@@ -261,7 +260,10 @@ impl Model {
             _ => Life::Idle,
         };
         entry.failed = matches!(change, Change::Failed { .. });
+        entry.due = false;
         if *change == Change::Down {
+            let lies = was_wanted && entry.definition.timer.is_some() && !free;
+            ensure(!lies, Invariant::Lying, name)?;
             entry.wanted = false;
             if entry.removed {
                 self.entries.remove(name);
@@ -277,7 +279,7 @@ impl Model {
     }
 
     /// Whether something that it requires has failed, or is not wanted.
-    fn is_doomed(&self, name: &ServiceName) -> bool {
+    pub(crate) fn is_doomed(&self, name: &ServiceName) -> bool {
         self.entries.get(name).is_some_and(|entry| {
             let mut required = entry.requires.iter().filter_map(|it| self.entries.get(it));
             entry.wanted && required.any(|it| it.failed || !it.wanted)
@@ -325,7 +327,7 @@ impl Model {
         };
         let entry = self.entries.get(name).filter(|it| !it.removed);
         let (up, wanted) = (
-            entry.is_some_and(Entry::up),
+            entry.is_some_and(|it| it.up() || it.is_up_for_a_moment(self.now)),
             entry.is_some_and(|it| it.wanted),
         );
         let right = match (command, outcome) {
@@ -379,6 +381,8 @@ impl Model {
         }
         self.note_tried();
         self.nothing_waits_idly()?;
+        self.plan_all();
+        self.nobody_oversleeps()?;
         for (name, _) in &self.owed {
             ensure(false, Invariant::Rescue, name)?;
         }
@@ -395,10 +399,12 @@ impl Model {
         for (name, entry) in &self.entries {
             let told = format!("{name}: {entry:?}");
             let right = match &entry.life {
+                // One with a timer may run just now.
+                Life::Live(_) if entry.definition.timer.is_some() => entry.wanted,
                 Life::Live(live) => entry.wanted && entry.up() && live.cause.is_none(),
-                Life::Idle => !entry.wanted || entry.failed,
+                Life::Idle => !entry.wanted || entry.failed || self.waits_for_a_time(name),
                 // A oneshot may be started again for ever, when its policy is `always`.
-                Life::Pausing(_) => entry.wanted,
+                Life::Pausing(_) | Life::Lying => entry.wanted,
             };
             ensure(right && !entry.removed, Invariant::Rest, &told)?;
         }
@@ -407,10 +413,16 @@ impl Model {
 }
 
 impl Entry {
+    /// It came up with the latest event, and is down already.
+    fn is_up_for_a_moment(&self, now: Time) -> bool {
+        let oneshot = matches!(self.definition.kind, Kind::Oneshot(_));
+        oneshot && self.live().is_some_and(|live| live.ready == Some(now))
+    }
+
     /// Nothing of it runs, and a new run may begin.
     pub(crate) fn is_free(&self) -> bool {
         match &self.life {
-            Life::Idle => true,
+            Life::Idle | Life::Lying => true,
             Life::Pausing(_) => false,
             Life::Live(live) => {
                 let again = matches!(live.cause, Some(Cause::Asked | Cause::Bond));
@@ -448,6 +460,11 @@ impl Entry {
         ensure(right, Invariant::UpRightly, name)?;
         live.ready = Some(now);
         live.shows_life(&self.definition, now);
+        self.due = false;
+        let oneshot = matches!(self.definition.kind, Kind::Oneshot(_));
+        if oneshot && self.definition.timer.is_some() {
+            live.is_done();
+        }
         Ok(())
     }
 
@@ -474,6 +491,7 @@ impl Entry {
     fn stands(&self, state: StateName, told: &Told<'_>) -> Verdict {
         let (right, rule) = match &self.life {
             Life::Pausing(_) => (state == StateName::Backoff, Invariant::Sequel),
+            Life::Lying => (state == StateName::Armed, Invariant::Lying),
             Life::Idle if self.failed => (state == StateName::Failed, Invariant::Announced),
             Life::Idle if self.wanted => (state == StateName::Waiting, Invariant::Announced),
             Life::Idle => (state == StateName::Down, Invariant::Announced),

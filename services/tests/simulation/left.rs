@@ -76,7 +76,7 @@ impl Model {
                     live.only_left();
                 }
                 Life::Live(_) => {}
-                Life::Idle | Life::Pausing(_) => {
+                Life::Idle | Life::Lying | Life::Pausing(_) => {
                     let mut live = Live::new(Some(run));
                     live.only_left();
                     live.cause = Some(Cause::Asked);
@@ -188,8 +188,8 @@ impl Entry {
         let name = &self.definition.name;
         let live = match &self.life {
             Life::Pausing(_) => return Ok(()),
-            Life::Idle => {
-                let rests = !self.wanted || self.failed;
+            Life::Idle | Life::Lying => {
+                let rests = !self.wanted || self.failed || matches!(self.life, Life::Lying);
                 let keeps = self.remains.held && self.remains.left.is_none();
                 return ensure(!(rests && keeps), Invariant::Released, name);
             }

@@ -22,6 +22,7 @@ mod invariants;
 mod judgement;
 mod kernel;
 mod left;
+mod lying;
 mod model;
 mod pods;
 mod said;

@@ -15,6 +15,7 @@ use services::supervisor::event::{Command, Event};
 use services::time::Time;
 
 use crate::entry::{Asked, Before, Cause, Deadline, Entry, Life, Live};
+use crate::lying::Civil;
 
 /// All services.
 #[derive(Default)]
@@ -26,10 +27,16 @@ pub(crate) struct Model {
     pub(crate) now: Time,
     pub(crate) ending: bool,
     pub(crate) ending_since: Option<Time>,
+    /// When the boot began.
+    pub(crate) boot: Time,
+    pub(crate) civil: Civil,
     /// Whether the latest event was a tick.
     pub(crate) ticked: bool,
-    /// Held until the latest event, a tick, found them late or unhealthy. What else was due then may
-    /// have been done before that: a suspended machine makes many things due at once.
+    /// Whether it was a reload, which looks at bonds before anything fails.
+    pub(crate) reloaded: bool,
+    /// Held until the latest event, a tick, found them late or unhealthy, or lying in wait until then.
+    /// What else was due then may have been done before that: a suspended machine makes many things
+    /// due at once.
     pub(crate) fell: BTreeSet<ServiceName>,
     /// They have lost what they are bound to with the latest event.
     pub(crate) loosed: BTreeSet<ServiceName>,
@@ -39,7 +46,8 @@ pub(crate) struct Model {
     pub(crate) owed: Vec<(ServiceName, FailureAction)>,
     /// New with the latest reload.
     pub(crate) fresh: BTreeSet<ServiceName>,
-    /// Wanted when a reload made them rivals: one of each pair has to go, when it is looked at.
+    /// Wanted when a reload made them rivals, or lying in wait beside a rival: one of each pair has to
+    /// go, when it is looked at.
     pub(crate) contested: BTreeSet<ServiceName>,
     /// Of those, and of what requires them, whoever had to go with the latest event: it may have been
     /// started before that.
@@ -58,6 +66,7 @@ impl Model {
     pub(crate) fn event(&mut self, event: &Event, now: Time) {
         self.now = self.now.max(now);
         self.ticked = matches!(event, Event::Tick);
+        self.reloaded = matches!(event, Event::Replace { .. });
         self.fell.clear();
         self.loosed.clear();
         self.dropped.clear();
@@ -65,6 +74,7 @@ impl Model {
         match event {
             Event::Boot { target } => {
                 self.target = Some(target.clone());
+                self.boot = self.now;
                 self.want(target);
                 self.awaited = self.closure(target, |_| true);
             }
@@ -77,6 +87,7 @@ impl Model {
                     self.unwish(&name);
                 }
             }
+            Event::ClockSet { unix_nanos } => self.clock_set(*unix_nanos),
             Event::Tick => self.time_passes(),
             Event::Spawned { run } => self.spawned(*run),
             Event::SpawnFailed { run, .. } => self.unborn(*run),
@@ -89,7 +100,6 @@ impl Model {
             Event::MainSought { run, outcome } => self.sought(*run, outcome.is_ok()),
             Event::OutOfMemory { .. }
             | Event::Machine { .. }
-            | Event::ClockSet { .. }
             | Event::StartsRecalled { .. }
             | Event::Listening { .. }
             | Event::Traffic { .. }
@@ -134,6 +144,7 @@ impl Model {
                 let entry = &self.entries[name];
                 let skipped = entry.is_skipped();
                 if !(entry.up() && entry.wanted) || skipped {
+                    self.make_due(name);
                     self.want(name);
                 }
                 // Its condition is looked at again.
@@ -142,6 +153,7 @@ impl Model {
                 }
             }
             Command::Restart(name) if self.is_known(name) && !self.ending => {
+                self.make_due(name);
                 self.want(name);
                 for name in self.swayed(name, |it| it.held() && it.wanted) {
                     self.part(&name, Cause::Asked);
@@ -153,6 +165,12 @@ impl Model {
             | Command::Restart(_)
             | Command::Reload(_)
             | Command::WaitBoot => {}
+        }
+    }
+
+    fn make_due(&mut self, name: &ServiceName) {
+        if let Some(entry) = self.entries.get_mut(name) {
+            entry.due = true;
         }
     }
 
@@ -239,7 +257,7 @@ impl Model {
         let held = self.names(Entry::held);
         // Whoever has to go for it goes first: what is part of that and wanted now goes on.
         for name in reached(self) {
-            self.oust(&name);
+            self.oust_for_start(&name);
         }
         for name in reached(self) {
             self.goes_on(&name, held.contains(&name));
@@ -254,8 +272,20 @@ impl Model {
         let waits = entry.wanted && !entry.failed;
         entry.wanted = true;
         entry.rescue = step;
+        self.plan(name);
+        let Some(entry) = self.entries.get_mut(name) else {
+            return;
+        };
         match &mut entry.life {
             Life::Idle if waits => {}
+            Life::Lying if entry.definition.timer.is_some() && !entry.due => {
+                entry.failures = 0;
+                entry.starts.clear();
+            }
+            Life::Lying => {
+                entry.starts.clear();
+                self.trigger(name);
+            }
             Life::Idle | Life::Pausing(_) => {
                 entry.life = Life::Idle;
                 entry.failed = false;
@@ -273,7 +303,13 @@ impl Model {
                 }
             }
         }
-        self.oust(name);
+        self.oust_for_start(name);
+    }
+
+    fn oust_for_start(&mut self, name: &ServiceName) {
+        if !self.entries.get(name).is_some_and(Entry::lies) {
+            self.oust(name);
+        }
     }
 
     /// It was to be stopped for a moment only.
@@ -286,7 +322,7 @@ impl Model {
     }
 
     /// What it conflicts with is stopped.
-    fn oust(&mut self, name: &ServiceName) {
+    pub(crate) fn oust(&mut self, name: &ServiceName) {
         let rivals = self.entries.get(name).map(|it| it.rivals.clone());
         for rival in rivals.unwrap_or_default() {
             let other = self.entries.get(&rival);
@@ -310,6 +346,7 @@ impl Model {
         self.dropped.insert(name.clone());
         if let Some(entry) = self.entries.get_mut(name) {
             entry.wanted = false;
+            entry.plan = None;
         }
     }
 
@@ -337,11 +374,15 @@ impl Model {
         let held = self.names(Entry::held);
         let dues = self.entries.values().flat_map(Entry::dues);
         let dues: BTreeSet<Time> = dues.filter(|at| *at <= now).collect();
+        let (boot, civil) = (self.boot, self.civil);
+        let rings = self.entries.values();
+        let rings = rings.filter_map(|it| it.rings(boot, civil).filter(|at| *at <= now));
+        let dues: BTreeSet<Time> = dues.into_iter().chain(rings).collect();
         for due in dues {
             self.passes(due);
         }
         let fell = held.into_iter().filter(|name| !self.entries[name].held());
-        self.fell = fell.collect();
+        self.fell.extend(fell.collect::<Vec<_>>());
     }
 
     fn passes(&mut self, due: Time) {
@@ -362,9 +403,11 @@ impl Model {
         for name in self.names(|it| matches!(it.life, Life::Pausing(until) if until <= due)) {
             if self.entries[&name].wanted {
                 self.set_life(&name, Life::Idle);
+                self.goes_before_its_time(&name);
                 self.want_what_ended(&name);
             }
         }
+        self.ring(due);
     }
 
     pub(crate) fn set_life(&mut self, name: &ServiceName, life: Life) {
@@ -374,7 +417,7 @@ impl Model {
     }
 
     /// It starts again by itself, and so does what it requires and what ended well meanwhile.
-    fn want_what_ended(&mut self, root: &ServiceName) {
+    pub(crate) fn want_what_ended(&mut self, root: &ServiceName) {
         let step = self.entries[root].rescue;
         let mut work = vec![root.clone()];
         while let Some(name) = work.pop() {
@@ -435,6 +478,7 @@ impl Model {
             self.entries.entry(name).and_modify(|it| it.removed = true);
         }
         self.lay(graph);
+        self.turn_from_timers();
         let failed: BTreeSet<ServiceName> = self.names(|it| it.failed).into_iter().collect();
         let held = self.names(|it| it.wanted && !it.failed);
         for entry in self.entries.values_mut() {
@@ -444,6 +488,19 @@ impl Model {
                 self.contested.extend(rivals.cloned());
             }
         }
+    }
+
+    /// A reload has taken the timer away, or given one.
+    fn turn_from_timers(&mut self) {
+        let lies = |it: &Entry| matches!(it.life, Life::Lying) && !it.removed;
+        for name in self.names(|it| lies(it) && it.definition.timer.is_none()) {
+            self.trigger(&name);
+        }
+        // What waits for others already is started, though it has a timer now.
+        for name in self.names(|it| matches!(it.life, Life::Idle) && it.wanted && !it.failed) {
+            self.goes_before_its_time(&name);
+        }
+        self.plan_all();
     }
 
     /// Definitions and relations as `graph` has them; those that are removed keep their own.

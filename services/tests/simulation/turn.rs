@@ -9,7 +9,7 @@ use crate::model::Model;
 impl Model {
     /// Its process is asked for.
     pub(crate) fn begins(&mut self, name: &ServiceName, run: RunId) -> Verdict {
-        let (now, ending) = (self.now, self.ending);
+        let ending = self.ending;
         let yielded = self.yielded.contains(name) || self.is_unbound(name);
         let Some(entry) = self.entries.get_mut(name) else {
             return Err(Invariant::StartsWanted.broken(name));
@@ -22,13 +22,14 @@ impl Model {
             return Ok(());
         };
         entry.renew();
-        entry.note_start(now);
+        ensure(!entry.lies() || yielded, Invariant::Lying, name)?;
         let mut live = Live::new(Some(run));
         live.cause = (yielded && !entry.wanted).then_some(Cause::Asked);
         entry.leave_behind();
         entry.joins(run);
         entry.life = Life::Live(live);
         entry.mind_scope(ending);
+        self.note_start(name);
         Ok(())
     }
 
@@ -50,7 +51,7 @@ impl Model {
                 continue;
             };
             let pausing = matches!(entry.life, Life::Pausing(_));
-            let settled = !entry.wanted || entry.up() || entry.failed || pausing;
+            let settled = !entry.wanted || entry.available() || entry.failed || pausing;
             let told = format!("{name} comes after {earlier}");
             ensure(
                 settled
@@ -70,15 +71,21 @@ impl Model {
             if !idle || !entry.wanted || entry.failed {
                 continue;
             }
-            let pending = |it: &Entry| it.wanted && !it.up() && !it.failed;
+            let pending = |it: &Entry| it.wanted && !it.available() && !it.failed;
             let mut required = entry.requires.iter().filter_map(|it| self.entries.get(it));
             let mut rivals = entry.rivals.iter().filter_map(|it| self.entries.get(it));
             let mut earlier = entry.earlier.iter().filter_map(|it| self.entries.get(it));
             let ordered = earlier.any(|it| pending(it) && !matches!(it.life, Life::Pausing(_)));
-            let held_up = required.any(|it| !it.up()) || ordered;
+            let held_up = required.any(|it| !it.available()) || ordered || self.lacks_bond(entry);
             let cause = held_up || rivals.any(|it| it.live().is_some());
             ensure(cause, Invariant::NoIdleWait, name)?;
         }
         Ok(())
+    }
+
+    /// Something that it is bound to only lies in wait.
+    fn lacks_bond(&self, entry: &Entry) -> bool {
+        let mut bound = entry.binds.iter().filter_map(|it| self.entries.get(it));
+        bound.any(|it| !it.up())
     }
 }

@@ -19,6 +19,7 @@ use crate::check::Books;
 use crate::generate::{Operation, Script};
 use crate::invariants::{Broken, Invariant, Verdict as Held};
 use crate::kernel::{Kernel, said};
+use crate::lying::CALM;
 use crate::model::Model;
 
 /// An invariant that did not hold.
@@ -118,6 +119,7 @@ impl<'a> World<'a> {
     fn play(&mut self) -> Held {
         let seed = self.script.kernel_seed;
         self.tell(Event::Machine { seed })?;
+        self.set_clock(0)?;
         let target = ServiceName::new("default").unwrap();
         self.tell(Event::Boot { target })?;
         let start = self.now;
@@ -127,7 +129,7 @@ impl<'a> World<'a> {
         }
         // Calm: all accidents end, so everything must come to rest.
         self.kernel.calm = true;
-        let rest = self.now + Duration::from_secs(400);
+        let rest = self.now + CALM;
         self.until(rest)?;
         self.rested()?;
         if self.books.shutdown_at.is_none() {
@@ -397,6 +399,7 @@ impl<'a> World<'a> {
                 self.now = now;
                 told
             }
+            Operation::SetClock(ahead) => self.set_clock(ahead),
             Operation::Starve(time) => {
                 self.kernel.starve(self.now + time);
                 Ok(())
@@ -438,6 +441,13 @@ impl<'a> World<'a> {
         }
         let graph = Box::new(graph.into());
         self.tell(Event::Replace { request, graph })
+    }
+
+    /// The clock of the machine is so many seconds ahead of what it said in the beginning.
+    fn set_clock(&mut self, ahead: i64) -> Held {
+        let now = i64::try_from(self.now.as_nanos()).unwrap_or_default();
+        let unix_nanos = (1_700_000_000 + ahead) * 1_000_000_000 + now;
+        self.tell(Event::ClockSet { unix_nanos })
     }
 
     /// News of runs that are over, or never were.
@@ -510,11 +520,14 @@ impl<'a> World<'a> {
         if self.books.finished.is_some() {
             return Ok(());
         }
-        let open = self.books.open.len();
+        let open = self.books.open.values();
+        let open = open.filter(|it| !it.as_ref().is_some_and(|it| self.model.may_be_open(it)));
+        let open = open.count();
         if open > 0 {
             return Err(Invariant::AnsweredOnce.broken(&format!("{open} are not")));
         }
-        if self.books.settled == 0 && self.books.shutdown_at.is_none() {
+        let boot = self.books.shutdown_at.is_none() && !self.model.may_be_open(&Command::WaitBoot);
+        if self.books.settled == 0 && boot {
             return Err(Invariant::SettlesOnce.broken(&"it did not"));
         }
         for id in self.core.services() {
