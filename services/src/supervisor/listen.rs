@@ -16,7 +16,8 @@ impl Supervisor {
     /// Whether a start of the service is only to open its sockets.
     pub(super) fn is_lazy(&self, index: u32) -> bool {
         let service = self.table.get(index);
-        service.is_some_and(|it| it.kept.rules.lazy && !it.due)
+        let lazy = service.is_some_and(|it| it.kept.rules.lazy && !it.due);
+        lazy && !mutated(Mutation::LazyStartedAtOnce)
     }
 
     /// Asks for its sockets to be opened and watched.
@@ -48,7 +49,8 @@ impl Supervisor {
         let Some((index, service)) = self.table.by_id(id) else {
             return;
         };
-        if matches!(service.state, State::Listening) && service.desired == Desired::Up {
+        let ignored = mutated(Mutation::TrafficIgnored);
+        if matches!(service.state, State::Listening) && service.desired == Desired::Up && !ignored {
             self.rouse(index);
         }
     }

@@ -77,6 +77,10 @@ impl Supervisor {
             (State::Armed, Desired::Up) if self.waits_for_timer(index) => {}
             (State::Armed, Desired::Up) => self.trigger(index),
             (State::Listening, Desired::Up) if self.is_lazy(index) => {}
+            // A reload has come while its sockets were being opened.
+            (State::Listening, Desired::Up) if self.waits_for_timer(index) => {
+                self.lie_in_wait(index);
+            }
             (State::Listening, Desired::Up) => self.rouse(index),
             (
                 State::Armed
@@ -196,7 +200,7 @@ impl Supervisor {
         match self.look(index, cursor) {
             Verdict::Clear => {
                 // A reload may have made rivals of two that wait: whose turn comes first wins.
-                self.oust(index);
+                self.oust_for_start(index);
                 self.start(index);
             }
             Verdict::Doomed { on } => {
@@ -219,7 +223,7 @@ impl Supervisor {
                     self.stall(index, on);
                 }
                 // Or of two of which the other is up: it is stopped, here as ever.
-                self.oust(index);
+                self.oust_for_start(index);
             }
         }
     }
@@ -259,6 +263,7 @@ impl Supervisor {
         let rival = self.topology.conflicts(index).iter().find(|other| {
             let rival = self.table.get(**other);
             rival.is_some_and(|service| service.state.active())
+                && !self.is_lazy(index)
                 && !mutated(Mutation::RivalsNotAwaited)
         });
         match rival {

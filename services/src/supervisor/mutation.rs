@@ -67,11 +67,13 @@ pub enum Mutation {
     ReleaseForgotten,
     SocketsLeftOpen,
     SocketsClosedEarly,
+    TrafficIgnored,
+    LazyStartedAtOnce,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 59] = [
+    pub const ALL: [Self; 61] = [
         Self::RequiredNotAwaited,
         Self::WantedNotAwaited,
         Self::RivalsNotAwaited,
@@ -131,6 +133,8 @@ impl Mutation {
         Self::ReleaseForgotten,
         Self::SocketsLeftOpen,
         Self::SocketsClosedEarly,
+        Self::TrafficIgnored,
+        Self::LazyStartedAtOnce,
     ];
 }
 

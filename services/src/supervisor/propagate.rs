@@ -90,7 +90,7 @@ impl Supervisor {
     }
 
     /// What cannot run beside `index` is stopped, unless it only lies in wait for now.
-    fn oust_for_start(&mut self, index: u32) {
+    pub(super) fn oust_for_start(&mut self, index: u32) {
         if !self.waits_for_timer(index) && !self.is_lazy(index) {
             self.oust(index);
         }
@@ -180,6 +180,7 @@ impl Supervisor {
             return;
         };
         service.desired = Desired::Down;
+        service.due = false;
         self.unschedule(index);
         self.mark(index);
         self.wake(index);

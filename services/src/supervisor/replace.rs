@@ -269,7 +269,9 @@ impl Supervisor {
                     let freed = service.desired == Desired::Up && !self.waits_for_timer(index);
                     self.schedule(index);
                     self.mark(index);
-                    if freed {
+                    if freed && self.is_lazy(index) {
+                        self.enter(index, State::Down);
+                    } else if freed {
                         self.trigger(index);
                     }
                 }

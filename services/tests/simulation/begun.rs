@@ -83,6 +83,7 @@ impl Model {
         let skipped = entry.live().map(|live| live.cause) == Some(Some(Cause::Skipped));
         ensure(over && skipped && entry.wanted, Invariant::Skipped, name)?;
         entry.settled = true;
+        entry.due = false;
         entry.failures = 0;
         let mut live = Live::new(None);
         live.ready = Some(now);

@@ -127,9 +127,10 @@ impl Books {
                 ensure(none, Invariant::Released, &name)
             }
             Action::Unlisten { .. } => Ok(()),
-            // Nothing here has a timer or is lazy: tests/timers.rs and a transcript have.
-            Action::RememberStart { .. } | Action::RecallStarts | Action::Listen { .. } => {
-                Err(Invariant::KnownIds.broken(&"a timer or a lazy service"))
+            Action::Listen { run } => Self::listens(*run, core, kernel),
+            // Nothing here has a timer over power-offs: tests/timers.rs has.
+            Action::RememberStart { .. } | Action::RecallStarts => {
+                Err(Invariant::KnownIds.broken(&"a persistent timer"))
             }
             Action::Announce { service, change } => {
                 let definition = core.definition(*service);
@@ -186,6 +187,15 @@ impl Books {
         }
         let pause_over = self.backoff.get(&name).is_none_or(|at| now >= *at);
         ensure(pause_over, Invariant::Pause, &name)
+    }
+
+    /// The sockets of a lazy service are opened.
+    fn listens(run: RunId, core: &Supervisor, kernel: &Kernel) -> Verdict {
+        let definition = core.definition(run.service);
+        let definition = definition.ok_or_else(|| unknown(&"a service"))?;
+        let name = &definition.name;
+        ensure(definition.lazy, Invariant::Listening, name)?;
+        ensure(!kernel.runs(name), Invariant::OneRun, name)
     }
 
     fn probe(&self, run: RunId, purpose: Purpose, core: &Supervisor, kernel: &Kernel) -> Verdict {
@@ -277,6 +287,7 @@ impl Books {
                 self.stopping.remove(name);
                 self.backoff.remove(name);
                 self.lying.insert(name.clone());
+                self.good_since.insert(name.clone(), now);
             }
             Change::Down | Change::Failed { .. } | Change::Starting => {
                 self.stopping.remove(name);

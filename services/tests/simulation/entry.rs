@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use services::definition::{Definition, Ready, Restart, RestartPolicy};
-use services::id::{RunId, ServiceName};
+use services::id::{RunId, ServiceId, ServiceName};
 use services::supervisor::event::ExitStatus;
 use services::time::Time;
 
@@ -93,6 +93,9 @@ pub(crate) enum Asked {
 pub(crate) struct Live {
     pub(crate) run: Option<RunId>,
     pub(crate) spawned: Option<Time>,
+    /// It is no run: only its sockets are opened.
+    pub(crate) opening: bool,
+    pub(crate) opened: bool,
     pub(crate) before: Before,
     /// What its command has left is looked for.
     pub(crate) sought: bool,
@@ -142,6 +145,8 @@ impl Live {
         Self {
             run,
             spawned: None,
+            opening: false,
+            opened: false,
             before: Before::Done,
             sought: false,
             found: false,
@@ -202,6 +207,8 @@ pub(crate) enum Life {
     Idle,
     /// Nothing of it is there, and it waits for its timer.
     Lying,
+    /// Nothing of it is there but its sockets, at which it waits for traffic.
+    Listening(ServiceId),
     /// Started again at this time.
     Pausing(Time),
     Live(Live),
@@ -277,7 +284,7 @@ impl Entry {
     pub(crate) fn live(&self) -> Option<&Live> {
         match &self.life {
             Life::Live(live) => Some(live),
-            Life::Idle | Life::Lying | Life::Pausing(_) => None,
+            Life::Idle | Life::Lying | Life::Listening(_) | Life::Pausing(_) => None,
         }
     }
 
@@ -323,6 +330,8 @@ impl Entry {
         let rule = &self.definition.restart;
         let ending = live.ending(rule);
         let clean = ending == Ending::Good;
+        let up_for = live.ready.map(|ready| now.since(ready));
+        let long = up_for.is_some_and(|time| time >= rule.reset_after);
         let good_for = live
             .ready
             .map(|ready| match (live.bad_since, live.ever_good) {
@@ -353,7 +362,7 @@ impl Entry {
             (RestartPolicy::OnSuccess | RestartPolicy::Never, _) => false,
         };
         match (again, clean) {
-            (false, true) => Sequel::Down,
+            (false, true) => self.after_good_end(long),
             (false, false) => Sequel::Failed,
             (true, false) if self.failures >= limit => Sequel::Failed,
             (true, _) => {
@@ -362,6 +371,18 @@ impl Entry {
                 Sequel::After(most, least)
             }
         }
+    }
+
+    /// Its run has ended well, and it lies in wait again at once.
+    pub(crate) fn rests_well(&mut self, now: Time) -> bool {
+        let over = self
+            .live()
+            .is_some_and(|live| live.over() && live.cause == Some(Cause::Itself));
+        if !over || !self.wanted {
+            return false;
+        }
+        let sequel = self.judge(now);
+        self.listens_again(sequel)
     }
 
     /// Its run is over, by itself and well, and its policy does not start it again.
@@ -429,7 +450,7 @@ impl Entry {
     /// When something of it may be due.
     pub(crate) fn dues(&self) -> Vec<Time> {
         let live = match &self.life {
-            Life::Idle | Life::Lying => return Vec::new(),
+            Life::Idle | Life::Lying | Life::Listening(_) => return Vec::new(),
             Life::Pausing(until) => return vec![*until],
             Life::Live(live) => live,
         };

@@ -230,12 +230,10 @@ fn definition(rng: &mut Rng, index: u8) -> Definition {
     let timer = (program && rng.u8(0..9) == 0).then(|| Box::new(timer(rng)));
     // It would be started again at once, and so without end.
     let timer = timer.filter(|_| restart.policy != RestartPolicy::OnSuccess);
-    let role = if timer.is_some() {
-        BootRole::None
-    } else {
-        role
-    };
+    let role = timer.as_ref().map_or(role, |_| BootRole::None);
     let sockets = sockets(rng, kind.program().is_some());
+    let stays = timer.is_none() && !matches!(kind, Kind::Oneshot(_));
+    let lazy = stays && !sockets.is_empty() && !index.is_multiple_of(2);
     let milli = Duration::from_millis;
     Definition {
         name: name(index),
@@ -248,12 +246,12 @@ fn definition(rng: &mut Rng, index: u8) -> Definition {
         start_timeout: milli(rng.u64(500..9000)),
         timer,
         sockets,
-        lazy: false,
+        lazy,
         stop: Stop {
             signal: Signal::Term,
             timeout: milli(rng.u64(100..9000)),
             scope: match rng.u8(0..4) {
-                0 => StopScope::Main,
+                0 if index.is_multiple_of(2) => StopScope::Main,
                 _ => StopScope::Cgroup,
             },
         },

@@ -50,6 +50,7 @@ invariants! {
     Bound, "bound", "what is bound to a service runs only while that is up, comes up again with it, and stays down with it when that has ended well";
     Lying, "lying", "what has a timer lies in wait while it is wanted and does not run, and is started when a time of its timer has come, or by somebody, and then only";
     Sockets, "sockets", "the sockets of a service stay open from its first start on, and are closed when it is stopped, left failed or skipped, and then only";
+    Listening, "listening", "a lazy service only has its sockets opened while it is wanted and does not run, and is started by traffic, or by somebody, and then only";
     Skipped, "skipped", "a service is skipped, and counts as up with nothing running, when one of its conditions does not hold, and then only";
     Rescue, "rescue", "a service that is left failed starts what it names, unless eight failures have led to it, and tells once what is to become of the machine";
     UpRightly, "up-rightly", "a service is up only after its process was ready: at once, by its word or its line, by a good probe, by the process it has left, or by its good end, and never before its program is executed";

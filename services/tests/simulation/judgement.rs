@@ -92,6 +92,10 @@ impl Model {
                 let name = self.name(run, core)?;
                 self.signalled(&name, *signal)
             }
+            Action::Listen { run } => {
+                let name = self.name(run, core)?;
+                self.opens(&name, *run)
+            }
             Action::KillAll { run } => {
                 let name = self.name(run, core)?;
                 self.culled(&name)
@@ -137,7 +141,6 @@ impl Model {
             }
             Action::RememberStart { .. }
             | Action::RecallStarts
-            | Action::Listen { .. }
             | Action::Unlisten { .. }
             | Action::KillProbe { .. }
             | Action::FindMain { .. }
@@ -197,9 +200,10 @@ impl Model {
     pub(crate) fn ending_run(&mut self, name: &ServiceName) -> Result<&mut Live, Broken> {
         match self.entries.get_mut(name).map(|it| &mut it.life) {
             Some(Life::Live(live)) if live.cause.is_some() => Ok(live),
-            Some(Life::Live(_) | Life::Idle | Life::Lying | Life::Pausing(_)) | None => {
-                Err(Invariant::Undisturbed.broken(name))
-            }
+            Some(
+                Life::Live(_) | Life::Idle | Life::Lying | Life::Listening(_) | Life::Pausing(_),
+            )
+            | None => Err(Invariant::Undisturbed.broken(name)),
         }
     }
 
@@ -355,6 +359,7 @@ impl Model {
     /// All actions of an event have been looked at: every service is what it should be.
     pub(crate) fn compare(&mut self, core: &Supervisor) -> Verdict {
         self.free_unbound(core, |_, _| true);
+        let now = self.now;
         for (name, entry) in &mut self.entries {
             if entry.removed {
                 continue;
@@ -366,7 +371,7 @@ impl Model {
             let told = Told(name, state, wanted);
             ensure(wanted == entry.wanted, Invariant::Wanted, &told)?;
             // Down and to start again: nobody is told.
-            if state == StateName::Waiting && entry.is_free() {
+            if state == StateName::Waiting && (entry.is_free() || entry.rests_well(now)) {
                 entry.leave_behind();
                 entry.renew();
                 entry.life = Life::Idle;
@@ -404,7 +409,7 @@ impl Model {
                 Life::Live(live) => entry.wanted && entry.up() && live.cause.is_none(),
                 Life::Idle => !entry.wanted || entry.failed || self.waits_for_a_time(name),
                 // A oneshot may be started again for ever, when its policy is `always`.
-                Life::Pausing(_) | Life::Lying => entry.wanted,
+                Life::Pausing(_) | Life::Lying | Life::Listening(_) => entry.wanted,
             };
             ensure(right && !entry.removed, Invariant::Rest, &told)?;
         }
@@ -422,7 +427,7 @@ impl Entry {
     /// Nothing of it runs, and a new run may begin.
     pub(crate) fn is_free(&self) -> bool {
         match &self.life {
-            Life::Idle | Life::Lying => true,
+            Life::Idle | Life::Lying | Life::Listening(_) => true,
             Life::Pausing(_) => false,
             Life::Live(live) => {
                 let again = matches!(live.cause, Some(Cause::Asked | Cause::Bond));
@@ -492,6 +497,7 @@ impl Entry {
         let (right, rule) = match &self.life {
             Life::Pausing(_) => (state == StateName::Backoff, Invariant::Sequel),
             Life::Lying => (state == StateName::Armed, Invariant::Lying),
+            Life::Listening(_) => (state == StateName::Listening, Invariant::Listening),
             Life::Idle if self.failed => (state == StateName::Failed, Invariant::Announced),
             Life::Idle if self.wanted => (state == StateName::Waiting, Invariant::Announced),
             Life::Idle => (state == StateName::Down, Invariant::Announced),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use services::definition::{Kind, Ready, Signal, StopScope};
-use services::id::{RunId, ServiceName};
+use services::id::{RunId, ServiceId, ServiceName};
 use services::notify::Message;
 use services::supervisor::event::{Event, ExitStatus};
 use services::time::Time;
@@ -61,6 +61,8 @@ pub(crate) struct Kernel {
     pub(crate) reaped: Option<(RunId, bool)>,
     /// Runs that are over, some of them, for late news.
     pub(crate) old: Vec<RunId>,
+    /// Whose sockets are watched for traffic.
+    pub(crate) watched: BTreeSet<ServiceId>,
     events: BTreeMap<(Time, u64), Event>,
     sequence: u64,
     /// No more accidents: everything works from now on.
@@ -79,6 +81,7 @@ impl Kernel {
             probes: BTreeMap::new(),
             reaped: None,
             old: Vec::new(),
+            watched: BTreeSet::new(),
             events: BTreeMap::new(),
             sequence: 0,
             calm: false,
@@ -86,12 +89,16 @@ impl Kernel {
         }
     }
 
+    pub(crate) const fn seed(&self) -> u64 {
+        self.seed
+    }
+
     /// Nothing can be started or killed for so long.
     pub(crate) fn starve(&mut self, until: Time) {
         self.starved = until;
     }
 
-    fn starves(&self, now: Time) -> bool {
+    pub(crate) fn starves(&self, now: Time) -> bool {
         !self.calm && now < self.starved
     }
 
@@ -160,6 +167,9 @@ impl Kernel {
                 message: Message::Alive,
                 ..
             } => return self.says_it_is_alive(*run, now),
+            Event::Listening { run } => self.watch(*run, now),
+            // It is told once.
+            Event::Traffic { service } => return self.watched.remove(service),
             // A killed probe has only one end.
             Event::ProbeEnded { run, .. } => {
                 let Some(probe) = self.probes.remove(run) else {

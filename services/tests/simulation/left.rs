@@ -32,7 +32,8 @@ impl Model {
             // It may be told when the next run has been asked for already.
             let next = entry
                 .live()
-                .is_some_and(|it| it.run.is_some() && it.spawned.is_none());
+                .is_some_and(|it| it.run.is_some() && it.spawned.is_none())
+                || matches!(entry.life, Life::Listening(_));
             let left = entry.remains.left.filter(|it| it.service == run.service);
             if left.is_some_and(|it| it.run == run.run || (next && it.run == run.run + 1)) {
                 entry.remains.left = None;
@@ -76,7 +77,7 @@ impl Model {
                     live.only_left();
                 }
                 Life::Live(_) => {}
-                Life::Idle | Life::Lying | Life::Pausing(_) => {
+                Life::Idle | Life::Lying | Life::Listening(_) | Life::Pausing(_) => {
                     let mut live = Live::new(Some(run));
                     live.only_left();
                     live.cause = Some(Cause::Asked);
@@ -188,7 +189,7 @@ impl Entry {
         let name = &self.definition.name;
         let live = match &self.life {
             Life::Pausing(_) => return Ok(()),
-            Life::Idle | Life::Lying => {
+            Life::Idle | Life::Lying | Life::Listening(_) => {
                 let rests = !self.wanted || self.failed || matches!(self.life, Life::Lying);
                 let keeps = self.remains.held && self.remains.left.is_none();
                 return ensure(!(rests && keeps), Invariant::Released, name);

@@ -54,12 +54,12 @@ pub(crate) struct Plan {
 impl Entry {
     /// Whether it waits for its timer, or would if it were wanted.
     pub(crate) fn lies(&self) -> bool {
-        self.definition.timer.is_some() && !self.due
+        (self.definition.timer.is_some() || self.definition.lazy) && !self.due
     }
 
     /// Those that require it may run.
     pub(crate) fn available(&self) -> bool {
-        self.up() || matches!(self.life, Life::Lying)
+        self.up() || matches!(self.life, Life::Lying | Life::Listening(_))
     }
 
     /// The next of its times.
@@ -155,6 +155,14 @@ impl Model {
 
     /// It lies in wait no longer: it is to be started, with what it requires.
     pub(crate) fn trigger(&mut self, name: &ServiceName) {
+        self.rise(name);
+        if !self.is_doomed(name) {
+            self.oust(name);
+        }
+    }
+
+    /// The same, and rivals are as they are.
+    pub(crate) fn rise(&mut self, name: &ServiceName) {
         let Some(entry) = self.entries.get_mut(name) else {
             return;
         };
@@ -163,13 +171,13 @@ impl Model {
         entry.failed = false;
         entry.failures = 0;
         self.want_what_ended(name);
-        if !self.is_doomed(name) {
-            self.oust(name);
-        }
     }
 
     /// It is told that it lies in wait.
     pub(crate) fn lies_down(&mut self, name: &ServiceName, change: &Change) -> Verdict {
+        if *change == Change::Listening {
+            return self.listens(name);
+        }
         let now = self.now;
         ensure(*change == Change::Armed, Invariant::Announced, name)?;
         let Some(entry) = self.entries.get_mut(name) else {
@@ -209,7 +217,9 @@ impl Model {
     pub(crate) fn waits_for_a_time(&self, name: &ServiceName) -> bool {
         let timed = |it: &ServiceName| {
             let bound = self.entries.get(it);
-            bound.is_some_and(|it| it.definition.timer.is_some() && it.wanted)
+            bound.is_some_and(|it| {
+                (it.definition.timer.is_some() || it.definition.lazy) && it.wanted
+            })
         };
         let mut seen = BTreeSet::from([name.clone()]);
         let mut work = vec![name.clone()];

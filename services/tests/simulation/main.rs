@@ -21,12 +21,14 @@ mod generate;
 mod invariants;
 mod judgement;
 mod kernel;
+mod lazy;
 mod left;
 mod lying;
 mod model;
 mod pods;
 mod said;
 mod sockets;
+mod traffic;
 mod turn;
 mod world;
 

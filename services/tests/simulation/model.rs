@@ -98,11 +98,11 @@ impl Model {
             Event::ProbeEnded { run, outcome } => self.answered(*run, outcome.is_ok()),
             Event::ReloadEnded { run, .. } => self.reloaded(*run),
             Event::MainSought { run, outcome } => self.sought(*run, outcome.is_ok()),
+            Event::Listening { run } => self.opened(*run),
+            Event::Traffic { service } => self.traffic(*service),
             Event::OutOfMemory { .. }
             | Event::Machine { .. }
             | Event::StartsRecalled { .. }
-            | Event::Listening { .. }
-            | Event::Traffic { .. }
             | Event::Forget { .. }
             | Event::Replace { .. } => {}
         }
@@ -286,6 +286,13 @@ impl Model {
                 entry.starts.clear();
                 self.trigger(name);
             }
+            Life::Listening(_) => {
+                entry.failures = 0;
+                entry.starts.clear();
+                if entry.due {
+                    self.rouse(name);
+                }
+            }
             Life::Idle | Life::Pausing(_) => {
                 entry.life = Life::Idle;
                 entry.failed = false;
@@ -347,6 +354,7 @@ impl Model {
         if let Some(entry) = self.entries.get_mut(name) {
             entry.wanted = false;
             entry.plan = None;
+            entry.due = false;
         }
     }
 
@@ -494,7 +502,12 @@ impl Model {
     fn turn_from_timers(&mut self) {
         let lies = |it: &Entry| matches!(it.life, Life::Lying) && !it.removed;
         for name in self.names(|it| lies(it) && it.definition.timer.is_none()) {
-            self.trigger(&name);
+            if self.entries[&name].definition.lazy {
+                self.set_life(&name, Life::Idle);
+            } else {
+                // Of rivals, whose turn comes first stays.
+                self.rise(&name);
+            }
         }
         // What waits for others already is started, though it has a timer now.
         for name in self.names(|it| matches!(it.life, Life::Idle) && it.wanted && !it.failed) {

@@ -25,7 +25,7 @@ pub(crate) struct Sockets {
 impl Sockets {
     pub(crate) fn action(&mut self, action: &Action, core: &Supervisor) -> Verdict {
         match action {
-            Action::Spawn { run } => {
+            Action::Spawn { run } | Action::Listen { run } => {
                 if let Some(definition) = core.definition(run.service)
                     && !definition.sockets.is_empty()
                 {

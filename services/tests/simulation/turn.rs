@@ -34,7 +34,7 @@ impl Model {
     }
 
     /// Nothing that it conflicts with is up or runs.
-    fn rivals_are_gone(&self, name: &ServiceName) -> Verdict {
+    pub(crate) fn rivals_are_gone(&self, name: &ServiceName) -> Verdict {
         for rival in &self.entries[name].rivals {
             let live = self.entries.get(rival).and_then(Entry::live);
             let gone = live.is_none_or(|live| live.over() && live.cause.is_some());
@@ -77,7 +77,7 @@ impl Model {
             let mut earlier = entry.earlier.iter().filter_map(|it| self.entries.get(it));
             let ordered = earlier.any(|it| pending(it) && !matches!(it.life, Life::Pausing(_)));
             let held_up = required.any(|it| !it.available()) || ordered || self.lacks_bond(entry);
-            let cause = held_up || rivals.any(|it| it.live().is_some());
+            let cause = held_up || (!entry.lies() && rivals.any(|it| it.live().is_some()));
             ensure(cause, Invariant::NoIdleWait, name)?;
         }
         Ok(())

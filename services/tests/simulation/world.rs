@@ -331,6 +331,8 @@ impl<'a> World<'a> {
                     self.kernel.start(*run, &definition, self.now);
                 }
             }
+            Action::Listen { run } => self.kernel.listen(*run, self.now),
+            Action::Unlisten { service } => self.kernel.unlisten(*service),
             Action::Signal { run, signal } => self.kernel.signal(*run, *signal, self.now),
             Action::EndAll { run } => self.kernel.end_all(*run, self.now),
             Action::FindMain { run } => self.kernel.find_main(*run, self.now),
@@ -342,8 +344,6 @@ impl<'a> World<'a> {
             | Action::Release { .. }
             | Action::RememberStart { .. }
             | Action::RecallStarts
-            | Action::Listen { .. }
-            | Action::Unlisten { .. }
             | Action::Announce { .. }
             | Action::Complete { .. }
             | Action::BootSettled { .. }
