@@ -66,6 +66,15 @@ impl Architecture {
         }
     }
 
+    /// Its number in ELF programs: `EM_X86_64`, `EM_AARCH64` of elf.h.
+    #[must_use]
+    pub const fn elf_machine(self) -> u16 {
+        match self {
+            Self::X86_64 => 62,
+            Self::Aarch64 => 183,
+        }
+    }
+
     /// Reads `x86_64` or `aarch64`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

@@ -16,6 +16,7 @@ pub mod install;
 pub mod manifest;
 pub mod modules;
 pub mod plan;
+pub mod program;
 pub mod slot;
 pub mod uevent;
 pub mod unmount;

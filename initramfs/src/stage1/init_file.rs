@@ -9,31 +9,29 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
+use mounts::dps::Architecture;
+use mounts::program;
+
 /// What stage1 executes, in the new root.
 pub(crate) const INIT: &str = "/sbin/init";
 
 /// Links followed on one way, as the kernel has it.
 const LINKS_MAX: u32 = 40;
-/// Bytes at the start of a program that are looked at: its head and the name of its loader.
-const HEAD: u64 = 4096;
-/// `EM_*` of this machine.
-const MACHINE: u16 = if cfg!(target_arch = "aarch64") {
-    183
-} else {
-    62
-};
-const PT_INTERP: u32 = 3;
-
 /// `root` has an init, and what the kernel needs to execute it is there.
 pub(crate) fn check(root: &Path) -> Result<(), String> {
-    let head = program(root, INIT)?;
-    let needs = needs(&head).map_err(|why| format!("{INIT}: {why}"))?;
+    let head = head_of(root, INIT)?;
+    let needs = program::needs(&head, machine()).map_err(|why| format!("{INIT}: {why}"))?;
     match needs {
         None => Ok(()),
-        Some(other) => program(root, &other)
+        Some(other) => head_of(root, &other)
             .map(drop)
             .map_err(|why| format!("{INIT} needs {other}: {why}")),
     }
+}
+
+/// `EM_*` of this machine.
+fn machine() -> u16 {
+    Architecture::current().map_or(0, Architecture::elf_machine)
 }
 
 /// Where `path` of `root` is, links followed as they would be in that root.
@@ -83,7 +81,7 @@ fn reversed(path: &Path) -> Vec<String> {
 }
 
 /// The first bytes of a file that somebody may execute.
-fn program(root: &Path, path: &str) -> Result<Vec<u8>, String> {
+fn head_of(root: &Path, path: &str) -> Result<Vec<u8>, String> {
     let file = resolve(root, path)?;
     let text = |error: std::io::Error| format!("{}: {error}", file.display());
     let metadata = fs::metadata(&file).map_err(text)?;
@@ -92,75 +90,9 @@ fn program(root: &Path, path: &str) -> Result<Vec<u8>, String> {
     }
     let mut head = Vec::new();
     File::open(&file)
-        .and_then(|file| file.take(HEAD).read_to_end(&mut head))
+        .and_then(|file| file.take(program::HEAD).read_to_end(&mut head))
         .map_err(text)?;
     Ok(head)
-}
-
-/// The program that executes this one: the loader of an ELF program, the interpreter of a script,
-/// or none. An error when the kernel would not execute it.
-fn needs(head: &[u8]) -> Result<Option<String>, String> {
-    if let Some(line) = head.strip_prefix(b"#!") {
-        let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        let line = String::from_utf8_lossy(line);
-        return match line.split_whitespace().next() {
-            Some(interpreter) => Ok(Some(interpreter.to_owned())),
-            None => Err("a script without an interpreter behind its #!".to_owned()),
-        };
-    }
-    if !head.starts_with(b"\x7fELF") {
-        return Err("neither an ELF program nor a script (#!)".to_owned());
-    }
-    let short = || "an ELF program that ends in its head".to_owned();
-    let (class, order) = (head.get(4), head.get(5));
-    if class != Some(&2) || order != Some(&1) {
-        return Err("an ELF program that is not of 64 bits, little-endian".to_owned());
-    }
-    let machine = u16_at(head, 18).ok_or_else(short)?;
-    if machine != MACHINE {
-        return Err(format!(
-            "an ELF program for another machine ({machine}, this one is {MACHINE})"
-        ));
-    }
-    loader(head).ok_or_else(short)
-}
-
-/// The loader that an ELF program names; `None` when its head is not whole.
-fn loader(head: &[u8]) -> Option<Option<String>> {
-    let table = usize::try_from(u64_at(head, 32)?).ok()?;
-    let (size, count) = (u16_at(head, 54)?, u16_at(head, 56)?);
-    for index in 0..count {
-        let at = table.checked_add(usize::from(size).checked_mul(usize::from(index))?)?;
-        // A table outside of what was read names no loader that could be looked for.
-        let Some(kind) = u32_at(head, at) else {
-            return Some(None);
-        };
-        if kind == PT_INTERP {
-            let offset = usize::try_from(u64_at(head, at.checked_add(8)?)?).ok()?;
-            let length = usize::try_from(u64_at(head, at.checked_add(32)?)?).ok()?;
-            let name = head.get(offset..offset.checked_add(length)?);
-            return Some(name.map(|name| {
-                let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
-                String::from_utf8_lossy(name).into_owned()
-            }));
-        }
-    }
-    Some(None)
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    let field = bytes.get(at..)?.first_chunk()?;
-    Some(u16::from_le_bytes(*field))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    let field = bytes.get(at..)?.first_chunk()?;
-    Some(u32::from_le_bytes(*field))
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    let field = bytes.get(at..)?.first_chunk()?;
-    Some(u64::from_le_bytes(*field))
 }
 
 #[cfg(test)]
@@ -172,7 +104,7 @@ mod tests {
     fn elf(loader: Option<&str>) -> Vec<u8> {
         let mut head = vec![0; 64];
         head[..6].copy_from_slice(b"\x7fELF\x02\x01");
-        head[18..20].copy_from_slice(&MACHINE.to_le_bytes());
+        head[18..20].copy_from_slice(&machine().to_le_bytes());
         head[32] = 64;
         head[54] = 56;
         head[56] = 1;

@@ -59,7 +59,13 @@ fn a_bundle_that_is_not_right_is_refused_with_its_reason() -> anyhow::Result<()>
         (
             "unproven",
             bytes("unproven")?,
-            &["ghost", "stranger", "circle-one", "colour"],
+            &[
+                "ghost",
+                "stranger",
+                "circle-one",
+                "colour",
+                "another machine",
+            ],
         ),
     ];
     for (name, content, words) in cases {

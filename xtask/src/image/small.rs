@@ -135,6 +135,7 @@ impl Trees {
             unproven: tree("unproven", "b", "3", None)?,
         };
         root::lay_over(&layers.join("unproven"), &trees.unproven)?;
+        foreign(&trees.unproven.join("usr/lib/test/foreign"))?;
         let init = "usr/sbin/init";
         fs::remove_file(trees.without_init.join(init)).context("cannot take init away")?;
         fs::set_permissions(
@@ -144,6 +145,16 @@ impl Trees {
         .context("cannot change the mode of init")?;
         Ok(trees)
     }
+}
+
+/// The head of an ELF program for a machine that no slot is for (RISC-V).
+fn foreign(path: &Path) -> Result<()> {
+    let mut head = vec![0; 64];
+    head.splice(..6, *b"\x7fELF\x02\x01");
+    head.splice(18..20, 243_u16.to_le_bytes());
+    fs::write(path, head)
+        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o755)))
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// The same bytes each time, and none that compress.

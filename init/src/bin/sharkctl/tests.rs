@@ -522,7 +522,7 @@ fn verify_a_root() {
         "a.toml:2:1: key `exec`: `/bin/a` does not exist",
         "1 problem\n",
     );
-    write("bin/a", "");
+    write("bin/a", "#!/bin/a\n");
     run(&line).expect(1, "`/bin/a` is not executable", "1 problem\n");
     let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(root.path().join("bin/a"), executable).unwrap();

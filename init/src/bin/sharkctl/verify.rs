@@ -1,10 +1,13 @@
 //! `verify`: checks directories of service files as one graph, with no init running. Not here: the checks
 //! of files and graph (`services`), which init makes as well, and the reading (`init::load`).
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
+use mounts::dps::Architecture;
+use mounts::program;
 use serde_json::json;
 use services::definition::{Definition, Program, Ready, Reload};
 use services::diagnostic::{Diagnostic, Place};
@@ -251,7 +254,31 @@ fn check_executable(root: &Path, path: &str) -> Result<(), String> {
     if metadata.permissions().mode() & 0o111 == 0 {
         return Err("is not executable; see chmod(1)".to_owned());
     }
-    Ok(())
+    let head = head(&found).map_err(|error| format!("cannot be read: {error}"))?;
+    let needs = program::needs(&head, machine_of(root)).map_err(|why| format!("is {why}"))?;
+    match needs {
+        None => Ok(()),
+        Some(other) => match resolve(root, Path::new(&other)) {
+            Ok(_) => Ok(()),
+            Err(why) => Err(format!("needs `{other}`, which {why}")),
+        },
+    }
+}
+
+/// The machine that the programs of a root are for: that of its init; of a root without one, this one.
+fn machine_of(root: &Path) -> u16 {
+    let init = resolve(root, Path::new("/sbin/init")).ok();
+    let head = init.and_then(|path| head(&path).ok());
+    head.and_then(|head| program::machine_of(&head))
+        .unwrap_or_else(|| Architecture::current().map_or(0, Architecture::elf_machine))
+}
+
+fn head(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    File::open(path)?
+        .take(program::HEAD)
+        .read_to_end(&mut head)?;
+    Ok(head)
 }
 
 /// The file that `path` names for a process whose root directory is `root`. Links are followed by
@@ -309,7 +336,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir_all(root.path().join("usr/bin")).unwrap();
         let program = root.path().join("usr/bin/busybox");
-        fs::write(&program, "").unwrap();
+        fs::write(&program, "#!/usr/bin/sh\n").unwrap();
         fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
         fs::write(root.path().join("usr/bin/data"), "").unwrap();
         symlink("usr/bin", root.path().join("bin")).unwrap();
@@ -340,6 +367,20 @@ mod tests {
         check("/bin/data", "is not executable");
         check("/usr/bin", "is not a file");
         check("/bin/loop", "leads through too many");
+        let executable = |name: &str, content: &[u8]| {
+            let path = root.path().join("usr/bin").join(name);
+            fs::write(&path, content).unwrap();
+            fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+        };
+        executable("empty", b"");
+        executable("odd", b"#! /bin/nosh\n");
+        let mut elf = vec![0; 64];
+        elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        elf[18] = 243;
+        executable("foreign", &elf);
+        check("/bin/empty", "is neither an ELF program nor a script");
+        check("/bin/odd", "needs `/bin/nosh`, which does not exist");
+        check("/bin/foreign", "is an ELF program for another machine (243");
     }
 
     #[test]
