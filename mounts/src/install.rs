@@ -165,6 +165,8 @@ pub enum Failure {
     },
     /// The record refuses, or cannot be written.
     Record(String),
+    /// A rule that is none of the record's, or a bundle that nobody trusts.
+    Refused(String),
     /// The source fails.
     Source(String),
     /// The bundle is not what was signed.
@@ -188,7 +190,9 @@ impl fmt::Display for Failure {
                 f,
                 "the {area} of this system has {needed} bytes, the partition for it only {size}"
             ),
-            Self::Record(why) | Self::Source(why) | Self::Disk(why) => f.write_str(why),
+            Self::Record(why) | Self::Refused(why) | Self::Source(why) | Self::Disk(why) => {
+                f.write_str(why)
+            }
             Self::Bundle(error) => write!(f, "{error}"),
             Self::NotAsWritten(area, offset) => write!(
                 f,

@@ -128,7 +128,7 @@ impl Child {
             } else {
                 "damaged"
             };
-            return Err(Fault::lasting(format!(
+            return Err(Fault::refused(format!(
                 "bundle {what}: it has {length} bytes, expected {}",
                 header.size()
             )));
@@ -153,7 +153,7 @@ impl Child {
             let error = BundleError::Chunk(number).to_string();
             return Err(match source {
                 Source::Http(_) => Fault::passing(error),
-                Source::File(_) | Source::Pipe(..) => Fault::lasting(error),
+                Source::File(_) | Source::Pipe(..) => Fault::refused(error),
             });
         }
         let content = decompress(stored, chunk.length as usize)
@@ -179,9 +179,10 @@ impl Child {
             (Source::File(_) | Source::Pipe(..), FaultKind::Short) => {
                 bad(&BundleError::Short { part })
             }
-            (Source::File(_) | Source::Pipe(..), FaultKind::Lasting | FaultKind::Passing) => {
-                Fault::lasting(fault.words)
-            }
+            (
+                Source::File(_) | Source::Pipe(..),
+                FaultKind::Lasting | FaultKind::Refused | FaultKind::Passing,
+            ) => Fault::lasting(fault.words),
         })
     }
 }
@@ -202,5 +203,5 @@ fn decompress(stored: &[u8], length: usize) -> Result<Vec<u8>, String> {
 }
 
 fn bad(error: &BundleError) -> Fault {
-    Fault::lasting(error.to_string())
+    Fault::refused(error.to_string())
 }

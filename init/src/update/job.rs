@@ -125,7 +125,7 @@ pub(super) fn run(booted: &Booted, origin: Origin, shared: &Shared) -> Result<In
     if let Some(record) = state.record() {
         generations::tidy(record, booted.generation());
     }
-    generations::has_room(booted.generation()).map_err(Failure::Record)?;
+    generations::has_room(booted.generation()).map_err(Failure::Refused)?;
     let slot = booted.slot.other();
     let mut watcher = Watcher { shared };
     watcher.show(Step::Fetching, 0, 0);
@@ -133,8 +133,8 @@ pub(super) fn run(booted: &Booted, origin: Origin, shared: &Shared) -> Result<In
     let (header, table) = supply.open(&mut watcher)?;
     let manifest = header.manifest().clone();
     if Architecture::current() != Some(manifest.architecture) {
-        return Err(Failure::Unsound(format!(
-            "it is for {}, this machine is {}",
+        return Err(Failure::Refused(format!(
+            "the bundle is for {}, this machine is {}",
             manifest.architecture,
             std::env::consts::ARCH
         )));

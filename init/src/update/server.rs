@@ -6,8 +6,8 @@ use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use kernel::unix::{peer, peer_groups, recv_with_fds};
@@ -43,8 +43,8 @@ const GROUP: &str = "shark";
 struct Updater {
     paths: Paths,
     shared: Shared,
-    /// Held by the installation under way.
-    turn: Mutex<()>,
+    /// An installation is under way.
+    installing: AtomicBool,
     clients: AtomicUsize,
 }
 
@@ -64,7 +64,7 @@ pub fn run() -> ExitCode {
     let updater = Arc::new(Updater {
         paths: Paths::from_environment(),
         shared: Shared::default(),
-        turn: Mutex::new(()),
+        installing: AtomicBool::new(false),
         clients: AtomicUsize::new(0),
     });
     serve(&updater, &listener);
@@ -120,7 +120,7 @@ impl Updater {
     }
 
     fn is_installing(&self) -> bool {
-        matches!(self.turn.try_lock(), Err(TryLockError::WouldBlock))
+        self.installing.load(Ordering::SeqCst)
     }
 
     /// Takes one call after the other.
@@ -212,9 +212,9 @@ impl Updater {
     }
 
     fn run_job(&self, booted: &Booted, origin: Origin) -> Result<Reply, UpdateError> {
-        let Ok(_turn) = self.turn.try_lock() else {
+        if self.installing.swap(true, Ordering::SeqCst) {
             return Err(UpdateError::Busy {});
-        };
+        }
         self.shared.change(|board| {
             *board = Board {
                 edition: board.edition,
@@ -231,6 +231,7 @@ impl Updater {
             board.progress = None;
             board.last = Some(last);
         });
+        self.installing.store(false, Ordering::SeqCst);
         done.map(Reply::Installed).map_err(of_failure)
     }
 
@@ -313,6 +314,7 @@ fn of_failure(failure: Failure) -> UpdateError {
         Failure::Cancelled => UpdateError::Cancelled {},
         Failure::TooSmall { .. }
         | Failure::Record(_)
+        | Failure::Refused(_)
         | Failure::Bundle(_)
         | Failure::Unsound(_) => UpdateError::Refused { reason },
         Failure::Source(_) | Failure::Disk(_) | Failure::NotAsWritten(..) => {

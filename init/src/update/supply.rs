@@ -194,8 +194,13 @@ impl Supply {
             // What has been read of a pipe does not come again.
             Origin::Passed(_) => true,
         };
-        if fault.kind == FaultKind::Lasting || gives_up {
-            return Err(Failure::Source(fault.words));
+        match fault.kind {
+            FaultKind::Refused => return Err(Failure::Refused(fault.words)),
+            FaultKind::Lasting => return Err(Failure::Source(fault.words)),
+            FaultKind::Passing | FaultKind::Short if gives_up => {
+                return Err(Failure::Source(fault.words));
+            }
+            FaultKind::Passing | FaultKind::Short => {}
         }
         listener.trouble(&fault.words);
         let pause = PAUSE.saturating_mul(1 << (self.vain - 1).min(16));

@@ -61,6 +61,8 @@ pub(super) struct Fault {
 pub(super) enum FaultKind {
     /// It stays.
     Lasting,
+    /// The bundle is not what a trusted key has signed, or not whole.
+    Refused,
     /// It may pass.
     Passing,
     /// The source ends too early: of a connection it may pass, of a file it stays.
@@ -73,6 +75,14 @@ impl Fault {
         Self {
             words: words.into(),
             kind: FaultKind::Lasting,
+        }
+    }
+
+    /// A bundle that is not taken.
+    pub(super) fn refused(words: impl Into<String>) -> Self {
+        Self {
+            words: words.into(),
+            kind: FaultKind::Refused,
         }
     }
 

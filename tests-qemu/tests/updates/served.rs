@@ -20,9 +20,9 @@ fn a_server_that_drops_stalls_or_lies_costs_time_or_is_told_apart() -> anyhow::R
     let server = Server::start(bundle, Manner::HasNothing)?;
     is_not_installed(&mut machine, &server.url(), 1, &["404"])?;
     server.change(Manner::SaysLonger(1000));
-    is_not_installed(&mut machine, &server.url(), 1, &["expected"])?;
+    is_not_installed(&mut machine, &server.url(), 6, &["expected"])?;
     server.change(Manner::SaysShorter(1000));
-    is_not_installed(&mut machine, &server.url(), 1, &["cut short"])?;
+    is_not_installed(&mut machine, &server.url(), 6, &["cut short"])?;
     let no_server = "http://10.0.2.2:1/x";
     is_not_installed(&mut machine, no_server, 1, &[no_server])?;
     is_not_installed(&mut machine, "https://10.0.2.2/x", 1, &["curl -fsSL"])?;
