@@ -1,5 +1,6 @@
-//! The starter, `init start`: the process of a run before its program. It looks at conditions, reads
-//! files of variables, lays out credentials, gives up root, and becomes the program. Not here: what is
+//! The starter, `init start`: the process of a run before its program. It looks at conditions, puts
+//! directories of the state generation in place, reads files of variables, lays out credentials, gives up
+//! root, and becomes the program. Not here: what is
 //! asked for (`services::begin`), and what PID 1 makes of it (`pid1::begin`).
 //!
 //! Any of these paths may be on a file system that does not answer; then this process waits, in the
@@ -13,6 +14,7 @@
 
 mod credentials;
 mod facts;
+mod state;
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -53,6 +55,10 @@ pub struct Order {
     pub begin: Begin,
     /// Whom to run as; `None` stays root.
     pub ids: Option<Ids>,
+    /// Working directory of the program. It may be one that is only put in place.
+    pub working_dir: String,
+    /// Directory of the state generation of this boot, where there is one.
+    pub generation: Option<String>,
     /// Directory of the credentials, where there are some.
     pub credentials: Option<String>,
     /// Where PID 1 is told; `None`: this is no main process, and the credentials are there already.
@@ -135,6 +141,12 @@ fn begin(order: &Order) -> Result<Done, Failure> {
             return Ok(Done::Skipped(condition.to_string()));
         }
     }
+    let ids = order.ids.as_ref();
+    if !order.begin.versioned.is_empty() {
+        state::put_in_place(order.generation.as_deref(), &order.begin.versioned, ids)?;
+    }
+    let changed = std::env::set_current_dir(&order.working_dir);
+    changed.map_err(|error| format!("chdir {}: {error}", order.working_dir))?;
     let mut environment: Vec<(Vec<u8>, Vec<u8>)> = std::env::vars_os()
         .map(|(name, value)| (name.into_vec(), value.into_vec()))
         .collect();
@@ -147,7 +159,7 @@ fn begin(order: &Order) -> Result<Done, Failure> {
     }
     if let Some(directory) = &order.credentials {
         if order.notify_socket.is_some() {
-            credentials::lay_out(directory, &order.begin.credentials, order.ids.as_ref())?;
+            credentials::lay_out(directory, &order.begin.credentials, ids)?;
         }
         set(&mut environment, CREDENTIALS_VARIABLE, directory.clone());
     }

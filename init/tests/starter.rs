@@ -61,6 +61,8 @@ impl Place {
                 groups: vec![65_532],
                 ..NOBODY
             }),
+            working_dir: "/".to_owned(),
+            generation: None,
             notify_socket: Some(self.path("notify")),
             known: Known::default(),
         }
@@ -109,6 +111,7 @@ fn the_program_has_the_account_and_what_only_root_could_read() {
     std::fs::set_permissions(&variables, PermissionsExt::from_mode(0o600)).unwrap();
     let begin = Begin {
         conditions: Vec::new(),
+        versioned: Vec::new(),
         env_files: vec![EnvFile {
             path: variables.into(),
             optional: false,

@@ -4,8 +4,8 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{
-    Access, AtFlags, CWD, FileType, Mode, OFlags, RawMode, ResolveFlags, accessat, fstat, fsync,
-    mkdir, open, openat2, rename, statat, symlink, unlink,
+    Access, AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RawMode, ResolveFlags, accessat,
+    flock, fstat, fsync, mkdir, open, openat2, rename, statat, symlink, unlink,
 };
 use rustix::io::retry_on_intr;
 
@@ -248,6 +248,16 @@ pub fn remove_tree_and(path: &str, each: &mut dyn FnMut()) -> Result<()> {
 pub fn sync_filesystem(path: &str) -> Result<()> {
     let dir = open_dir(path)?;
     rustix::fs::syncfs(dir).at("syncfs", path)
+}
+
+/// Waits for the lock of an open file or directory (flock(2)), which others may have until they close
+/// theirs. It is not for PID 1.
+///
+/// # Errors
+/// flock(2): ENOLCK.
+pub fn wait_for_lock(file: impl AsFd) -> Result<()> {
+    let locked = retry_on_intr(|| flock(&file, FlockOperation::LockExclusive));
+    locked.at("flock", "(an open file)")
 }
 
 /// Makes the symbolic link `path` that points to `target`; whatever had that name is replaced.

@@ -29,6 +29,12 @@ pub fn etc_of(number: u64) -> String {
     format!("{GENERATIONS}/{number}/etc/upper")
 }
 
+/// Where a state generation, the directory `generation`, has the directory `name` of /var/lib.
+#[must_use]
+pub fn versioned(generation: &str, name: &str) -> String {
+    format!("{generation}/lib/{name}")
+}
+
 /// Mount flags, as the MS_* bits of mount(2). They are written out because [`crate`] has no libc;
 /// they are part of Linux's ABI and the same on every architecture (linux/mount.h).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::begin::Begin;
 use crate::calendar::Calendar;
+use crate::cpus::CpuList;
 use crate::id::ServiceName;
 use crate::time::Duration;
 
@@ -498,6 +499,8 @@ pub enum StopScope {
 /// Limits of the service's cgroup (cgroup v2); `None` leaves the kernel's default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CgroupLimits {
+    /// `memory.min`, bytes: what is kept for the service when memory is short.
+    pub memory_min: Option<Bytes>,
     /// `memory.high`, bytes.
     pub memory_high: Option<Bytes>,
     /// `memory.max`, bytes.
@@ -508,6 +511,8 @@ pub struct CgroupLimits {
     pub cpu_weight: Option<u16>,
     /// `cpu.max` as a share of one CPU, in percent: 150 is one CPU and a half.
     pub cpu_max_percent: Option<u32>,
+    /// `cpuset.cpus`: the processors that it runs on.
+    pub cpus: Option<CpuList>,
     /// Whether the service may make cgroups of its own below its cgroup.
     pub delegate: bool,
 }

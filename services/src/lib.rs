@@ -8,6 +8,7 @@ pub mod begin;
 pub mod budget;
 pub mod calendar;
 pub mod control;
+pub mod cpus;
 pub mod definition;
 pub mod diagnostic;
 pub mod file;

@@ -43,6 +43,7 @@ impl Init {
         };
         if beside {
             begin.conditions.clear();
+            begin.versioned.clear();
             begin.credentials.clear();
         } else if let (Some(place), true) = (self.table.get(service), credentials.is_some()) {
             place.credentials = true;
@@ -53,6 +54,12 @@ impl Init {
             command: command.to_vec(),
             begin,
             ids: account.and_then(|it| it.ids.clone()),
+            working_dir: program.working_dir.display().to_string(),
+            generation: self
+                .recorder
+                .identity
+                .state_generation
+                .map(mounts::plan::generation),
             credentials,
             notify_socket: (!beside).then_some(notify_socket),
             known: Known {

@@ -2,9 +2,13 @@
 //! owns them, and what is told of a machine that lacks something. Not here: cgroupfs itself
 //! (`kernel::cgroup`), when to kill, and which hierarchy is taken (`setup`).
 //!
+//! What is kept for services (memory.min) counts only as far as the cgroup above keeps as much: `services`
+//! is given the sum.
+//!
 //! Layout below the root: `services/NAME` is one service. PID 1 and its helpers are in the root itself
 //! where that is the machine's, and in `shark.init` where it is that of a namespace.
 
+use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 
@@ -14,6 +18,9 @@ use services::definition::{CgroupLimits, Ids, StopScope};
 
 /// Controllers that limits of service files need.
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
+
+/// The controller of `cgroup.cpus`: passed down only once a service asks for it.
+const CPUSET: &str = "cpuset";
 
 /// The cgroup below that of a service that takes no process itself.
 const BESIDE: &str = "shark.beside";
@@ -37,6 +44,9 @@ pub(super) enum Remains {
 #[derive(Debug)]
 pub(super) struct Cgroups {
     services: String,
+    /// Memory kept for services, in bytes, by name; `None`: a former program of this process has set it,
+    /// and it is in the cgroups alone.
+    kept: Option<BTreeMap<String, u64>>,
 }
 
 impl Cgroups {
@@ -65,12 +75,16 @@ impl Cgroups {
         }
         Ok(Self {
             services: services.path().to_owned(),
+            kept: Some(BTreeMap::new()),
         })
     }
 
     /// The hierarchy that a former program of this process has set up.
     pub(super) const fn again(services: String) -> Self {
-        Self { services }
+        Self {
+            services,
+            kept: None,
+        }
     }
 
     /// The directory of all services' cgroups.
@@ -113,12 +127,59 @@ impl Cgroups {
         if has_them && !cgroup.is_fresh() {
             return Ok((cgroup, Vec::new()));
         }
-        let unset = cgroup.set_limits(&kernel_limits(limits));
-        let mut unset: Vec<String> = unset.into_iter().map(text).collect();
+        let mut unset = match &limits.cpus {
+            Some(_) => self.pass_cpuset_down(),
+            None => Vec::new(),
+        };
+        let refused = cgroup.set_limits(&kernel_limits(limits));
+        unset.extend(refused.into_iter().map(text));
         if let (true, Some(ids)) = (limits.delegate, owner) {
             unset.extend(cgroup.delegate(ids.uid, ids.gid).err().map(text));
         }
         Ok((cgroup, unset))
+    }
+
+    /// Gives the cgroups of services the controller of processors; what keeps it from them, for people.
+    fn pass_cpuset_down(&self) -> Vec<String> {
+        let root = self.services.rsplit_once('/').map_or("", |(root, _)| root);
+        let mut refused = Vec::new();
+        for path in [root, &self.services] {
+            let passed = Cgroup::open(path).and_then(|cgroup| {
+                let there = cgroup.read("cgroup.subtree_control")?;
+                match there.split_whitespace().any(|it| it == CPUSET) {
+                    true => Ok(Vec::new()),
+                    false => Ok(cgroup.enable(&[CPUSET])),
+                }
+            });
+            match passed {
+                Ok(errors) => refused.extend(errors.into_iter().map(|(_, error)| text(error))),
+                Err(error) => refused.push(text(error)),
+            }
+        }
+        refused
+    }
+
+    /// Keeps `bytes` of memory for the service from now on, `None`: nothing any more. The service's own
+    /// cgroup is the business of [`Self::prepare`].
+    ///
+    /// # Errors
+    /// The sum cannot be written, for people: then less is kept than was asked for.
+    pub(super) fn keep(&mut self, name: &str, bytes: Option<u64>) -> Result<(), String> {
+        let services = self.services.clone();
+        let kept = self.kept.get_or_insert_with(|| kept_below(&services));
+        let before = match bytes {
+            Some(bytes) => kept.insert(name.to_owned(), bytes),
+            None => kept.remove(name),
+        };
+        if before == bytes {
+            return Ok(());
+        }
+        let sum = kept
+            .values()
+            .fold(0, |sum: u64, it| sum.saturating_add(*it));
+        let written =
+            Cgroup::open(&services).and_then(|it| it.write("memory.min", &sum.to_string()));
+        written.map_err(text)
     }
 
     /// The cgroup of a service that runs, opened to start a command beside its processes. Its limits
@@ -247,6 +308,19 @@ impl Cgroups {
     }
 }
 
+/// What is kept for the services, as their cgroups say.
+fn kept_below(services: &str) -> BTreeMap<String, u64> {
+    let names = std::fs::read_dir(services).into_iter().flatten().flatten();
+    let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+    names
+        .filter_map(|name| {
+            let cgroup = Cgroup::open(&format!("{services}/{name}")).ok()?;
+            let bytes = cgroup.read("memory.min").ok()?.trim().parse().ok()?;
+            (bytes > 0).then_some((name, bytes))
+        })
+        .collect()
+}
+
 /// Whether a command may be started in `below`, which lies in a cgroup that a service may have been
 /// given: PID 1 waits from clone to exec, and who owns a cgroup can freeze it, or give it to the
 /// processor for no time at all. In one that is `ours` the service can do neither: its files stay
@@ -283,19 +357,23 @@ fn text(error: kernel::Error) -> String {
 
 fn kernel_limits(limits: &CgroupLimits) -> Limits {
     let CgroupLimits {
+        memory_min,
         memory_high,
         memory_max,
         pids_max,
         cpu_weight,
         cpu_max_percent,
+        cpus,
         delegate: _,
     } = limits;
     Limits {
+        memory_min: memory_min.map(|bytes| bytes.0),
         memory_high: memory_high.map(|bytes| bytes.0),
         memory_max: memory_max.map(|bytes| bytes.0),
         pids_max: *pids_max,
         cpu_weight: *cpu_weight,
         cpu_max_percent: *cpu_max_percent,
+        cpus: cpus.as_ref().map(ToString::to_string),
     }
 }
 
@@ -318,6 +396,7 @@ fn pass_down(cgroup: &Cgroup) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use services::cpus::CpuList;
     use services::definition::Bytes;
     use std::fs;
     use std::path::Path;
@@ -330,7 +409,8 @@ mod tests {
             fs::write(dir.path().join("a").join(name), "").unwrap();
         }
         let services = dir.path().to_str().unwrap().to_owned();
-        (dir, Cgroups { services })
+        let kept = Some(BTreeMap::new());
+        (dir, Cgroups { services, kept })
     }
 
     fn content(dir: &Path, name: &str) -> String {
@@ -340,6 +420,7 @@ mod tests {
     #[test]
     fn limits_become_what_the_kernel_reads_and_what_is_not_named_its_default() {
         let files = [
+            "memory.min",
             "memory.high",
             "memory.max",
             "pids.max",
@@ -347,24 +428,73 @@ mod tests {
             "cpu.max",
         ];
         let limits = CgroupLimits {
+            memory_min: Some(Bytes(1024)),
             memory_high: Some(Bytes(4096)),
             memory_max: Some(Bytes(1 << 30)),
             pids_max: Some(64),
             cpu_weight: Some(10),
             cpu_max_percent: Some(150),
+            cpus: None,
             delegate: false,
         };
-        let check = |limits: &CgroupLimits, expect: [&str; 5]| {
+        let check = |limits: &CgroupLimits, expect: [&str; 6]| {
             let (dir, cgroups) = with_files(&files);
             let (_cgroup, unset) = cgroups.prepare("a", limits, None, false).unwrap();
             assert_eq!(unset, [""; 0]);
             assert_eq!(files.map(|name| content(dir.path(), name)), expect);
         };
-        check(&limits, ["4096", "1073741824", "64", "10", "150000 100000"]);
+        check(
+            &limits,
+            ["1024", "4096", "1073741824", "64", "10", "150000 100000"],
+        );
         check(
             &CgroupLimits::default(),
-            ["max", "max", "max", "100", "max 100000"],
+            ["0", "max", "max", "max", "100", "max 100000"],
         );
+    }
+
+    #[test]
+    fn processors_are_handed_down_once_a_service_asks_for_some() {
+        let root = tempfile::tempdir().unwrap();
+        let services = root.path().join("services");
+        fs::create_dir_all(services.join("a")).unwrap();
+        for above in [root.path(), &services] {
+            fs::write(above.join("cgroup.subtree_control"), "").unwrap();
+        }
+        fs::write(services.join("a/cpuset.cpus"), "").unwrap();
+        let cgroups = Cgroups::again(services.to_str().unwrap().to_owned());
+        let mut limits = CgroupLimits::default();
+        let told = |limits: &CgroupLimits, above: &str| {
+            let (_cgroup, unset) = cgroups.prepare("a", limits, None, false).unwrap();
+            assert_eq!(unset, [""; 0]);
+            let control = |dir: &Path| fs::read_to_string(dir.join("cgroup.subtree_control"));
+            assert_eq!(control(root.path()).unwrap(), above);
+            assert_eq!(control(&services).unwrap(), above);
+            content(&services, "cpuset.cpus")
+        };
+        assert_eq!(told(&limits, ""), "\n");
+        limits.cpus = CpuList::parse("2,0-1").ok();
+        assert_eq!(told(&limits, "+cpuset"), "0-2");
+    }
+
+    #[test]
+    fn the_cgroup_above_keeps_what_is_kept_for_all() {
+        let (dir, mut cgroups) = with_files(&["memory.min"]);
+        fs::write(dir.path().join("memory.min"), "").unwrap();
+        let sum = || fs::read_to_string(dir.path().join("memory.min")).unwrap();
+        assert_eq!(cgroups.keep("a", Some(100)), Ok(()));
+        assert_eq!(cgroups.keep("b", Some(11)), Ok(()));
+        assert_eq!(sum(), "111");
+        assert_eq!(cgroups.keep("c", None), Ok(()));
+        assert_eq!(cgroups.keep("b", None), Ok(()));
+        assert_eq!(sum(), "100");
+        // Another program of this process has it from the cgroups.
+        let mut again = Cgroups::again(cgroups.services().to_owned());
+        fs::write(dir.path().join("a/memory.min"), "100\n").unwrap();
+        assert_eq!(again.keep("d", Some(1)), Ok(()));
+        assert_eq!(sum(), "101");
+        fs::remove_file(dir.path().join("memory.min")).unwrap();
+        assert!(again.keep("d", Some(2)).unwrap_err().contains("memory.min"));
     }
 
     #[test]

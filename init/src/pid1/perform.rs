@@ -271,6 +271,13 @@ impl Init {
         let has_them = earlier == Some(limits);
         let (cgroup, unset) = cgroups.prepare(name, limits, owner, has_them)?;
         let leaf = cgroups.leaf(&cgroup, scope, limits)?;
+        let unset = match (has_them, &mut self.cgroups) {
+            (false, Some(cgroups)) => {
+                let kept = cgroups.keep(name, limits.memory_min.map(|it| it.0));
+                unset.into_iter().chain(kept.err()).collect()
+            }
+            (true, _) | (false, None) => unset,
+        };
         if let Some(place) = self.table.get(service) {
             place.oom_kills = cgroups::oom_kills(&cgroup);
             // What could not be set is tried again, and told again.
@@ -374,7 +381,11 @@ impl Init {
                 self.say(Level::Warning, &format!("{name}: {error}"));
             }
         }
-        if let Some(Err(error)) = self.cgroups.as_ref().map(|cgroups| cgroups.remove(&name)) {
+        let Some(cgroups) = &mut self.cgroups else {
+            return;
+        };
+        let done = [cgroups.remove(&name), cgroups.keep(&name, None)];
+        for error in done.into_iter().filter_map(Result::err) {
             self.say(Level::Warning, &format!("{name}: {error}"));
         }
     }

@@ -105,7 +105,8 @@ fn start_by_starter(plan: &mut Plan, number: i32) -> kernel::Result<()> {
     let starter = Plan::new(&program_and(&["start", &number.to_string()]))?;
     (plan.program, plan.arguments) = (starter.program, starter.arguments);
     plan.ids = None;
-    Ok(())
+    // The program's own may be a directory that the starter puts in place.
+    plan.set_working_dir("/")
 }
 
 fn c_path(path: &Path) -> Result<std::ffi::CString, String> {

@@ -6,13 +6,13 @@ use std::fs;
 
 use kernel::snapshot::{self, Limits};
 use mounts::plan::{GENERATIONS, generation};
-use mounts::slot::generation::unused;
+use mounts::slot::generation::{BYTES_MAX, ENTRIES_MAX, unused};
 use mounts::slot::record::Record;
 
 /// As many as stage1 copies.
 const LIMITS: Limits = Limits {
-    bytes: 256 << 20,
-    entries: 50_000,
+    bytes: BYTES_MAX,
+    entries: ENTRIES_MAX,
 };
 /// What a file or directory takes beside its content.
 const ENTRY: u64 = 4096;
@@ -46,7 +46,7 @@ pub(super) fn has_room(running: u64) -> Result<(), String> {
     }
     let extent = snapshot::measure(&path, LIMITS).map_err(|error| {
         format!(
-            "what is changed in /etc is too much to be copied for the new system: {error}; {} MiB or \
+            "what is changed in /etc and what services keep by version is too much to be copied for the new system: {error}; {} MiB or \
              {} files are the most",
             LIMITS.bytes >> 20,
             LIMITS.entries
@@ -58,8 +58,8 @@ pub(super) fn has_room(running: u64) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "the data partition is too full: the new system begins with a copy of what is changed in /etc, \
-         which needs {needed} bytes, and {} are free",
+        "the data partition is too full: the new system begins with a copy of what is changed in /etc \
+         and of what services keep by version, which needs {needed} bytes, and {} are free",
         space.available
     ))
 }

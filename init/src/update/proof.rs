@@ -181,8 +181,33 @@ pub fn run(root: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// What there is of this machine, as options of the checker.
+fn machine() -> Result<[String; 2], String> {
+    let text = |error: kernel::Error| error.to_string();
+    let meminfo = kernel::files::read_text("/proc/meminfo", 1 << 16).map_err(text)?;
+    let memory = total_memory(&meminfo).ok_or("/proc/meminfo: there is no MemTotal")?;
+    let online = "/sys/devices/system/cpu/online";
+    let processors = kernel::files::read_text(online, 1 << 12).map_err(text)?;
+    let processors = processors.trim();
+    Ok([
+        format!("--memory={memory}"),
+        format!("--processors={processors}"),
+    ])
+}
+
+/// Bytes of memory, of the text of /proc/meminfo.
+fn total_memory(meminfo: &str) -> Option<u64> {
+    let value = meminfo
+        .lines()
+        .find_map(|it| it.strip_prefix("MemTotal:"))?;
+    let kib: u64 = value.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
 fn become_checker(root: &str) -> Result<std::convert::Infallible, String> {
     let text = |error: kernel::Error| error.to_string();
+    // In the new root there is no /proc.
+    let machine = machine()?;
     confine::enter_root(root).map_err(text)?;
     let kept = Kept {
         readable: &[],
@@ -195,12 +220,27 @@ fn become_checker(root: &str) -> Result<std::convert::Infallible, String> {
     for lacking in confine::enter(&kept).map_err(text)? {
         eprintln!("shark-update: the checker is confined less: {lacking}");
     }
-    let command = [CHECKER, "--json", "verify", "--root=/"].into_iter();
-    let command: Result<Vec<CString>, _> = command.map(CString::new).collect();
+    let mut command = vec![CHECKER, "--json", "verify", "--root=/"];
+    command.extend(machine.iter().map(String::as_str));
+    let command: Result<Vec<CString>, _> = command.into_iter().map(CString::new).collect();
     let command = command.map_err(|error| error.to_string())?;
     match kernel::exec::execute(&command, &[]) {
         Err(error) => Err(error.to_string()),
         // It comes back with an error alone.
         Ok(()) => Err(format!("execve {CHECKER}: nothing happened")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_machine_is_told_in_options_that_the_checker_reads() {
+        let meminfo = "MemTotal:        2015228 kB\nMemFree:  1 kB\n";
+        assert_eq!(total_memory(meminfo), Some(2_015_228 * 1024));
+        assert_eq!(total_memory("MemFree: 1 kB\n"), None);
+        let [memory, processors] = machine().unwrap();
+        assert!(memory.starts_with("--memory=") && processors.starts_with("--processors="));
     }
 }

@@ -16,11 +16,9 @@ use mounts::slot::record::Record;
 use super::report::Report;
 use super::watchdog;
 
-/// What a generation may hold and still be copied before a watchdog bites: it is meant for
-/// configuration.
 const LIMITS: Limits = Limits {
-    bytes: 256 << 20,
-    entries: 50_000,
+    bytes: generation::BYTES_MAX,
+    entries: generation::ENTRIES_MAX,
 };
 /// What the filesystem itself needs.
 const LOST_AND_FOUND: &str = "lost+found";

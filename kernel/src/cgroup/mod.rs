@@ -35,6 +35,8 @@ pub struct Cgroup {
 /// Limits to write; `None` writes the kernel's default, so that a reload can lift a limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
+    /// memory.min, bytes.
+    pub memory_min: Option<u64>,
     /// memory.high, bytes.
     pub memory_high: Option<u64>,
     /// memory.max, bytes.
@@ -45,6 +47,8 @@ pub struct Limits {
     pub cpu_weight: Option<u16>,
     /// cpu.max, percent of one CPU.
     pub cpu_max_percent: Option<u32>,
+    /// cpuset.cpus, in the list format of cpuset(7).
+    pub cpus: Option<String>,
 }
 
 impl Cgroup {
@@ -181,11 +185,14 @@ impl Cgroup {
             format!("{} 100000", u64::from(percent).saturating_mul(1000))
         });
         let values = [
+            ("memory.min", max(limits.memory_min), "0"),
             ("memory.high", max(limits.memory_high), "max"),
             ("memory.max", max(limits.memory_max), "max"),
             ("pids.max", max(limits.pids_max.map(u64::from)), "max"),
             ("cpu.weight", max(limits.cpu_weight.map(u64::from)), "100"),
             ("cpu.max", cpu_max, "max 100000"),
+            // An empty line is all that the cgroup above has; no bytes at all would not arrive.
+            ("cpuset.cpus", limits.cpus.clone(), "\n"),
         ];
         let write = |(file, value, default): (&str, Option<String>, &str)| {
             let asked = value.is_some();

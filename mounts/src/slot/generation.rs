@@ -9,6 +9,11 @@
 use super::Slot;
 use super::record::Record;
 
+/// Most bytes of a generation's files: it is copied while a machine boots, before a watchdog bites.
+pub const BYTES_MAX: u64 = 256 << 20;
+/// Most files, directories and all else of a generation.
+pub const ENTRIES_MAX: u64 = 50_000;
+
 /// What a slot boots with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Choice {

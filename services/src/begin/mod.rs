@@ -1,5 +1,5 @@
-//! What is done in the process of a run before its program: conditions, files of variables,
-//! credentials. All of it touches paths, which may be on a file system that does not answer, so it is
+//! What is done in the process of a run before its program: conditions, directories that follow the
+//! slot, files of variables, credentials. All of it touches paths, which may be on a file system that does not answer, so it is
 //! never done by PID 1 but by the starter (`init start`), which then becomes the program. Not here:
 //! doing it.
 
@@ -27,6 +27,9 @@ pub const CREDENTIAL_TEXT_MAX: usize = 4096;
 pub struct Begin {
     /// All must hold; otherwise the service is skipped.
     pub conditions: Vec<Condition>,
+    /// Names of directories below /var/lib that belong to a state generation: what the service keeps there
+    /// follows the slot.
+    pub versioned: Vec<String>,
     /// Files with variables, later ones going over earlier ones and over those of the service file.
     pub env_files: Vec<EnvFile>,
     /// Secrets that the program finds as files.
@@ -37,7 +40,16 @@ impl Begin {
     /// Whether there is nothing to be done, so that the program is executed right away.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.conditions.is_empty() && self.env_files.is_empty() && self.credentials.is_empty()
+        let Self {
+            conditions,
+            versioned,
+            env_files,
+            credentials,
+        } = self;
+        conditions.is_empty()
+            && versioned.is_empty()
+            && env_files.is_empty()
+            && credentials.is_empty()
     }
 }
 

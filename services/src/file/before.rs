@@ -1,4 +1,5 @@
-//! Reading the keys of what is done before the program: `[conditions]`, `env-files`, `[credentials]`.
+//! Reading the keys of what is done before the program: `[conditions]`, `state.versioned`, `env-files`,
+//! `[credentials]`.
 //! Not here: what they mean (`crate::begin`).
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use crate::begin::{
 #[derive(Default)]
 pub(super) struct BeginDraft {
     conditions: BTreeMap<&'static str, Vec<Condition>>,
+    pub(super) versioned: Option<Vec<String>>,
     pub(super) env_files: Option<Vec<EnvFile>>,
     pub(super) credentials: BTreeMap<String, CredentialSource>,
 }
@@ -24,6 +26,7 @@ impl BeginDraft {
     pub(super) fn build(self) -> Begin {
         Begin {
             conditions: self.conditions.into_values().flatten().collect(),
+            versioned: self.versioned.unwrap_or_default(),
             env_files: self.env_files.unwrap_or_default(),
             credentials: self
                 .credentials

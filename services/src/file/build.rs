@@ -181,6 +181,12 @@ impl Build<'_> {
             let message = "is above cgroup.memory-max and could never be reached";
             self.tell("cgroup.memory-high", message, "at most cgroup.memory-max");
         }
+        if let (Some(min), Some(max)) = (self.draft.cgroup.memory_min, self.draft.cgroup.memory_max)
+            && min > max
+        {
+            let message = "is above cgroup.memory-max: more is kept for it than it may use";
+            self.tell("cgroup.memory-min", message, "at most cgroup.memory-max");
+        }
     }
 
     fn check_role(&mut self) {

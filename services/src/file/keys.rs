@@ -8,6 +8,7 @@ use super::draft::{Draft, FAILURE_ACTIONS, POLICIES, ReadyBy, SCOPES, put};
 use super::sockets;
 use super::timer;
 use super::value::Value;
+use crate::cpus::{CPUS, CpuList};
 use crate::definition::{Burst, Bytes, FD_STORE_MOST, Probe, Resource};
 use crate::graph::Relation;
 use crate::time::Duration;
@@ -83,6 +84,8 @@ const SHORTEST_DEADLINE: Duration = Duration::from_secs(1);
 const MOST_PERCENT: u32 = 100_000;
 /// Directories below /run that are not a service's.
 const RESERVED_RUNTIME: &[&str] = &["shark"];
+/// Names of directories below /var/lib that are not a service's to have.
+const RESERVED_STATE: &[&str] = &["shark"];
 
 const fn key(
     name: &'static str,
@@ -127,6 +130,7 @@ pub(super) const KEYS: &[Key] = &[
     key("oom-score-adj", "-1000 to 1000", "0", PROGRAM, |d, v| put(&mut d.oom_score_adj, v.integer(-1000, 1000))),
     key("runtime-dirs", "list of names", "none", PROGRAM, |d, v| put(&mut d.runtime_dirs, v.directories(RESERVED_RUNTIME))),
     key("state-dirs", "list of names", "none", PROGRAM, |d, v| put(&mut d.state_dirs, v.directories(&[]))),
+    key("state.versioned", "list of names", "none", PROGRAM, |d, v| put(&mut d.begin.versioned, v.directories(RESERVED_STATE))),
     key("tty", "path", "none", PROGRAM, |d, v| put(&mut d.tty, v.path())),
     key("lazy", "boolean", "false", PROGRAM, |d, v| put(&mut d.lazy, v.boolean())),
     key("sockets", "table of tables", "none", PROGRAM, |d, v| sockets::read(&mut d.sockets, v)),
@@ -182,11 +186,13 @@ pub(super) const KEYS: &[Key] = &[
     key("gate.deadline", "duration", "5min", TARGET, |d, v| put(&mut d.gate.deadline, v.duration(SHORTEST_DEADLINE))),
     key("gate.soak", "duration", "10s", TARGET, |d, v| put(&mut d.gate.soak, v.duration(Duration::ZERO))),
     key("gate.scrub", "boolean", "false", TARGET, |d, v| put(&mut d.gate.scrub, v.boolean())),
+    key("cgroup.memory-min", "bytes", "nothing", PROGRAM, |d, v| put(&mut d.cgroup.memory_min, v.bytes().map(Bytes))),
     key("cgroup.memory-high", "bytes", "no limit", PROGRAM, |d, v| put(&mut d.cgroup.memory_high, v.bytes().map(Bytes))),
     key("cgroup.memory-max", "bytes", "no limit", PROGRAM, |d, v| put(&mut d.cgroup.memory_max, v.bytes().map(Bytes))),
     key("cgroup.pids-max", "1 to 4194304", "no limit", PROGRAM, |d, v| put(&mut d.cgroup.pids_max, v.integer(1, 4_194_304))),
     key("cgroup.cpu-weight", "1 to 10000", "100", PROGRAM, |d, v| put(&mut d.cgroup.cpu_weight, v.integer(1, 10_000))),
     key("cgroup.cpu-max", "percentage", "no limit", PROGRAM, |d, v| put(&mut d.cgroup.cpu_max_percent, v.percent(MOST_PERCENT))),
+    key("cgroup.cpus", "list of processors", "all", PROGRAM, |d, v| put(&mut d.cgroup.cpus, v.read(CPUS, CpuList::parse))),
     key("cgroup.delegate", "boolean", "false", PROGRAM, |d, v| d.cgroup.delegate = v.boolean().unwrap_or(d.cgroup.delegate)),
     key("limits.core", "bytes or unlimited", "inherited", PROGRAM, |d, v| d.limit(Resource::Core, v.limit(Value::bytes))),
     key("limits.memlock", "bytes or unlimited", "inherited", PROGRAM, |d, v| d.limit(Resource::Memlock, v.limit(Value::bytes))),

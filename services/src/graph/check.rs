@@ -1,7 +1,7 @@
 //! Checking all services as one set. Not here: what the result is good for (`Graph`), and the
 //! search for circles (`circle`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::circle::{MAX_CIRCLES, circles};
 use super::edges::Edges;
@@ -43,6 +43,7 @@ pub(super) fn check(mut placed: Vec<Placed>) -> Result<Graph, Vec<Diagnostic>> {
     let conflicts = Edges::new(count, pairs.conflicts);
     set.check_conflicts(&conflicts, &required_by, &wanted_by);
     set.check_roles(&required_by, &wanted_by);
+    set.check_versioned();
     if !set.diagnostics.is_empty() {
         return Err(set.diagnostics);
     }
@@ -336,6 +337,37 @@ impl<'a> Set<'a> {
                     .key(key)
                     .expected("a target in `wanted-by`, such as `default`, or `false` here"),
             );
+        }
+    }
+
+    /// A directory that follows the slot does so for all: without that, a service that starts earlier
+    /// would have another of the same name.
+    fn check_versioned(&mut self) {
+        let programs = || {
+            let placed = self.placed.iter();
+            placed.filter_map(|one| Some((one, one.definition.kind.program()?)))
+        };
+        let mut versioned = BTreeMap::new();
+        for (one, program) in programs() {
+            let names = program.begin.versioned.iter();
+            versioned.extend(names.map(|name| (name, &one.definition.name)));
+        }
+        if versioned.is_empty() {
+            return;
+        }
+        for (one, program) in programs() {
+            for name in &program.state_dirs {
+                let Some(owner) = versioned.get(name) else {
+                    continue;
+                };
+                let message = format!(
+                    "`{}` has `{name}` in `state-dirs`, and `{owner}` has it in `state.versioned`",
+                    one.definition.name
+                );
+                let told = Diagnostic::new(&one.file, message).key("state-dirs");
+                self.diagnostics
+                    .push(told.hint("name it in `state.versioned` of all services that use it"));
+            }
         }
     }
 

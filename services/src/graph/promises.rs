@@ -79,8 +79,10 @@ pub(crate) fn check(definition: &Definition) -> Result<(), String> {
     // A credential's name is that of a file, in a directory that PID 1 removes.
     let mut names = begin.credentials.iter().map(|it| &it.name);
     let named = names.all(|it| !it.contains('/') && !it.starts_with('.'));
+    let is_name = |it: &String| !it.is_empty() && !it.contains('/') && *it != "." && *it != "..";
     let absolute = read
         && named
+        && begin.versioned.iter().all(is_name)
         && working_dir.has_root()
         && [tty, pid_file]
             .into_iter()

@@ -69,6 +69,8 @@ fn a_bundle_that_is_not_right_is_refused_with_its_reason() -> anyhow::Result<()>
                 "circle-one",
                 "colour",
                 "another machine",
+                "100GiB are kept for services",
+                "the machine has no processor 4000",
             ],
         ),
     ];

@@ -20,6 +20,25 @@ fn who(machine: &mut Machine) -> anyhow::Result<String> {
     ask(machine, "cat /etc/who")
 }
 
+/// The directory that follows the slot is the service's, which runs in it, with what is kept for it.
+fn keeper_is_as_its_file_says(machine: &mut Machine) -> anyhow::Result<()> {
+    let told = ask(
+        machine,
+        "sharkctl --quiet start keeper; cd /sys/fs/cgroup/services; \
+         echo $(readlink /proc/$(cat keeper/cgroup.procs)/cwd) $(stat -c %U /var/lib/keeper) \
+         $(cat memory.min keeper/memory.min keeper/cpuset.cpus)",
+    )?;
+    let expect = "/var/lib/keeper nobody 1048576 1048576 0";
+    ensure!(told == expect, "keeper: {told}, expected {expect}");
+    Ok(())
+}
+
+fn keeper_has(machine: &mut Machine, expect: &str) -> anyhow::Result<()> {
+    let data = ask(machine, "cat /var/lib/keeper/data")?;
+    ensure!(data == expect, "the directory of keeper has {data}");
+    Ok(())
+}
+
 fn reboots_into(machine: &mut Machine, command: &str, slot: &str) -> anyhow::Result<()> {
     let position = machine.console.position();
     machine.send(command)?;
@@ -39,6 +58,8 @@ fn what_one_system_changes_the_other_does_not_see() -> anyhow::Result<()> {
         &mut machine,
         "echo from-a >/etc/who; rm /etc/mtab; cp /run/shark/handover.json /etc/big",
     )?;
+    keeper_is_as_its_file_says(&mut machine)?;
+    ask(&mut machine, "echo kept-by-a >/var/lib/keeper/data")?;
     let server = Server::start(bytes("good")?, Manner::Good)?;
 
     // No room for a state of its own: refused before anything is written.
@@ -71,6 +92,9 @@ fn what_one_system_changes_the_other_does_not_see() -> anyhow::Result<()> {
     installed(&mut machine, &server.url())?;
     reboots_into(&mut machine, "sharkctl reboot", "b")?;
     ensure!(who(&mut machine)? == "from-a", "the state was not copied");
+    keeper_is_as_its_file_says(&mut machine)?;
+    keeper_has(&mut machine, "kept-by-a")?;
+    ask(&mut machine, "echo kept-by-b >/var/lib/keeper/data")?;
     ensure!(
         tell(&mut machine, "ls /etc/mtab")?.status != 0,
         "a removed file is back"
@@ -80,6 +104,7 @@ fn what_one_system_changes_the_other_does_not_see() -> anyhow::Result<()> {
     ask(&mut machine, "echo from-b >/etc/who; touch /etc/only-b")?;
     reboots_into(&mut machine, "sharkctl update rollback --reboot", "a")?;
     ensure!(who(&mut machine)? == "from-a", "a reads what b has written");
+    keeper_has(&mut machine, "kept-by-a")?;
     ensure!(
         tell(&mut machine, "ls /etc/only-b")?.status != 0,
         "a sees a file of b's"
@@ -87,6 +112,7 @@ fn what_one_system_changes_the_other_does_not_see() -> anyhow::Result<()> {
     ask(&mut machine, "echo a-again >/etc/who")?;
     reboots_into(&mut machine, "sharkctl update rollback --reboot", "b")?;
     ensure!(who(&mut machine)? == "from-b", "b reads what a has written");
+    keeper_has(&mut machine, "kept-by-b")?;
     machine.power_off(ANSWER)?;
     Ok(())
 }

@@ -319,6 +319,12 @@ pub(crate) struct Verify {
     /// The target that is booted: essential services it does not bring up are warned of
     #[arg(long, value_name = "NAME", default_value = "default")]
     pub(crate) target: String,
+    /// Memory of the machine, such as 2G: what is kept for services (cgroup.memory-min) must fit it
+    #[arg(long, value_name = "BYTES", value_parser = services::units::parse_bytes)]
+    pub(crate) memory: Option<u64>,
+    /// Processors of the machine, such as 0-3: those of services (cgroup.cpus) must be among them
+    #[arg(long, value_name = "LIST", value_parser = services::cpus::CpuList::parse)]
+    pub(crate) processors: Option<services::cpus::CpuList>,
     /// Directories of service files, lowest layer first (vendor, then admin)
     /// [with --root, default: usr/lib/shark/services and etc/shark/services in it]
     #[arg(value_name = "DIR", required_unless_present = "root")]

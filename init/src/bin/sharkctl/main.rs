@@ -11,6 +11,7 @@ mod debug;
 mod failure;
 mod history;
 mod logs;
+mod machine;
 mod metrics;
 mod quantity;
 mod replace;

@@ -17,6 +17,7 @@ use services::users::Accounts;
 
 use crate::cli::Verify;
 use crate::failure::{Failure, count};
+use crate::machine::Machine;
 use crate::screen::Screen;
 use crate::table::printable;
 
@@ -37,8 +38,12 @@ pub(crate) fn verify(screen: &mut Screen<'_>, options: &Verify) -> Result<(), Fa
     if let Some(graph) = &loaded.graph {
         services = graph.services().len();
     }
-    if let Some(root) = &options.root {
-        let definitions = match &loaded.graph {
+    let machine = Machine {
+        memory: options.memory,
+        processors: options.processors.as_ref(),
+    };
+    if options.root.is_some() || !machine.is_unknown() {
+        let definitions: Vec<Definition> = match &loaded.graph {
             Some(graph) => graph
                 .services()
                 .iter()
@@ -48,8 +53,12 @@ pub(crate) fn verify(screen: &mut Screen<'_>, options: &Verify) -> Result<(), Fa
             // All is told at once, though the files have problems already.
             None => services::file::definitions(&sources, accounts.as_ref()),
         };
-        let programs = definitions.iter();
-        diagnostics.extend(programs.flat_map(|d| check_programs(root, d, &sources)));
+        if let Some(root) = &options.root {
+            let programs = definitions.iter();
+            diagnostics.extend(programs.flat_map(|d| check_programs(root, d, &sources)));
+        }
+        let place = |key: &str, it: &Definition| place_of_key(key, it, &sources);
+        diagnostics.extend(machine.check(&definitions, &place));
     }
     diagnostics.sort();
     diagnostics.dedup();

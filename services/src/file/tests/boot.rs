@@ -223,3 +223,30 @@ fn a_word_of_two_tables_is_pointed_to_both() {
         ],
     );
 }
+
+#[test]
+fn a_directory_follows_the_slot_for_all_or_for_none() {
+    let versioned = "exec = '/a'\nstate.versioned = ['x', 'y']\n";
+    let told = |other: &str| told(&[("/v/a.toml", versioned), ("/v/b.toml", other)]);
+    assert_eq!(told("exec = '/b'\nstate.versioned = ['x']\n"), [""; 0]);
+    assert_eq!(
+        told("exec = '/b'\nruntime-dirs = ['x']\nstate-dirs = ['z']\n"),
+        [""; 0]
+    );
+    let refused = told("exec = '/b'\nstate-dirs = ['z', 'y']\n");
+    assert_eq!(
+        refused,
+        [
+            "/v/b.toml:1:1: key `state-dirs`: `b` has `y` in `state-dirs`, and `a` has it in \
+             `state.versioned`; name it in `state.versioned` of all services that use it"
+        ]
+    );
+    check(
+        "exec = '/a'\nstate.versioned = ['shark', 'a/b']\n",
+        &[
+            "/v/a.toml:2:20: key `state.versioned`: \"shark\" belongs to init; expected another name",
+            "/v/a.toml:2:29: key `state.versioned`: \"a/b\" is not a name; expected the name of a \
+           directory, without `/`",
+        ],
+    );
+}

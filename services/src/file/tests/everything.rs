@@ -1,6 +1,7 @@
 //! A file with every key, and what becomes of it.
 
 use super::*;
+use crate::cpus::CpuList;
 
 const EVERYTHING: &str = r#"
 description = "Everything"
@@ -45,12 +46,16 @@ signal = "SIGQUIT"
 timeout = "0s"
 scope = "main"
 [cgroup]
+memory-min = "64M"
 memory-high = "1G"
 memory-max = 2147483648
 pids-max = 100
 cpu-weight = 200
 cpu-max = "150%"
+cpus = "3,0-1"
 delegate = true
+[state]
+versioned = ["v"]
 [limits]
 core = 0
 memlock = "unlimited"
@@ -113,6 +118,7 @@ fn every_key_of_a_begin() -> Begin {
                 true,
             ),
         ],
+        versioned: vec!["v".to_owned()],
         env_files: vec![file("/etc/a", false), file("/etc/b", true)],
         credentials: vec![
             credential("credentials", CredentialSource::File("/etc/secret".into())),
@@ -160,11 +166,13 @@ fn every_key_of_a_program() -> Program {
         state_dirs: vec![text("s")],
         tty: Some("/dev/ttyS0".into()),
         cgroup: CgroupLimits {
+            memory_min: Some(Bytes(64 << 20)),
             memory_high: Some(Bytes(1 << 30)),
             memory_max: Some(Bytes(2 << 30)),
             pids_max: Some(100),
             cpu_weight: Some(200),
             cpu_max_percent: Some(150),
+            cpus: CpuList::parse("0-1,3").ok(),
             delegate: true,
         },
         limits: vec![
