@@ -40,10 +40,7 @@ impl Machine<'_> {
                 let missing = wanted.without(there)?;
                 let message = format!("the machine has no processor {missing}");
                 let told = Diagnostic::new(&place("cgroup.cpus", it), message);
-                Some(
-                    told.key("cgroup.cpus")
-                        .expected(&format!("some of {there}")),
-                )
+                Some(told.key("cgroup.cpus").expected(format!("some of {there}")))
             };
             problems.extend(definitions.iter().filter_map(missing));
         }
