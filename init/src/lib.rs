@@ -9,6 +9,7 @@ pub mod errand;
 pub mod load;
 pub mod log;
 mod mounting;
+mod outer;
 pub mod paths;
 pub mod pid1;
 pub mod probe;

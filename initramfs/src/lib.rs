@@ -1,5 +1,7 @@
-//! The writer of initramfs images, pure: entries in, bytes out. Not here: the program that runs in
-//! an initramfs (`stage1`, the binary of this crate).
+//! What others share with stage1: the writer of initramfs images, pure, and the way to the outer loader
+//! of this machine. Not here: the program that runs in an initramfs (`stage1`, the binary of this
+//! crate).
 #![forbid(unsafe_code)]
 
 pub mod archive;
+pub mod outer;

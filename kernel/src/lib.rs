@@ -9,11 +9,13 @@
 )]
 
 pub mod block;
+pub mod boot_files;
 pub mod cgroup;
 pub mod clock;
 pub mod confine;
 pub mod console;
 pub mod dm;
+pub mod efi;
 pub mod epoll;
 pub mod error;
 pub mod exec;

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::loader;
 use crate::nearest::nearest;
 use crate::slot::Slot;
 use crate::verity::OnCorruption;
@@ -29,9 +30,20 @@ const SETTINGS: [(&str, &str); 5] = [
 ];
 
 /// The keys we know, without `shark.`.
-const KEYS: [&str; 7] = [
-    "slot", "target", "rescue", "debug", "watchdog", "verity", "mask",
+const KEYS: [&str; 9] = [
+    "slot",
+    "target",
+    "rescue",
+    "debug",
+    "watchdog",
+    "verity",
+    "mask",
+    "loader",
+    "loader-slot",
 ];
+
+/// `shark.loader=` where there is no outer loader that chooses.
+const NO_LOADER: &str = "record";
 
 /// What the command line says to us.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,6 +62,10 @@ pub struct Cmdline {
     pub verity: Option<OnCorruption>,
     /// `shark.mask=SERVICE`, repeatable: do not start these.
     pub masks: Vec<String>,
+    /// `shark.loader=uefi`: which outer loader has started this kernel; none for `record`.
+    pub loader: Option<loader::Kind>,
+    /// `shark.loader-slot=a|b`: whose kernel it has started.
+    pub loader_slot: Option<Slot>,
     /// `module.parameter[=value]` words, by module and parameter with `-` as `_`. The kernel applies
     /// them to what is built in; for a module they are ours to pass on.
     pub parameters: BTreeMap<(String, String), Option<String>>,
@@ -127,6 +143,15 @@ impl Cmdline {
                 None => self.bad_value(key, value, "eio, panic or restart"),
             },
             ("mask", Some(value)) => self.mask(value),
+            ("loader", Some(NO_LOADER)) => self.loader = None,
+            ("loader", Some(value)) => match loader::Kind::parse(value) {
+                Some(kind) => self.loader = Some(kind),
+                None => self.bad_value(key, value, &known_loaders()),
+            },
+            ("loader-slot", Some(value)) => match Slot::parse(value) {
+                Some(slot) => self.loader_slot = Some(slot),
+                None => self.bad_value(key, value, "a or b"),
+            },
             ("rescue", value) => {
                 if let Some(on) = self.switch(key, value) {
                     self.rescue = on;
@@ -205,6 +230,11 @@ impl Cmdline {
             self.errors.push(text);
         }
     }
+}
+
+fn known_loaders() -> String {
+    let known = loader::Kind::ALL.map(loader::Kind::as_str).join(", ");
+    format!("{NO_LOADER}, {known}")
 }
 
 /// The setting that a word of the kernel's own decides, among those that stage1 sets.

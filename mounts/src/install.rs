@@ -6,8 +6,9 @@
 //! 3. Chunk by chunk, what is not there already is fetched, compared with the signed table and written.
 //! 4. All of it is read back from the disk and hashed up to the root hash of the manifest.
 //! 5. The new system is proven: its services as one graph, against what is in it.
-//! 6. The manifest is written and read back.
-//! 7. The record arms the slot for one try ([`crate::slot::update::arm`]).
+//! 6. Kernel and initramfs are brought to where the outer loader finds them, if it takes them by slot.
+//! 7. The manifest is written and read back.
+//! 8. The record arms the slot for one try ([`crate::slot::update::arm`]).
 //!
 //! Whatever fails, the slot stays out of the choice, and the next call goes on with the chunks that are
 //! missing. Not here: the disk, the record and the source themselves, which whoever calls provides
@@ -147,6 +148,13 @@ pub trait Machine {
     /// All that is wrong with it.
     fn prove(&mut self) -> Result<(), Vec<String>>;
 
+    /// Brings kernel and initramfs of the new system to where the outer loader finds them, if it takes
+    /// them by slot; durable when it returns.
+    ///
+    /// # Errors
+    /// The system has none, or they could not be written.
+    fn place(&mut self) -> Result<(), String>;
+
     /// Is told how far it is. `false` calls the installation off.
     fn progress(&mut self, progress: Progress) -> bool;
 }
@@ -257,6 +265,7 @@ pub fn install(
     machine.prove().map_err(Failure::Unproven)?;
     // From here on it cannot be called off: the record is asked for that.
     tell(machine, Step::Arming, 0, 0)?;
+    machine.place().map_err(Failure::Disk)?;
     write_manifest(machine, header.signed_manifest())?;
     machine.arm(system).map_err(Failure::Record)?;
     let all = manifest.image_size.saturating_add(manifest.hash_size);

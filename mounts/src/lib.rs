@@ -13,6 +13,7 @@ pub mod gpt;
 pub mod handover;
 pub mod hash_tree;
 pub mod install;
+pub mod loader;
 pub mod manifest;
 pub mod modules;
 pub mod plan;

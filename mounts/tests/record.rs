@@ -54,6 +54,7 @@ fn full() -> Record {
     record.phase = Phase::Trial;
     record.reason = Reason::Failed;
     record.rescues = 2;
+    record.redirects = 1;
     record.boots = 6;
     record.crash_id = 0x0a0b_0c0d;
     record.security_floor = 0x0304;
@@ -87,7 +88,7 @@ fn the_layout_is_the_documented_one() {
         (8, &[1, 0, 0, 0, 0, 0, 0, 0]),
         (16, &[8, 7, 6, 5, 4, 3, 2, 1]),
         (24, &[9; 16]),
-        (40, &[1, 2, 2, 3, 2, 0, 0, 0]),
+        (40, &[1, 2, 2, 3, 2, 1, 0, 0]),
         (48, &[6, 0, 0, 0, 0x0d, 0x0c, 0x0b, 0x0a]),
         (56, &[4, 3, 0, 0, 0, 0, 0, 0]),
         // Slot a.
@@ -178,7 +179,7 @@ fn each_defect_has_its_own_error() {
     check(&at(608, 9), slot("slot of a past boot", 9));
     let value = |field, value| RecordError::Value { field, value };
     check(&at(42, 4), value("phase", 4));
-    check(&at(43, 10), value("reason", 10));
+    check(&at(43, 11), value("reason", 11));
     check(&at(66, 2), value("good", 2));
     check(&at(131, 7), value("verity-bad", 7));
     check(&at(193, 4), value("state of the attempt", 4));
@@ -187,7 +188,7 @@ fn each_defect_has_its_own_error() {
     check(&at(513, 15), value("end of a boot", 15));
     check(&at(532, 0), value("times of a past boot", 0));
     for offset in [
-        12, 45, 60, 114, 127, 178, 300, 319, 320, 511, 515, 534, 3584, 4055, 4060, 4091,
+        12, 46, 60, 114, 127, 178, 300, 319, 320, 511, 515, 534, 3584, 4055, 4060, 4091,
     ] {
         check(&at(offset, 1), RecordError::Reserved { offset });
     }
@@ -489,6 +490,7 @@ fn record() -> impl Strategy<Value = Record> {
                 record.sequence = sequence;
                 record.boot_id = boot_id;
                 record.rescues = rescues;
+                record.redirects = rescues.rotate_left(3);
                 record.crash_id = crash_id;
                 record.security_floor = crash_id.rotate_left(8);
                 record.boots = 1000;

@@ -137,6 +137,25 @@ pub struct Status {
     /// How the last installation ended, since the updater was started.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub last: Option<String>,
+    /// The outer loader, where one chooses between the slots.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub loader: Option<LoaderStatus>,
+}
+
+/// What is known of the outer loader.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LoaderStatus {
+    /// Which one: `uefi`.
+    pub kind: String,
+    /// The slot that it would start next.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub next: Option<String>,
+    /// What it knows of slot a and slot b: `absent`, `blessed`, `armed`, `tried`.
+    pub slots: Vec<String>,
+    /// Why it cannot be asked.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub problem: Option<String>,
 }
 
 /// What is known of a slot.

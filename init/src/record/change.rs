@@ -132,6 +132,19 @@ pub enum UpdateStep {
 }
 
 impl Change {
+    /// Whether another slot may come first by it.
+    pub(super) const fn may_choose(&self) -> bool {
+        match self {
+            Self::Commit { .. }
+            | Self::Fail { .. }
+            | Self::Bad { .. }
+            | Self::GiveUp { .. }
+            | Self::SetSlot { .. }
+            | Self::Update { .. } => true,
+            Self::Look | Self::End { .. } | Self::Settle { .. } => false,
+        }
+    }
+
     /// The record that is to be written; `None`: nothing needs to be.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Change;
 use crate::errand;
+use crate::outer::Outer;
 
 /// In place of a device: the partition named `shark-state`, wherever it is.
 pub const ANYWHERE: &str = "-";
@@ -80,9 +81,28 @@ fn record(device: &str, change: &Change) -> Result<Recorded, String> {
     } else {
         super::apply(&device, change)?
     };
+    if change.may_choose()
+        && let Some(record) = state.record()
+    {
+        tell_loader(&device, record);
+    }
     let known = state.record().map(Known::of).unwrap_or_default();
     let mut info = super::info(&state);
     info.device = Some(device);
     let told = serde_json::to_vec(&info).map_err(|error| error.to_string())?;
     Ok(Recorded { known, told })
+}
+
+/// The outer loader follows the record. Where it cannot be told, stage1 tells it.
+fn tell_loader(device: &str, record: &Record) {
+    let Some(outer) = Outer::beside(device) else {
+        return;
+    };
+    // The rest of the machine must not see what is mounted for a moment.
+    let alone = kernel::mount::unshare().map_err(|error| error.to_string());
+    match alone.and_then(|()| outer.follow(record)) {
+        Ok(Some(told)) => eprintln!("init: {told}"),
+        Ok(None) => {}
+        Err(why) => eprintln!("init: {why}; the next boot sees to it, and restarts once"),
+    }
 }

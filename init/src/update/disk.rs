@@ -97,7 +97,7 @@ impl Part {
 }
 
 /// The partition of `disk` with this name, as `/dev/NAME`.
-pub(super) fn find(class: &Path, disk: &str, name: &str) -> Option<String> {
+pub(crate) fn find(class: &Path, disk: &str, name: &str) -> Option<String> {
     let disk = fs::canonicalize(disk).ok()?;
     let inside = class.join(disk.file_name()?);
     let wanted = format!("PARTNAME={name}");

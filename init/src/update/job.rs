@@ -18,6 +18,7 @@ use super::generations;
 use super::keys;
 use super::proof::{self, Candidate};
 use super::supply::{Listener, Origin, Supply};
+use crate::outer::Outer;
 use crate::record::{self, Change, Identity, UpdateStep};
 
 /// What an installation shows to others, and what they tell it.
@@ -69,6 +70,8 @@ pub(super) struct Booted {
     pub(super) disk: String,
     /// The partition with the boot record.
     pub(super) record: String,
+    /// The loader that has started this machine, where it chooses between the slots.
+    pub(super) outer: Option<Outer>,
 }
 
 impl Booted {
@@ -96,6 +99,7 @@ impl Booted {
                 state_generation: told.state_generation,
             },
             slot,
+            outer: Outer::of_machine(&disk),
             disk,
             record: record.ok_or("stage1 has found no boot record")?,
         })
@@ -106,13 +110,40 @@ impl Booted {
         self.identity.state_generation.unwrap_or(0)
     }
 
-    /// Makes a step in the boot record.
+    /// Makes a step in the boot record, and tells the outer loader of it.
     ///
     /// # Errors
-    /// For people: the rules refuse it, or it could not be written.
+    /// For people: the rules refuse it, it could not be written, or the loader, without which there is no
+    /// trial, could not be told.
     pub(super) fn step(&self, step: UpdateStep) -> Result<(), String> {
+        self.record(step)?.map_or(Ok(()), |why| match step {
+            UpdateStep::Begin(_) => Err(why),
+            // Nothing is armed then, neither here nor there.
+            UpdateStep::Arm(_) => match self.record(UpdateStep::Cancel) {
+                Ok(_) => Err(why),
+                Err(error) => Err(format!("{why}; and it could not be called off: {error}")),
+            },
+            UpdateStep::Cancel | UpdateStep::RollBack => {
+                eprintln!("shark-update: {why}; the next boot sees to it, and restarts once");
+                Ok(())
+            }
+        })
+    }
+
+    /// The step in the boot record; with it comes why the loader could not be told.
+    fn record(&self, step: UpdateStep) -> Result<Option<String>, String> {
         let running = self.identity.clone();
-        record::apply(&self.record, &Change::Update { running, step }).map(drop)
+        let state = record::apply(&self.record, &Change::Update { running, step })?;
+        let (Some(outer), Some(record)) = (&self.outer, state.record()) else {
+            return Ok(None);
+        };
+        Ok(match outer.follow(record) {
+            Ok(told) => {
+                told.inspect(|told| eprintln!("shark-update: {told}"));
+                None
+            }
+            Err(why) => Some(why),
+        })
     }
 }
 
@@ -196,6 +227,22 @@ struct Job<'a> {
     manifest: &'a Manifest,
 }
 
+impl Job<'_> {
+    fn candidate<'a>(&'a self, etc: &'a str) -> Candidate<'a> {
+        Candidate {
+            root: self.disk.path(Area::Root),
+            verity: self.disk.path(Area::Verity),
+            manifest: self.manifest,
+            etc,
+        }
+    }
+
+    /// What lies over /etc on this machine.
+    fn etc(&self) -> String {
+        mounts::plan::etc_of(self.booted.generation())
+    }
+}
+
 impl Machine for Job<'_> {
     fn size(&mut self, area: Area) -> Result<u64, String> {
         self.disk.size(area)
@@ -242,11 +289,16 @@ impl Machine for Job<'_> {
     }
 
     fn prove(&mut self) -> Result<(), Vec<String>> {
-        proof::prove(&Candidate {
-            root: self.disk.path(Area::Root),
-            verity: self.disk.path(Area::Verity),
-            manifest: self.manifest,
-            etc: &mounts::plan::etc_of(self.booted.generation()),
+        proof::prove(&self.candidate(&self.etc()))
+    }
+
+    fn place(&mut self) -> Result<(), String> {
+        let outer = self.booted.outer.as_ref();
+        let Some(outer) = outer.filter(|it| it.kind.has_kernels()) else {
+            return Ok(());
+        };
+        proof::opened(&self.candidate(&self.etc()), |root| {
+            outer.place(self.booted.slot.other(), root)
         })
     }
 

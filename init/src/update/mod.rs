@@ -20,3 +20,5 @@ pub mod server;
 mod source;
 mod supply;
 mod words;
+
+pub(crate) use disk::find as find_partition;

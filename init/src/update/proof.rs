@@ -60,6 +60,21 @@ pub(super) fn prove(candidate: &Candidate<'_>) -> Result<(), Vec<String>> {
     proven
 }
 
+/// Opens the root, calls `look` with where it is mounted, and closes it again.
+///
+/// # Errors
+/// That of `look`, or why the root could not be opened.
+pub(super) fn opened(
+    candidate: &Candidate<'_>,
+    look: impl FnOnce(&str) -> Result<(), String>,
+) -> Result<(), String> {
+    let control = Control::open().map_err(|error| error.to_string())?;
+    take_down(&control);
+    let looked = set_up(&control, candidate).and_then(|()| look(PLACE));
+    take_down(&control);
+    looked
+}
+
 fn set_up(control: &Control, candidate: &Candidate<'_>) -> Result<(), String> {
     let text = |error: kernel::Error| error.to_string();
     let manifest = candidate.manifest;

@@ -15,13 +15,16 @@ use mounts::install::Failure;
 use mounts::manifest;
 use mounts::slot::Slot;
 use services::control::Frames;
-use services::update::{Call, Reply, SlotStatus, Status, UpdateError, decode_call, encode_answer};
+use services::update::{
+    Call, LoaderStatus, Reply, SlotStatus, Status, UpdateError, decode_call, encode_answer,
+};
 use services::users::Accounts;
 
 use super::disk;
 use super::job::{self, Board, Booted, Shared};
 use super::keys;
 use super::supply::Origin;
+use crate::outer::Outer;
 use crate::paths::Paths;
 use crate::record::{self, UpdateStep};
 
@@ -303,7 +306,28 @@ impl Updater {
             slots: slots.into(),
             progress: board.progress,
             last: board.last,
+            loader: booted.outer.as_ref().map(loader_status),
         })
+    }
+}
+
+fn loader_status(outer: &Outer) -> LoaderStatus {
+    let kind = outer.kind.to_string();
+    let word = |slot: Slot| slot.as_str().to_owned();
+    match outer.standing() {
+        Ok(standing) => LoaderStatus {
+            kind,
+            next: standing.next.map(word),
+            slots: Slot::ALL
+                .map(|slot| standing.entry(slot).as_str().to_owned())
+                .into(),
+            problem: None,
+        },
+        Err(problem) => LoaderStatus {
+            kind,
+            problem: Some(problem),
+            ..LoaderStatus::default()
+        },
     }
 }
 

@@ -198,6 +198,37 @@ impl Ledger {
         }
     }
 
+    /// The outer loader has started the kernel of the slot that is booted.
+    pub(crate) fn agreed(&mut self) {
+        if let Some(record) = self.record.as_mut().filter(|it| it.redirects > 0) {
+            record.redirects = 0;
+            self.changed = true;
+        }
+    }
+
+    /// The outer loader has tried a slot, and nothing of it came so far.
+    pub(crate) fn never_arrived(&mut self, slot: Slot, text: &str) {
+        if let Some(record) = &mut self.record {
+            account::never_arrived(record, slot, text, now());
+            self.changed = true;
+        }
+    }
+
+    /// Writes down that the machine restarts for the sake of another kernel; whether that is on the
+    /// disk.
+    pub(crate) fn redirect(&mut self, report: &mut Report) -> bool {
+        let boot_id = self.boot_id;
+        let Some(record) = &mut self.record else {
+            return false;
+        };
+        if !account::redirect(record, boot_id) {
+            return false;
+        }
+        self.changed = true;
+        self.write(report);
+        !self.changed
+    }
+
     /// The slot charged last did not hold. Written with the next charge, or by [`Ledger::write`].
     pub(crate) fn refuse(&mut self, ended: Ended, text: &str) {
         if let Some(record) = &mut self.record {

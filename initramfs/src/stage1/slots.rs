@@ -18,6 +18,7 @@ use mounts::slot::region::RecordState;
 use super::data::{self, Kept};
 use super::disk::OurDisk;
 use super::handover::Booted;
+use super::loader::{self, Outcome};
 use super::phase::Phase;
 use super::record::{Ledger, Unwritten};
 use super::root::{self, Root};
@@ -51,6 +52,7 @@ pub(crate) fn boot(machine: &mut Machine, disk: &OurDisk, how: How) -> Result<In
     machine.report.ended(Phase::BootRecord);
     let evidence = machine.found.evidence(ledger.crash_id());
     ledger.judge(&evidence, &machine.unwritten, &mut machine.report);
+    loader::prepare(machine);
     let keys = root::keys(&mut machine.report);
     let state = ledger.state();
     let around = Circumstances {
@@ -65,6 +67,12 @@ pub(crate) fn boot(machine: &mut Machine, disk: &OurDisk, how: How) -> Result<In
     let mut left = VecDeque::from(candidates(&state, how, &around));
     while let Some((slot, why)) = left.pop_front() {
         machine.report.step(&format!("slot {slot}: {why}"));
+        let crash = evidence.crash.as_ref().map(|it| it.text.as_str());
+        let outcome = loader::settle(machine, disk, &mut ledger, (slot, &why), crash);
+        if outcome == Outcome::GivenUp {
+            refused.push(format!("slot {slot} never arrived"));
+            continue;
+        }
         ledger.charge(slot, &why, &mut machine.report);
         if refused.is_empty() {
             machine.report.ended(Phase::Charge);

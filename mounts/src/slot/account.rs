@@ -124,6 +124,44 @@ pub fn refuse(record: &mut Record, ended: Ended, text: &str, now: Stamp) {
     close(record, &attempt, finding, now);
 }
 
+/// The outer loader has started `slot`, and nothing of it came so far: it is given up. The boot counts,
+/// and the history tells of it, though no stage1 has charged it.
+pub fn never_arrived(record: &mut Record, slot: Slot, text: &str, now: Stamp) {
+    record.boots = record.boots.saturating_add(1);
+    let attempt = Attempt {
+        slot,
+        number: record.boots,
+        boot_id: [0; 16],
+        state: AttemptState::Open,
+        stage: Stage::Stage1,
+        started_unix: 0,
+        uptime_seconds: 0,
+        text: Text::default(),
+    };
+    // The loader gives it one chance, however many tries it has.
+    record.slot_mut(slot).tries_left = 1;
+    let finding = Finding {
+        ended: Ended::NeverArrived,
+        stage: Stage::Stage1,
+        charged: fault(Ended::NeverArrived),
+        text: Text::from(text),
+    };
+    close(record, &attempt, finding, now);
+}
+
+/// The machine is about to be restarted because the outer loader has started the kernel of another slot:
+/// written first, so that it is not done again and again. `false`: it cannot be counted any more.
+#[must_use]
+pub fn redirect(record: &mut Record, boot_id: [u8; 16]) -> bool {
+    let Some(redirects) = record.redirects.checked_add(1) else {
+        return false;
+    };
+    record.redirects = redirects;
+    record.boot_id = boot_id;
+    record.reason = Reason::Redirected;
+    true
+}
+
 /// The running boot passed its gate: its slot is good and committed, with all its tries. `text` is
 /// kept with the attempt, such as which wanted checks fail.
 ///
@@ -304,6 +342,7 @@ pub fn rebuild(running: &Running, now: Stamp) -> Record {
         phase: Phase::Settled,
         reason: Reason::Rebuilt,
         rescues: 0,
+        redirects: 0,
         boots: 0,
         crash_id: 0,
         security_floor: 0,

@@ -243,6 +243,11 @@ pub fn passed_over(state: &RecordState) -> Vec<(Slot, PassedOver)> {
         .collect()
 }
 
+/// The slot that the record has tried first.
+pub(crate) fn first(record: &Record) -> Option<Slot> {
+    from_record(record).first().map(|(slot, _)| *slot)
+}
+
 fn from_record(record: &Record) -> Vec<(Slot, Why)> {
     let mut slots: Vec<(Slot, &SlotRecord)> = Slot::ALL
         .into_iter()
@@ -281,7 +286,7 @@ fn holds_a_system(record: &Record, slot: Slot) -> bool {
 }
 
 /// Why `slot` is no candidate; `None` when it is one.
-pub(super) fn hindrance(record: &Record, slot: Slot) -> Option<PassedOver> {
+pub(crate) fn hindrance(record: &Record, slot: Slot) -> Option<PassedOver> {
     let entry = record.slot(slot);
     if entry.priority == 0 {
         Some(PassedOver::Disabled)

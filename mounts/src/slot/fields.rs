@@ -91,6 +91,8 @@ words!(
     Rebuilt = 8, "rebuilt";
     /// A boot ran long enough for its slot's crashes to be forgotten.
     Settled = 9, "settled";
+    /// The outer loader had started another slot's kernel, and is told so.
+    Redirected = 10, "redirected";
 });
 
 words!(

@@ -10,9 +10,10 @@
 //! | 40 | 1 | committed slot: 0 none, 1 a, 2 b |
 //! | 41 | 1 | trial slot: 0 none, 1 a, 2 b; not 0 in the phases 1 and 2 alone, and never the committed |
 //! | 42 | 1 | phase: 0 settled, 1 installing, 2 trial, 3 rolled back |
-//! | 43 | 1 | reason of this write: 0 image, 1 attempt, 2 commit, 3 failed, 4 ended, 5 rollback, 6 update, 7 operator, 8 rebuilt, 9 settled |
+//! | 43 | 1 | reason of this write: 0 image, 1 attempt, 2 commit, 3 failed, 4 ended, 5 rollback, 6 update, 7 operator, 8 rebuilt, 9 settled, 10 redirected |
 //! | 44 | 1 | rescues: how often the last good slot was tried again since the last commit |
-//! | 45 | 3 | reserved, zero |
+//! | 45 | 1 | redirects: restarts because the outer loader had started another slot's kernel, since it last started the right one |
+//! | 46 | 2 | reserved, zero |
 //! | 48 | 4 | boots ever charged |
 //! | 52 | 4 | id of the crash last harvested, 0 none |
 //! | 56 | 4 | security floor: the highest security version that was ever found good |
@@ -124,6 +125,9 @@ pub struct Record {
     pub reason: Reason,
     /// How often the last good slot was tried again out of rescue, since the last commit.
     pub rescues: u8,
+    /// How often stage1 has restarted the machine because the outer loader had started the kernel of
+    /// another slot, since it last started the right one: see [`crate::loader::agree`].
+    pub redirects: u8,
     /// Boots ever charged.
     pub boots: u32,
     /// Id of the crash last harvested, 0 none: see [`super::judge::Crash::id`].
@@ -164,6 +168,7 @@ impl Record {
             phase: Phase::Settled,
             reason: Reason::Image,
             rescues: 0,
+            redirects: 0,
             boots: 0,
             crash_id: 0,
             security_floor: 0,
@@ -212,6 +217,7 @@ impl Record {
             self.phase.byte(),
             self.reason.byte(),
             self.rescues,
+            self.redirects,
         ]);
         out.skip_to(48);
         out.put(&self.boots.to_le_bytes());
@@ -252,7 +258,8 @@ impl Record {
         let phase = Phase::of_byte(input.u8()?)?;
         let reason = Reason::of_byte(input.u8()?)?;
         let rescues = input.u8()?;
-        reserved(&mut input, 3)?;
+        let redirects = input.u8()?;
+        reserved(&mut input, 2)?;
         let boots = input.u32()?;
         let crash_id = input.u32()?;
         let security_floor = input.u32()?;
@@ -277,6 +284,7 @@ impl Record {
             phase,
             reason,
             rescues,
+            redirects,
             boots,
             crash_id,
             security_floor,

@@ -81,6 +81,8 @@ pub(crate) struct Bench {
     pub(crate) fault: Option<Fault>,
     pub(crate) problems: Vec<String>,
     pub(crate) goes_on_for: u32,
+    /// Kernel and initramfs are where the loader finds them.
+    placed: bool,
     pub(crate) fetched: u32,
     pub(crate) fetches_left: Option<u32>,
 }
@@ -111,6 +113,7 @@ impl Bench {
             fault: None,
             problems: Vec::new(),
             goes_on_for: u32::MAX,
+            placed: false,
             fetched: 0,
             fetches_left: None,
         };
@@ -282,6 +285,7 @@ impl Machine for Bench {
 
     fn begin(&mut self, system: Named) -> Result<(), String> {
         self.call()?;
+        self.placed = false;
         update::begin(&mut self.record, &self.running, system)
             .map(drop)
             .map_err(|error| error.to_string())
@@ -289,6 +293,7 @@ impl Machine for Bench {
 
     fn arm(&mut self, system: Named) -> Result<(), String> {
         self.call()?;
+        assert!(self.placed, "armed without a kernel");
         update::arm(&mut self.record, &self.running, system)
             .map(drop)
             .map_err(|error| error.to_string())
@@ -323,6 +328,12 @@ impl Machine for Bench {
             true => Ok(()),
             false => Err(self.problems.clone()),
         }
+    }
+
+    fn place(&mut self) -> Result<(), String> {
+        self.call()?;
+        self.placed = true;
+        Ok(())
     }
 
     fn progress(&mut self, _progress: Progress) -> bool {

@@ -13,8 +13,8 @@ use serde_json::json;
 use services::control::Frames;
 use services::status::ShutdownKind;
 use services::update::{
-    Call, INTERFACE, Installed, Key, Progress, Reply, SlotStatus, Status, UpdateError,
-    decode_answer, encode_call,
+    Call, INTERFACE, Installed, Key, LoaderStatus, Progress, Reply, SlotStatus, Status,
+    UpdateError, decode_answer, encode_call,
 };
 
 use crate::Context;
@@ -293,6 +293,9 @@ fn for_people(status: &Status, screen: &Screen<'_>) -> String {
         "floor",
         &format!("security version {}", status.security_floor),
     );
+    if let Some(loader) = &status.loader {
+        row("loader", &loader_words(loader));
+    }
     text.push('\n');
     let head = |text: &str| Cell::painted(text, |text| screen.paint().bold(text));
     let mut table = Table::new(vec![
@@ -308,6 +311,25 @@ fn for_people(status: &Status, screen: &Screen<'_>) -> String {
     }
     text.push_str(&table.render());
     text
+}
+
+fn loader_words(loader: &LoaderStatus) -> String {
+    let LoaderStatus {
+        kind,
+        next,
+        slots,
+        problem,
+    } = loader;
+    if let Some(problem) = problem {
+        return format!("{kind}, and cannot be asked: {}", printable(problem));
+    }
+    let next = next.as_deref().unwrap_or("no slot");
+    let known: Vec<String> = ["a", "b"]
+        .iter()
+        .zip(slots)
+        .map(|(slot, entry)| format!("{slot} {entry}"))
+        .collect();
+    format!("{kind}, starts {next} next ({})", known.join(", "))
 }
 
 fn slot_row(status: &Status, slot: &SlotStatus) -> Vec<Cell> {

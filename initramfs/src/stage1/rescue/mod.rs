@@ -142,6 +142,11 @@ pub(crate) fn without_devices(why: &str) -> ! {
 /// Restarts the machine.
 pub(crate) fn restart() -> ! {
     print_console("rescue: restarting");
+    restart_now()
+}
+
+/// The same, where it is no emergency.
+pub(crate) fn restart_now() -> ! {
     if !within(SYNC_PATIENCE, kernel::reboot::sync) {
         print_console("rescue: not everything could be written");
     }
