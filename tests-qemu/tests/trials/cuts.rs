@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use machine::Machine;
+use machine::chance::{Chance, number};
 use machine::scenario::{ANSWER, BOOT};
 use machine::slots::{Device, commits, running};
 use mounts::slot::Slot;
@@ -25,35 +26,6 @@ const CHARGED: &str = "shark: booting slot";
 /// So long before a boot is known to be committed is the commit about to be written, and how long
 /// that moment lasts.
 const COMMIT: (Duration, Duration) = (Duration::from_millis(700), Duration::from_millis(900));
-
-fn number(variable: &str, default: u64) -> anyhow::Result<u64> {
-    match std::env::var(variable) {
-        Ok(text) => text
-            .parse()
-            .with_context(|| format!("{variable}={text}: expected a number")),
-        Err(_) => Ok(default),
-    }
-}
-
-/// Moments of chance, the same for the same seed (splitmix64).
-struct Chance(u64);
-
-impl Chance {
-    fn new() -> anyhow::Result<Self> {
-        let seed = number("SHARK_SEED", 1)?;
-        println!("SHARK_SEED={seed}");
-        Ok(Self(seed))
-    }
-
-    fn up_to(&mut self, limit: Duration) -> Duration {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let micros = u64::try_from(limit.as_micros()).unwrap_or(u64::MAX);
-        Duration::from_micros((z ^ (z >> 31)) % micros.max(1))
-    }
-}
 
 /// Powers on, and waits for a line of the console.
 fn power_on_until(device: &Device, line: &str) -> anyhow::Result<Machine> {
@@ -209,7 +181,7 @@ fn cut(
 ) -> anyhow::Result<()> {
     prepare()?;
     let length = Length::measure(device)?;
-    let mut chance = Chance::new()?;
+    let mut chance = Chance::new(0)?;
     let mut committed = 0;
     for number in 1..=count {
         prepare()?;
@@ -261,7 +233,7 @@ fn power_cuts_in_boot_gate_and_commit_of_a_good_slot() -> anyhow::Result<()> {
 #[test]
 fn power_that_flaps_thirty_times_in_a_row_does_not_demote_a_good_slot() -> anyhow::Result<()> {
     let device = Device::new()?;
-    let mut chance = Chance::new()?;
+    let mut chance = Chance::new(0)?;
     device.committed("")?.power_off(ANSWER)?;
     let before = device.disk.record()?;
     for _ in 0..CUTS {

@@ -5,6 +5,7 @@
 
 mod cuts;
 mod installed;
+mod power;
 mod refused;
 mod served;
 mod state;
