@@ -63,6 +63,15 @@ pub struct RecordFacts {
     pub problem: Option<String>,
 }
 
+/// A key of the initramfs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyFacts {
+    /// Its name.
+    pub name: String,
+    /// It: 64 hexadecimal digits.
+    pub key: String,
+}
+
 /// The watchdog, which runs and has to be fed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WatchdogFacts {
@@ -127,6 +136,9 @@ pub struct Handover {
     /// The state generation that it runs with.
     #[serde(default)]
     pub state_generation: Option<u64>,
+    /// The keys that the initramfs came with: the first of the keyring, for init's half of the machine.
+    #[serde(default)]
+    pub keys: Vec<KeyFacts>,
 }
 
 /// Why a hand-over is refused.
@@ -190,6 +202,7 @@ impl Handover {
             image_size: None,
             last_good: false,
             state_generation: None,
+            keys: Vec::new(),
         }
     }
 
@@ -201,6 +214,7 @@ impl Handover {
         let mut bounded = self.clone();
         bounded.timings.truncate(LIST_MAX);
         bounded.devices.truncate(LIST_MAX);
+        bounded.keys.truncate(LIST_MAX);
         bounded.missing.truncate(LIST_MAX);
         bounded.notes.truncate(LIST_MAX);
         bounded.texts_mut(|text| text.truncate(text.floor_char_boundary(TEXT_MAX)));
@@ -231,6 +245,7 @@ impl Handover {
             ("missing", handover.missing.len()),
             ("notes", handover.notes.len()),
             ("devices", handover.devices.len()),
+            ("keys", handover.keys.len()),
         ] {
             if length > LIST_MAX {
                 return Err(HandoverError::Bound(field));
@@ -262,6 +277,10 @@ impl Handover {
         for device in &mut self.devices {
             each(&mut device.name);
             each(&mut device.node);
+        }
+        for key in &mut self.keys {
+            each(&mut key.name);
+            each(&mut key.key);
         }
     }
 }

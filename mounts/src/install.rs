@@ -233,7 +233,8 @@ pub struct Installed {
     pub written: u64,
 }
 
-/// Installs a bundle whose header and table hold.
+/// Installs a bundle whose header and table hold. The links of keys are written behind the manifest, so
+/// that stage1 finds those by which it is trusted beside it.
 ///
 /// # Errors
 /// [`Failure`]: nothing is armed, and the running system is as it was.
@@ -241,13 +242,15 @@ pub fn install(
     machine: &mut impl Machine,
     header: &Header,
     table: &Table,
+    links: &[u8],
 ) -> Result<Installed, Failure> {
     let manifest = header.manifest();
+    let signature = in_blocks(&[header.signed_manifest(), links].concat());
     let system = System {
         root_hash: manifest.root_hash,
         security_version: manifest.security_version,
     };
-    fits(machine, header)?;
+    fits(machine, header, &signature)?;
     let may_be_there = machine.may_be_there(system);
     machine.begin(system).map_err(Failure::Record)?;
     make_void(machine)?;
@@ -266,7 +269,7 @@ pub fn install(
     // From here on it cannot be called off: the record is asked for that.
     tell(machine, Step::Arming, 0, 0)?;
     machine.place().map_err(Failure::Disk)?;
-    write_manifest(machine, header.signed_manifest())?;
+    write_manifest(machine, &signature)?;
     machine.arm(system).map_err(Failure::Record)?;
     let all = manifest.image_size.saturating_add(manifest.hash_size);
     Ok(Installed {
@@ -275,15 +278,12 @@ pub fn install(
     })
 }
 
-fn fits(machine: &mut impl Machine, header: &Header) -> Result<(), Failure> {
+fn fits(machine: &mut impl Machine, header: &Header, signature: &[u8]) -> Result<(), Failure> {
     let manifest = header.manifest();
     for (area, needed) in [
         (Area::Root, manifest.image_size),
         (Area::Verity, manifest.hash_size),
-        (
-            Area::Signature,
-            in_blocks(header.signed_manifest()).len() as u64,
-        ),
+        (Area::Signature, signature.len() as u64),
     ] {
         let size = machine.size(area).map_err(Failure::Disk)?;
         if size < needed {
@@ -423,10 +423,9 @@ fn is_on_disk(machine: &mut impl Machine, made: &HashBlock) -> Result<(), Failur
     }
 }
 
-fn write_manifest(machine: &mut impl Machine, signed: &[u8]) -> Result<(), Failure> {
-    let bytes = in_blocks(signed);
+fn write_manifest(machine: &mut impl Machine, bytes: &[u8]) -> Result<(), Failure> {
     machine
-        .write(Area::Signature, 0, &bytes)
+        .write(Area::Signature, 0, bytes)
         .map_err(Failure::Disk)?;
     machine.flush(Area::Signature).map_err(Failure::Disk)?;
     let mut there = vec![0; bytes.len()];

@@ -1,43 +1,37 @@
-//! The signed manifest of a slot: the content of its signature partition.
+//! The signed manifest of a slot: the content of its signature partition, an envelope
+//! ([`crate::envelope`]) of the kind `SHARKMAN`, version 1, signed after the bytes `shark-manifest-v1` and
+//! a zero byte. Its content is JSON.
 //!
-//! | offset | size | field |
-//! |-------:|-----:|-------|
-//! | 0 | 8 | magic, the bytes `SHARKMAN` |
-//! | 8 | 4 | version of this layout, 1, little-endian |
-//! | 12 | 4 | length of the manifest in bytes, little-endian, at most [`MANIFEST_MAX`] |
-//! | 16 | 64 | Ed25519 signature over the bytes `shark-manifest-v1`, a zero byte, and the manifest |
-//! | 80 | length | the manifest: JSON |
-//!
-//! What follows in the partition does not count: the length rules. The manifest is parsed only once
-//! its signature holds; it is strict JSON, so that two systems never read it differently. Not here:
-//! where keys come from, dm-verity itself ([`crate::verity`]).
+//! Links of keys ([`crate::keyring`]) may follow in the partition; nothing else there counts. The
+//! manifest is parsed only once its signature holds; it is strict JSON, so that two systems never read
+//! it differently. Not here: where keys come from, dm-verity itself ([`crate::verity`]).
 
 use std::fmt;
 
-use ed25519_dalek::{Signature, VerifyingKey};
 use serde::{Deserialize, Serialize};
 
 use crate::dps::Architecture;
-use crate::hex;
+use crate::envelope::{EnvelopeError, HEAD_SIZE, Kind};
+pub use crate::key::{KeyError, PublicKey};
+use crate::keyring::{Keyring, Known, SignatureError};
 use crate::verity::{BLOCK_SIZE, RootHash, Salt, hash_area_size};
-use crate::wire::{Reader, Short};
 
-/// First bytes of a signature partition.
-pub const MAGIC: [u8; 8] = *b"SHARKMAN";
-/// The layout this code reads and writes.
-pub const FORMAT_VERSION: u32 = 1;
-/// Bytes before the manifest.
-pub const HEADER_SIZE: usize = 80;
 /// Longest manifest, in bytes.
 pub const MANIFEST_MAX: usize = 16 * 1024;
-/// Bytes of a signature partition that matter: read no more than these.
-pub const READ_MAX: usize = HEADER_SIZE + MANIFEST_MAX;
+/// Bytes of a signature partition that its manifest may take: read no more than these.
+pub const READ_MAX: usize = HEAD_SIZE + MANIFEST_MAX;
 /// Largest root image, in bytes: 256 GiB.
 pub const IMAGE_MAX: u64 = 256 << 30;
 /// Longest version text, in bytes.
 pub const VERSION_MAX: usize = 64;
 
-const CONTEXT: &[u8] = b"shark-manifest-v1\0";
+const KIND: Kind = Kind {
+    name: "manifest",
+    magic: "SHARKMAN",
+    version: 1,
+    max: MANIFEST_MAX,
+    context: b"shark-manifest-v1\0",
+};
 
 /// Hash of the tree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,95 +91,13 @@ pub struct Manifest {
     pub filesystem: Filesystem,
 }
 
-/// A public Ed25519 key that is trusted to sign manifests. Its text, in a `.pub` file, is 64
-/// hexadecimal digits and a newline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PublicKey(VerifyingKey);
-
-impl PublicKey {
-    /// The key of these bytes.
-    ///
-    /// # Errors
-    /// They are no point of the curve, or one of the weak ones.
-    pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, KeyError> {
-        let key = VerifyingKey::from_bytes(bytes).map_err(|_| KeyError::NoPoint)?;
-        if key.is_weak() {
-            return Err(KeyError::Weak);
-        }
-        Ok(Self(key))
-    }
-
-    /// Reads the content of a `.pub` file.
-    ///
-    /// # Errors
-    /// [`KeyError`] says what is wrong with it.
-    pub fn parse(text: &str) -> Result<Self, KeyError> {
-        let digits = text.strip_suffix('\n').unwrap_or(text);
-        Self::from_bytes(&hex::parse_array(digits).ok_or(KeyError::Text)?)
-    }
-
-    /// Whether this key made `signature` over `message`.
-    pub(crate) fn signed(&self, message: &[u8], signature: &Signature) -> bool {
-        self.0.verify_strict(message, signature).is_ok()
-    }
-
-    /// The content of its `.pub` file.
-    #[must_use]
-    pub fn to_text(&self) -> String {
-        format!("{self}\n")
-    }
-}
-
-impl fmt::Display for PublicKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        hex::write(f, self.0.as_bytes())
-    }
-}
-
-/// Why something is no public key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyError {
-    /// Not 64 digits.
-    Text,
-    /// No point of the curve.
-    NoPoint,
-    /// A point of small order, for which anyone can make signatures.
-    Weak,
-}
-
-impl fmt::Display for KeyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Text => "no public key: expected 64 hexadecimal digits and a newline",
-            Self::NoPoint => "no public key: these 32 bytes are no point of the curve",
-            Self::Weak => "a weak public key: anyone could sign for it",
-        })
-    }
-}
-
-impl std::error::Error for KeyError {}
-
 /// Why a signature partition is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ManifestError {
-    /// It ends before its manifest does.
-    Short {
-        /// Bytes there are.
-        length: usize,
-        /// Bytes there should be.
-        expected: usize,
-    },
-    /// It starts with something else than `SHARKMAN`.
-    Magic,
-    /// A layout this code does not know.
-    FormatVersion(u32),
-    /// A manifest longer than [`MANIFEST_MAX`].
-    TooLong(usize),
-    /// No trusted key made the signature.
-    Untrusted {
-        /// How many keys are trusted.
-        keys: usize,
-    },
+    /// It holds no manifest.
+    Envelope(EnvelopeError),
+    /// No key made the signature that may.
+    Signature(SignatureError),
     /// Signed, but no manifest: the JSON parser's words.
     Json(String),
     /// Signed, but a field breaks a rule.
@@ -202,26 +114,8 @@ pub enum ManifestError {
 impl fmt::Display for ManifestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Short { length, expected } => {
-                write!(f, "manifest cut short: {length} bytes, expected {expected}")
-            }
-            Self::Magic => write!(f, "no manifest: expected \"SHARKMAN\" at the start"),
-            Self::FormatVersion(version) => write!(
-                f,
-                "manifest of format {version}, and this system knows only format {FORMAT_VERSION}"
-            ),
-            Self::TooLong(length) => {
-                write!(
-                    f,
-                    "manifest of {length} bytes, expected at most {MANIFEST_MAX}"
-                )
-            }
-            Self::Untrusted { keys: 0 } => {
-                write!(f, "manifest cannot be verified: there is no trusted key")
-            }
-            Self::Untrusted { keys } => {
-                write!(f, "manifest signed by none of {keys} trusted keys")
-            }
+            Self::Envelope(error) => write!(f, "{error}"),
+            Self::Signature(error) => write!(f, "manifest {error}"),
             Self::Json(error) => write!(f, "manifest: {error}"),
             Self::Field {
                 field,
@@ -234,12 +128,15 @@ impl fmt::Display for ManifestError {
 
 impl std::error::Error for ManifestError {}
 
-impl From<Short> for ManifestError {
-    fn from(_: Short) -> Self {
-        Self::Short {
-            length: 0,
-            expected: HEADER_SIZE,
-        }
+impl From<EnvelopeError> for ManifestError {
+    fn from(error: EnvelopeError) -> Self {
+        Self::Envelope(error)
+    }
+}
+
+impl From<SignatureError> for ManifestError {
+    fn from(error: SignatureError) -> Self {
+        Self::Signature(error)
     }
 }
 
@@ -294,10 +191,6 @@ fn equal(field: &'static str, found: u64, expected: u64) -> Result<(), ManifestE
     })
 }
 
-fn signed_message(manifest: &[u8]) -> Vec<u8> {
-    [CONTEXT, manifest].concat()
-}
-
 /// The bytes of a signature partition. `sign` gets the message to sign and gives its Ed25519
 /// signature. The same manifest gives the same message.
 ///
@@ -310,19 +203,7 @@ pub fn encode(
     manifest.check()?;
     let json =
         serde_json::to_vec(manifest).map_err(|error| ManifestError::Json(error.to_string()))?;
-    let length = u32::try_from(json.len())
-        .ok()
-        .filter(|_| json.len() <= MANIFEST_MAX)
-        .ok_or(ManifestError::TooLong(json.len()))?;
-    let signature = sign(&signed_message(&json));
-    Ok([
-        &MAGIC[..],
-        &FORMAT_VERSION.to_le_bytes(),
-        &length.to_le_bytes(),
-        &signature,
-        &json,
-    ]
-    .concat())
+    Ok(KIND.seal(&json, sign)?)
 }
 
 /// Checks the signature of a signature partition and gives its manifest. `bytes` are the first
@@ -331,36 +212,34 @@ pub fn encode(
 /// # Errors
 /// [`ManifestError`]. Nothing of the manifest is looked at before a trusted key is found to have
 /// signed it.
-pub fn verify(bytes: &[u8], keys: &[PublicKey]) -> Result<Manifest, ManifestError> {
-    let mut input = Reader::new(bytes);
-    let short = |expected| ManifestError::Short {
-        length: bytes.len(),
-        expected,
-    };
-    let magic = input.array().map_err(|_| short(HEADER_SIZE))?;
-    if magic != MAGIC {
-        return Err(ManifestError::Magic);
-    }
-    let version = input.u32().map_err(|_| short(HEADER_SIZE))?;
-    if version != FORMAT_VERSION {
-        return Err(ManifestError::FormatVersion(version));
-    }
-    let length = input.u32().map_err(|_| short(HEADER_SIZE))?;
-    let length = usize::try_from(length).unwrap_or(usize::MAX);
-    if length > MANIFEST_MAX {
-        return Err(ManifestError::TooLong(length));
-    }
-    let signature = input.array().map_err(|_| short(HEADER_SIZE))?;
-    let json = input
-        .bytes(length)
-        .map_err(|_| short(HEADER_SIZE + length))?;
-
-    let signature = Signature::from_bytes(&signature);
-    let message = signed_message(json);
-    if !keys.iter().any(|key| key.signed(&message, &signature)) {
-        return Err(ManifestError::Untrusted { keys: keys.len() });
-    }
+pub fn verify(bytes: &[u8], keyring: &Keyring) -> Result<Manifest, ManifestError> {
+    let (head, json, _) = KIND.open(bytes)?;
+    keyring.check(&KIND.message(json), &head.signature)?;
     parse(json)
+}
+
+/// The same for a machine that has the system already: what it knows of the system that the manifest
+/// describes is told by `known`.
+///
+/// # Errors
+/// [`ManifestError`]. Nothing of the manifest is looked at before one of all keys that were ever
+/// trusted is found to have signed it.
+pub fn verify_installed(
+    bytes: &[u8],
+    keyring: &Keyring,
+    known: impl FnOnce(&Manifest) -> Known,
+) -> Result<Manifest, ManifestError> {
+    let (head, json, _) = KIND.open(bytes)?;
+    let signer = keyring.signer(&KIND.message(json), &head.signature)?;
+    let manifest = parse(json)?;
+    keyring.admits(signer, known(&manifest))?;
+    Ok(manifest)
+}
+
+/// What follows the manifest in a signature partition; nothing where there is none.
+#[must_use]
+pub fn after(bytes: &[u8]) -> &[u8] {
+    KIND.open(bytes).map_or(&[], |(_, _, rest)| rest)
 }
 
 /// Reads the JSON of a manifest and checks it. Only for what is signed, or was just made.

@@ -4,10 +4,12 @@
 
 use ed25519_dalek::{Signer, SigningKey};
 use mounts::bundle::{
-    BundleError, CHUNK_SIZES, CHUNKS_MAX, Entry, HEADER_MAX, Header, Layout, PREFIX_SIZE, Part,
-    Prefix, STORED_MORE, Table, encode,
+    BundleError, CHUNK_SIZES, CHUNKS_MAX, Entry, Front, HEADER_MAX, Header, Layout, Part,
+    STORED_MORE, Table, encode,
 };
 use mounts::dps::Architecture;
+use mounts::envelope::EnvelopeError;
+use mounts::keyring::{Keyring, Named, SignatureError};
 use mounts::manifest::{self, Algorithm, Filesystem, Manifest, PublicKey};
 use mounts::verity::{BLOCK_SIZE, RootHash, Salt, hash_area_size};
 use proptest::prelude::*;
@@ -38,6 +40,13 @@ fn public(seed: u8) -> PublicKey {
     PublicKey::from_bytes(key(seed).verifying_key().as_bytes()).unwrap()
 }
 
+fn ring(seeds: &[u8]) -> Keyring {
+    Keyring::of(seeds.iter().map(|seed| Named {
+        name: format!("key-{seed}"),
+        key: public(*seed),
+    }))
+}
+
 fn signed(manifest: &Manifest, seed: u8) -> Vec<u8> {
     manifest::encode(manifest, |message| key(seed).sign(message).to_bytes()).unwrap()
 }
@@ -56,22 +65,15 @@ fn head(seed: u8) -> Vec<u8> {
     encode(&signed(&manifest, seed), &layout, &entries, sign).unwrap()
 }
 
-fn read(head: &[u8], keys: &[PublicKey]) -> Result<(Header, Table), BundleError> {
-    let short = || BundleError::Short { part: "test" };
-    let (first, rest) = head.split_first_chunk::<PREFIX_SIZE>().ok_or_else(short)?;
-    let prefix = Prefix::parse(first)?;
-    let (json, table) = rest
-        .split_at_checked(prefix.header_size())
-        .ok_or_else(short)?;
-    let header = prefix.verify(json, keys)?;
-    let table = header.table(table)?;
-    Ok((header, table))
+fn read(head: &[u8], keyring: &Keyring) -> Result<(Header, Table), BundleError> {
+    let front = Front::read(head, &mut keyring.clone())?;
+    Ok((front.header, front.table))
 }
 
 #[test]
 fn what_is_packed_is_read_with_any_of_the_keys() {
     let head = head(1);
-    let (header, table) = read(&head, &[public(2), public(1)]).unwrap();
+    let (header, table) = read(&head, &ring(&[2, 1])).unwrap();
     assert_eq!(header.manifest(), &manifest(40));
     assert_eq!(header.signed_manifest(), signed(&manifest(40), 1));
     let chunks: Vec<_> = table.chunks().collect();
@@ -108,13 +110,13 @@ fn a_bit_that_was_changed_anywhere_is_noticed() {
         for bit in [0, 3, 7] {
             let mut changed = good.clone();
             changed[place] ^= 1 << bit;
-            let error = read(&changed, &[public(1)]).map(drop).unwrap_err();
+            let error = read(&changed, &ring(&[1])).map(drop).unwrap_err();
             assert!(!error.to_string().is_empty(), "byte {place}");
         }
     }
     for length in 0..good.len() {
         assert!(
-            read(&good[..length], &[public(1)]).is_err(),
+            read(&good[..length], &ring(&[1])).is_err(),
             "{length} bytes"
         );
     }
@@ -123,24 +125,42 @@ fn a_bit_that_was_changed_anywhere_is_noticed() {
 #[test]
 fn each_defect_has_its_own_word() {
     let good = head(1);
+    let unknown = |keys| BundleError::Signature(SignatureError::Unknown { keys });
     let with = |change: &dyn Fn(&mut Vec<u8>)| {
         let mut changed = good.clone();
         change(&mut changed);
-        read(&changed, &[public(1)]).map(drop).unwrap_err()
+        read(&changed, &ring(&[1])).map(drop).unwrap_err()
     };
-    assert_eq!(with(&|it| it[0] = b'X'), BundleError::Magic);
-    assert_eq!(with(&|it| it[8] = 2), BundleError::FormatVersion(2));
+    let (kind, magic) = ("bundle", "SHARKBUN");
+    let envelope = BundleError::Envelope;
+    assert_eq!(
+        with(&|it| it[0] = b'X'),
+        envelope(EnvelopeError::Magic { kind, magic })
+    );
+    let version = EnvelopeError::Version {
+        kind,
+        found: 2,
+        known: 1,
+    };
+    assert_eq!(with(&|it| it[8] = 2), envelope(version));
     let long = |it: &mut Vec<u8>| it[12..16].copy_from_slice(&0x10001_u32.to_le_bytes());
-    assert_eq!(with(&long), BundleError::TooLong(HEADER_MAX + 1));
-    assert_eq!(with(&|it| it[20] ^= 1), BundleError::Untrusted { keys: 1 });
+    assert_eq!(
+        with(&long),
+        envelope(EnvelopeError::TooLong {
+            kind,
+            length: HEADER_MAX + 1,
+            most: HEADER_MAX
+        })
+    );
+    assert_eq!(with(&|it| it[20] ^= 1), unknown(1));
     let last = good.len() - 1;
     assert_eq!(with(&|it| it[last] ^= 1), BundleError::Table);
     assert_eq!(with(&|it| it.push(0)), BundleError::Table);
-    let none = read(&good, &[]).map(drop).unwrap_err();
+    let none = read(&good, &ring(&[])).map(drop).unwrap_err();
     assert!(none.to_string().contains("no trusted key"));
     assert_eq!(
-        read(&good, &[public(2), public(3)]).map(drop).unwrap_err(),
-        BundleError::Untrusted { keys: 2 }
+        read(&good, &ring(&[2, 3])).map(drop).unwrap_err(),
+        unknown(2)
     );
 }
 
@@ -161,7 +181,7 @@ fn resigned(from: &str, to: &str) -> BundleError {
         &good[80 + length..],
     ]
     .concat();
-    read(&changed, &[public(1)]).map(drop).unwrap_err()
+    read(&changed, &ring(&[1])).map(drop).unwrap_err()
 }
 
 #[test]
@@ -200,7 +220,7 @@ fn another_key_s_manifest_does_not_come_in_by_a_bundle() {
     let entries = vec![entry; layout.chunks() as usize];
     let sign = |message: &[u8]| key(1).sign(message).to_bytes();
     let head = encode(&signed(&manifest, 9), &layout, &entries, sign).unwrap();
-    let error = read(&head, &[public(1)]).map(drop).unwrap_err();
+    let error = read(&head, &ring(&[1])).map(drop).unwrap_err();
     assert!(matches!(error, BundleError::Manifest(_)), "{error}");
 }
 
@@ -215,7 +235,7 @@ fn sizes_have_their_bounds() {
     let sign = |message: &[u8]| key(1).sign(message).to_bytes();
     let head = encode(&signed(&manifest, 1), &layout, &entries, sign).unwrap();
     assert_eq!(
-        read(&head, &[public(1)]).map(drop),
+        read(&head, &ring(&[1])).map(drop),
         Err(BundleError::Stored(stored.len()))
     );
     assert!(encode(&signed(&manifest, 1), &layout, &entries[1..], sign).is_err());

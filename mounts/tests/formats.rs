@@ -4,12 +4,14 @@
 
 use ed25519_dalek::{Signer, SigningKey};
 use mounts::dps::Architecture;
+use mounts::envelope::{EnvelopeError, HEAD_SIZE};
 use mounts::handover::{
     DmDevice, Handover, HandoverError, LIST_MAX, Mode, RecordFacts, Timing, WatchdogFacts,
 };
+use mounts::keyring::{Keyring, Named, SignatureError};
 use mounts::manifest::{
-    Algorithm, Filesystem, HEADER_SIZE, KeyError, MANIFEST_MAX, Manifest, ManifestError, PublicKey,
-    encode, parse, verify,
+    Algorithm, Filesystem, KeyError, MANIFEST_MAX, Manifest, ManifestError, PublicKey, encode,
+    parse, verify,
 };
 use mounts::slot::Slot;
 use mounts::verity::{
@@ -42,6 +44,13 @@ fn public(seed: u8) -> PublicKey {
     PublicKey::from_bytes(key(seed).verifying_key().as_bytes()).unwrap()
 }
 
+fn ring(seeds: &[u8]) -> Keyring {
+    Keyring::of(seeds.iter().map(|seed| Named {
+        name: format!("key-{seed}"),
+        key: public(*seed),
+    }))
+}
+
 fn signed(json: &[u8], seed: u8) -> Vec<u8> {
     let message = [b"shark-manifest-v1\0", json].concat();
     let length = u32::try_from(json.len()).unwrap();
@@ -63,59 +72,76 @@ fn partition() -> Vec<u8> {
 #[test]
 fn a_signed_manifest_is_read_back_with_any_of_the_keys() {
     let mut bytes = partition();
-    assert_eq!(bytes, signed(&bytes[HEADER_SIZE..], 1));
-    assert_eq!(verify(&bytes, &[public(2), public(1)]), Ok(manifest()));
+    assert_eq!(bytes, signed(&bytes[HEAD_SIZE..], 1));
+    assert_eq!(verify(&bytes, &ring(&[2, 1])), Ok(manifest()));
     // A partition is larger than what is in it; the length rules.
     bytes.resize(1 << 20, 0);
-    assert_eq!(verify(&bytes, &[public(1)]), Ok(manifest()));
+    assert_eq!(verify(&bytes, &ring(&[1])), Ok(manifest()));
     bytes.fill_with(|| 0xff);
     bytes[..partition().len()].copy_from_slice(&partition());
-    assert_eq!(verify(&bytes, &[public(1)]), Ok(manifest()));
+    assert_eq!(verify(&bytes, &ring(&[1])), Ok(manifest()));
 }
 
 #[test]
 fn what_no_trusted_key_signed_is_refused() {
     let bytes = partition();
-    let untrusted = |keys| Err(ManifestError::Untrusted { keys });
-    assert_eq!(verify(&bytes, &[public(2), public(3)]), untrusted(2));
-    assert_eq!(verify(&bytes, &[]), untrusted(0));
-    let say = |keys: usize| ManifestError::Untrusted { keys }.to_string();
+    let error = |keys| ManifestError::Signature(SignatureError::Unknown { keys });
+    let untrusted = |keys| Err(error(keys));
+    assert_eq!(verify(&bytes, &ring(&[2, 3])), untrusted(2));
+    assert_eq!(verify(&bytes, &ring(&[])), untrusted(0));
+    let say = |keys: usize| error(keys).to_string();
     assert_eq!(say(2), "manifest signed by none of 2 trusted keys");
     assert!(say(0).contains("no trusted key"));
     // The signature of the bare JSON, without its context, is none.
-    let bare = key(1).sign(&bytes[HEADER_SIZE..]).to_bytes();
+    let bare = key(1).sign(&bytes[HEAD_SIZE..]).to_bytes();
     let mut forged = bytes.clone();
     forged[16..80].copy_from_slice(&bare);
-    assert_eq!(verify(&forged, &[public(1)]), untrusted(1));
+    assert_eq!(verify(&forged, &ring(&[1])), untrusted(1));
 }
 
 #[test]
 fn damage_to_the_header_is_named() {
-    let check = |change: &dyn Fn(&mut Vec<u8>), expect: ManifestError| {
+    let kind = "manifest";
+    let check = |change: &dyn Fn(&mut Vec<u8>), expect: EnvelopeError| {
         let mut bytes = partition();
         change(&mut bytes);
-        assert_eq!(verify(&bytes, &[public(1)]), Err(expect));
+        let expect = Err(ManifestError::Envelope(expect));
+        assert_eq!(verify(&bytes, &ring(&[1])), expect);
     };
     let length = partition().len();
-    let short = |length, expected| ManifestError::Short { length, expected };
-    check(&|b| b.clear(), short(0, HEADER_SIZE));
-    check(&|b| b.truncate(79), short(79, HEADER_SIZE));
+    let short = |length, expected| EnvelopeError::Short {
+        kind,
+        length,
+        expected,
+    };
+    check(&|b| b.clear(), short(0, HEAD_SIZE));
+    check(&|b| b.truncate(79), short(79, HEAD_SIZE));
     check(&|b| b.truncate(length - 1), short(length - 1, length));
-    check(&|b| b.fill(0), ManifestError::Magic);
-    check(&|b| b[8] = 2, ManifestError::FormatVersion(2));
+    let magic = "SHARKMAN";
+    check(&|b| b.fill(0), EnvelopeError::Magic { kind, magic });
+    let version = EnvelopeError::Version {
+        kind,
+        found: 2,
+        known: 1,
+    };
+    check(&|b| b[8] = 2, version);
     check(
         &|b| b[14] = 1,
-        ManifestError::TooLong(length - HEADER_SIZE + 65536),
+        EnvelopeError::TooLong {
+            kind,
+            length: length - HEAD_SIZE + 65536,
+            most: MANIFEST_MAX,
+        },
     );
 }
 
 #[test]
 fn a_signed_manifest_must_still_make_sense() {
-    let good = String::from_utf8(partition()[HEADER_SIZE..].to_vec()).unwrap();
+    let good = String::from_utf8(partition()[HEAD_SIZE..].to_vec()).unwrap();
     let check = |from: &str, to: &str, expect: &str| {
         assert!(good.contains(from), "{from} is not in {good}");
         let json = good.replace(from, to);
-        let error = verify(&signed(json.as_bytes(), 1), &[public(1)]).unwrap_err();
+        let error = verify(&signed(json.as_bytes(), 1), &ring(&[1])).unwrap_err();
         assert!(error.to_string().contains(expect), "{error}");
     };
     check("\"version\"", "\"verison\"", "unknown field `verison`");
@@ -170,10 +196,14 @@ fn a_signed_manifest_must_still_make_sense() {
     check("2026.11-1+shark~rc1", &"1".repeat(65), "expected 1 to 64");
     check("}", "} x", "trailing characters");
     let long = " ".repeat(MANIFEST_MAX);
-    let error = verify(&signed((good.clone() + &long).as_bytes(), 1), &[public(1)]);
+    let error = verify(&signed((good.clone() + &long).as_bytes(), 1), &ring(&[1]));
     assert_eq!(
         error,
-        Err(ManifestError::TooLong(good.len() + MANIFEST_MAX))
+        Err(ManifestError::Envelope(EnvelopeError::TooLong {
+            kind: "manifest",
+            length: good.len() + MANIFEST_MAX,
+            most: MANIFEST_MAX,
+        }))
     );
 }
 
@@ -404,7 +434,7 @@ proptest! {
         let mut bytes = partition();
         let bit = bit % (bytes.len() * 8);
         bytes[bit / 8] ^= 1 << (bit % 8);
-        prop_assert!(verify(&bytes, &[public(1)]).is_err());
+        prop_assert!(verify(&bytes, &ring(&[1])).is_err());
     }
 
     #[test]
@@ -421,12 +451,12 @@ proptest! {
             ..manifest()
         };
         let bytes = encode(&made, |message| key(9).sign(message).to_bytes()).unwrap();
-        prop_assert_eq!(verify(&bytes, &[public(9)]), Ok(made));
+        prop_assert_eq!(verify(&bytes, &ring(&[9])), Ok(made));
     }
 
     #[test]
     fn noise_never_panics(noise in prop::collection::vec(any::<u8>(), 0..700)) {
-        let _ = verify(&noise, &[public(1)]);
+        let _ = verify(&noise, &ring(&[1]));
         let _ = parse(&noise);
         let _ = Superblock::parse(&noise);
         let _ = Handover::decode(&noise);

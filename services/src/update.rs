@@ -12,6 +12,8 @@ use serde_json::{Map, Value};
 pub const INTERFACE: &str = "io.shark.Update";
 /// Longest URL, in bytes.
 pub const URL_MAX: usize = 2048;
+/// Longest text of links, in bytes: what a message has room for.
+pub const LINKS_TEXT_MAX: usize = 60 * 1024;
 
 /// A call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +38,12 @@ pub enum Call {
     /// The keys that may sign an update.
     #[serde(rename = "io.shark.Update.Keys")]
     Keys,
+    /// Take links of keys, by which keys are trusted and revoked.
+    #[serde(rename = "io.shark.Update.AddKeys")]
+    AddKeys {
+        /// The content of a file of links, in hexadecimal digits: at most [`LINKS_TEXT_MAX`].
+        links: String,
+    },
 }
 
 impl Call {
@@ -43,7 +51,7 @@ impl Call {
     #[must_use]
     pub const fn changes(&self) -> bool {
         match self {
-            Self::Install { .. } | Self::Cancel | Self::Rollback => true,
+            Self::Install { .. } | Self::Cancel | Self::Rollback | Self::AddKeys { .. } => true,
             Self::Status | Self::Keys => false,
         }
     }
@@ -137,6 +145,9 @@ pub struct Status {
     /// How the last installation ended, since the updater was started.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub last: Option<String>,
+    /// What is wrong with the links of keys.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub key_problems: Vec<String>,
     /// The outer loader, where one chooses between the slots.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub loader: Option<LoaderStatus>,
@@ -183,16 +194,48 @@ pub struct SlotStatus {
     pub state_generation: u64,
 }
 
+/// What a key is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyState {
+    /// It may sign.
+    Trusted,
+    /// It is not trusted any more, and may be again.
+    Retired,
+    /// It is never trusted again.
+    Revoked,
+    /// It is no key, or none that stage1 would boot by.
+    Unusable,
+}
+
+impl KeyState {
+    /// The name that people and JSON use.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Trusted => "trusted",
+            Self::Retired => "retired",
+            Self::Revoked => "revoked",
+            Self::Unusable => "unusable",
+        }
+    }
+}
+
 /// A key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Key {
-    /// Its name: that of its file, without the extension.
+    /// Its name.
     pub name: String,
     /// The key, 64 hexadecimal digits.
     pub key: String,
-    /// Where it comes from.
+    /// Where it comes from: `image`, `link 3`, or the file that cannot be used.
     pub source: String,
-    /// Why it is not trusted; nothing for one that is.
+    /// What it is good for.
+    pub state: KeyState,
+    /// The link that has retired or revoked it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub link: Option<u32>,
+    /// Why it cannot be used.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub problem: Option<String>,
 }
@@ -207,7 +250,7 @@ pub enum Reply {
     Installed(Installed),
     /// Of `Status`.
     Status(Box<Status>),
-    /// Of `Keys`.
+    /// Of `Keys` and `AddKeys`.
     Keys(Vec<Key>),
     /// Of `Cancel` and `Rollback`: the slot that it was about.
     Slot(String),
@@ -309,6 +352,10 @@ pub fn decode_call(message: &[u8]) -> Result<Call, String> {
             "a URL of {} bytes, expected at most {URL_MAX}",
             url.len()
         )),
+        Call::AddKeys { links } if links.len() > LINKS_TEXT_MAX => Err(format!(
+            "links of keys in {} digits, expected at most {LINKS_TEXT_MAX}",
+            links.len()
+        )),
         _ => Ok(call),
     }
 }
@@ -361,6 +408,7 @@ mod tests {
             Call::Cancel,
             Call::Rollback,
             Call::Keys,
+            Call::AddKeys { links: "53".into() },
         ] {
             let message = encode_call(&call).unwrap();
             assert_eq!(decode_call(&message), Ok(call));

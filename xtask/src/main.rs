@@ -42,6 +42,8 @@ enum Task {
     Image(Box<image::ImageArgs>),
     /// Write a signed bundle, for `sharkctl update install`
     Bundle(Box<image::bundle::BundleArgs>),
+    /// Write one more link of keys, by which devices come to trust a key, or to revoke one
+    Keyring(image::keyring::KeyringArgs),
     /// Boot the image in QEMU and give a console, or run one command in it
     Qemu(Box<qemu::QemuArgs>),
     /// Print the boot record of a disk image or of a disk
@@ -78,6 +80,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Build(args) => build::run(&args).map(|()| done),
         Task::Image(args) => image::run(&args).map(|()| done),
         Task::Bundle(args) => image::bundle::run(&args).map(|()| done),
+        Task::Keyring(args) => image::keyring::run(&args).map(|()| done),
         Task::Setup(args) => setup::run(&args).map(|()| done),
         Task::Qemu(args) => qemu::run(&args),
         Task::Record(args) => record::run(&args),

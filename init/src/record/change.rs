@@ -39,7 +39,7 @@ impl Identity {
         }
     }
 
-    fn as_told(&self) -> Running {
+    pub(super) fn as_told(&self) -> Running {
         Running {
             slot: self.slot,
             boot_id: self.boot_id,

@@ -8,10 +8,12 @@ pub mod change;
 pub mod child;
 mod device;
 mod info;
+mod links;
 
 pub use change::{Change, Identity, UpdateStep};
 pub use device::find;
 pub use info::{info, slot_of_name};
+pub use links::{keep_links, links};
 
 use mounts::slot::record::Record;
 use mounts::slot::region::RecordState;

@@ -9,6 +9,8 @@ use kernel::Errno;
 use kernel::block::BlockDevice;
 use mounts::dps;
 use mounts::install::Area;
+use mounts::keyring::CHAIN_MAX;
+use mounts::manifest::READ_MAX;
 use mounts::slot::Slot;
 
 /// Where the kernel shows its block devices.
@@ -115,7 +117,7 @@ pub(crate) fn find(class: &Path, disk: &str, name: &str) -> Option<String> {
     Some(format!("/dev/{only}"))
 }
 
-/// The start of the signature partition of `slot`.
+/// The start of the signature partition of `slot`: its manifest, and the links of keys behind it.
 ///
 /// # Errors
 /// For people: it is not there, or cannot be read.
@@ -125,7 +127,7 @@ pub(super) fn signed_manifest(disk: &str, slot: Slot) -> Result<Vec<u8>, String>
         .ok_or_else(|| format!("{disk} has no partition named {name}"))?;
     let part = Part::open(path)?;
     let most = part.device.size().map_err(|error| error.to_string())?;
-    let wanted = mounts::manifest::READ_MAX.next_multiple_of(kernel::block::BLOCK);
+    let wanted = (READ_MAX + CHAIN_MAX).next_multiple_of(kernel::block::BLOCK);
     let mut bytes = vec![0; wanted.min(usize::try_from(most).unwrap_or(wanted))];
     part.device
         .read_blocks(0, &mut bytes)

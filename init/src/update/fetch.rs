@@ -10,8 +10,8 @@ use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
 use kernel::confine::{self, Kept, Who};
-use mounts::bundle::{BundleError, Chunk, Header, PREFIX_SIZE, Prefix, Table};
-use mounts::manifest::PublicKey;
+use mounts::bundle::{BundleError, Chunk, Front, PREFIX_SIZE, Prefix, Start};
+use mounts::keyring::{self, Keyring, LINKS_MAX, LinkError};
 use ruzstd::decoding::StreamingDecoder;
 
 use super::http::Http;
@@ -46,36 +46,35 @@ struct Child {
 
 impl Child {
     fn serve(&mut self) -> Result<(), Fault> {
-        let Some(Order::Open { url, keys }) = self.order()? else {
+        let Some(Order::Open { url, basis }) = self.order()? else {
             return Err(Fault::lasting(
                 "`shark-update fetch` is run by the updater itself",
             ));
         };
         self.confine(url.is_some())?;
-        let keys = keys
-            .iter()
-            .map(|text| PublicKey::parse(text))
-            .collect::<Result<Vec<PublicKey>, _>>()
-            .map_err(|error| Fault::lasting(error.to_string()))?;
         let mut source = match &url {
             Some(url) => Source::Http(Box::new(Http::new(url)?)),
             None => Source::standard_input()?,
         };
-        let (header, table) = self.head(&mut source, &keys)?;
+        let (keyring, _) = basis.keyring();
+        let (base, front) = self.head(&mut source, keyring)?;
+        let Front { header, table, .. } = front;
         let Some(Order::Send(runs)) = self.order()? else {
             return Ok(());
         };
         let mut stored = Vec::new();
         for (first, end) in runs {
-            source.will_read(table.stored_end(end).unwrap_or(header.size()));
+            let until = table.stored_end(end).unwrap_or(header.size());
+            source.will_read(base.saturating_add(until));
             for number in first..end {
                 let chunk = table
                     .chunk(number)
                     .ok_or_else(|| Fault::lasting(format!("there is no chunk {number}")))?;
-                self.send(&mut source, number, &chunk, &mut stored)?;
+                let at = base.saturating_add(chunk.stored_at);
+                self.send(&mut source, at, number, &chunk, &mut stored)?;
             }
         }
-        if !source.ends_at(header.size())? {
+        if !source.ends_at(base.saturating_add(header.size()))? {
             return Err(bad(&BundleError::Trailing));
         }
         self.say(&Said::Done)
@@ -108,46 +107,78 @@ impl Child {
         Ok(())
     }
 
-    /// Reads and checks all that is before the chunks, and shows it.
-    fn head(&mut self, source: &mut Source, keys: &[PublicKey]) -> Result<(Header, Table), Fault> {
-        let mut head = vec![0; PREFIX_SIZE];
-        self.read(source, 0, &mut head, "prefix")?;
-        let first = head.first_chunk::<PREFIX_SIZE>();
-        let prefix = first.ok_or(BundleError::Short { part: "prefix" });
-        let prefix = prefix.and_then(Prefix::parse).map_err(|it| bad(&it))?;
-        let mut json = vec![0; prefix.header_size()];
-        self.read(source, PREFIX_SIZE as u64, &mut json, "header")?;
-        let header = prefix.verify(&json, keys).map_err(|error| bad(&error))?;
-        let mut table = vec![0; header.table_size()];
-        let at = PREFIX_SIZE.saturating_add(json.len());
-        self.read(source, at as u64, &mut table, "table")?;
-        let checked = header.table(&table).map_err(|error| bad(&error))?;
-        if let Some(length) = source.length().filter(|it| *it != header.size()) {
-            let what = if length < header.size() {
+    /// Reads and checks all that is before the chunks, and shows it. With it, where its header begins:
+    /// from there all places are counted.
+    fn head(&mut self, source: &mut Source, mut keyring: Keyring) -> Result<(u64, Front), Fault> {
+        let (mut head, prefix) = self.links(source)?;
+        let base = head.len().saturating_sub(PREFIX_SIZE) as u64;
+        let header = self.append(source, &mut head, prefix.header_size(), "header")?;
+        let json = head.get(header..).unwrap_or_default();
+        // Whom the links make trustworthy is seen before the rest is read.
+        let links = head.get(..header.saturating_sub(PREFIX_SIZE));
+        let links = keyring::parse(links.unwrap_or_default());
+        keyring.extend(&links.map_err(|error| bad(&BundleError::Links(error)))?);
+        let checked = prefix.verify(json, &keyring).map_err(|error| bad(&error))?;
+        self.append(source, &mut head, checked.table_size(), "table")?;
+        let front = Front::read(&head, &mut keyring).map_err(|error| bad(&error))?;
+        let expected = base.saturating_add(checked.size());
+        if let Some(length) = source.length().filter(|it| *it != expected) {
+            let what = if length < expected {
                 "cut short"
             } else {
                 "damaged"
             };
             return Err(Fault::refused(format!(
-                "bundle {what}: it has {length} bytes, expected {}",
-                header.size()
+                "bundle {what}: it has {length} bytes, expected {expected}"
             )));
         }
-        head.extend_from_slice(&json);
-        head.extend_from_slice(&table);
         self.say(&Said::Head(head))?;
-        Ok((header, checked))
+        Ok((base, front))
+    }
+
+    /// Reads the links of keys, and the prefix of the header behind them.
+    fn links(&mut self, source: &mut Source) -> Result<(Vec<u8>, Prefix), Fault> {
+        let mut head = Vec::new();
+        for _ in 0..=LINKS_MAX {
+            let at = self.append(source, &mut head, PREFIX_SIZE, "prefix")?;
+            let first = head.get(at..).and_then(|it| it.first_chunk());
+            let start = first.ok_or(BundleError::Short { part: "prefix" });
+            match start.and_then(Start::parse).map_err(|it| bad(&it))? {
+                Start::Header(prefix) => return Ok((head, prefix)),
+                Start::Link(size) => {
+                    let rest = size.saturating_sub(PREFIX_SIZE);
+                    self.append(source, &mut head, rest, "links of keys")?;
+                }
+            }
+        }
+        Err(bad(&BundleError::Links(LinkError::TooMany)))
+    }
+
+    /// Reads so many bytes more of the head; where they begin.
+    fn append(
+        &mut self,
+        source: &mut Source,
+        head: &mut Vec<u8>,
+        length: usize,
+        part: &'static str,
+    ) -> Result<usize, Fault> {
+        let at = head.len();
+        head.resize(at.saturating_add(length), 0);
+        let into = head.get_mut(at..).unwrap_or_default();
+        self.read(source, at as u64, into, part)?;
+        Ok(at)
     }
 
     fn send(
         &mut self,
         source: &mut Source,
+        at: u64,
         number: u32,
         chunk: &Chunk,
         stored: &mut Vec<u8>,
     ) -> Result<(), Fault> {
         stored.resize(chunk.stored_length() as usize, 0);
-        self.read(source, chunk.stored_at, stored, "chunks")?;
+        self.read(source, at, stored, "chunks")?;
         if !chunk.is_stored_as(stored) {
             // A bad line or a bad proxy: another connection may bring it right.
             let error = BundleError::Chunk(number).to_string();

@@ -4,10 +4,11 @@
 use std::ops::Range;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use mounts::bundle::Chunk;
+use mounts::bundle::{Chunk, Front};
 use mounts::dps::Architecture;
 use mounts::handover::{self, Handover};
 use mounts::install::{self, Area, Failure, Machine};
+use mounts::keyring::Named;
 use mounts::manifest::Manifest;
 use mounts::slot::Slot;
 use mounts::slot::update::System;
@@ -72,6 +73,8 @@ pub(super) struct Booted {
     pub(super) record: String,
     /// The loader that has started this machine, where it chooses between the slots.
     pub(super) outer: Option<Outer>,
+    /// The keys of the initramfs.
+    pub(super) keys: Vec<Named>,
 }
 
 impl Booted {
@@ -102,6 +105,7 @@ impl Booted {
             outer: Outer::of_machine(&disk),
             disk,
             record: record.ok_or("stage1 has found no boot record")?,
+            keys: keys::of_initramfs(&told.keys),
         })
     }
 
@@ -160,8 +164,19 @@ pub(super) fn run(booted: &Booted, origin: Origin, shared: &Shared) -> Result<In
     let slot = booted.slot.other();
     let mut watcher = Watcher { shared };
     watcher.show(Step::Fetching, 0, 0);
-    let mut supply = Supply::new(origin, keys::trusted(keys::DIRECTORY));
-    let (header, table) = supply.open(&mut watcher)?;
+    // What is known of them is kept before anything is trusted by it.
+    let mut trust = keys::gather(booted);
+    trust.keep(booted).map_err(Failure::Disk)?;
+    let mut supply = Supply::new(origin, trust.basis.clone());
+    let Front {
+        links,
+        header,
+        table,
+    } = supply.open(&mut watcher)?;
+    if !links.is_empty() {
+        trust.basis.chains.push(keys::bytes_of(&links));
+        trust.keep(booted).map_err(Failure::Disk)?;
+    }
     let manifest = header.manifest().clone();
     if Architecture::current() != Some(manifest.architecture) {
         return Err(Failure::Refused(format!(
@@ -177,7 +192,7 @@ pub(super) fn run(booted: &Booted, origin: Origin, shared: &Shared) -> Result<In
         watcher,
         manifest: &manifest,
     };
-    let done = install::install(&mut job, &header, &table)?;
+    let done = install::install(&mut job, &header, &table, &trust.keyring.chain())?;
     Ok(Installed {
         slot: slot.as_str().to_owned(),
         version: manifest.version.clone(),

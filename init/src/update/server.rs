@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 
 use kernel::unix::{peer, peer_groups, recv_with_fds};
 use mounts::install::Failure;
-use mounts::manifest;
+use mounts::keyring;
+use mounts::manifest::{self, Manifest};
 use mounts::slot::Slot;
 use services::control::Frames;
 use services::update::{
-    Call, LoaderStatus, Reply, SlotStatus, Status, UpdateError, decode_call, encode_answer,
+    Call, Key, LoaderStatus, Reply, SlotStatus, Status, UpdateError, decode_call, encode_answer,
 };
 use services::users::Accounts;
 
@@ -154,7 +155,8 @@ impl Updater {
             Call::Status => self.status().map(|it| Reply::Status(Box::new(it))),
             Call::Cancel => self.cancel(),
             Call::Rollback => self.roll_back(),
-            Call::Keys => Ok(Reply::Keys(keys::list(keys::DIRECTORY))),
+            Call::Keys => Ok(Reply::Keys(self.keys())),
+            Call::AddKeys { links } => self.add_keys(links),
         };
         client.answer(&answer, false)
     }
@@ -267,6 +269,29 @@ impl Updater {
         }
     }
 
+    fn keys(&self) -> Vec<Key> {
+        let trust = self.booted().map(|booted| keys::gather(&booted));
+        keys::list(&trust.unwrap_or_default().keyring, keys::DIRECTORY)
+    }
+
+    /// Takes links of keys by themselves, without a system.
+    fn add_keys(&self, links: &str) -> Result<Reply, UpdateError> {
+        let refused = |reason: String| UpdateError::Refused { reason };
+        let links = keyring::of_text(links).map_err(|error| refused(error.to_string()))?;
+        let booted = self.booted()?;
+        let mut trust = keys::gather(&booted);
+        // What does not count is told, and the others still do not: they were made together.
+        let passed = trust.keyring.extend(&links);
+        if !passed.is_empty() {
+            return Err(refused(passed.join("; ")));
+        }
+        trust.basis.chains.push(keys::bytes_of(&links));
+        trust
+            .keep(&booted)
+            .map_err(|reason| UpdateError::Failed { reason })?;
+        Ok(Reply::Keys(keys::list(&trust.keyring, keys::DIRECTORY)))
+    }
+
     fn status(&self) -> Result<Status, UpdateError> {
         let booted = self.booted()?;
         let state = record::load(&booted.record);
@@ -274,13 +299,15 @@ impl Updater {
             reason: format!("the boot record on {} cannot be read", booted.record),
         })?;
         let word = |slot: Slot| slot.as_str().to_owned();
-        let keys = keys::trusted(keys::DIRECTORY);
+        let trust = keys::gather(&booted);
         let board = self.shared.look().clone();
         let slots = Slot::ALL.map(|slot| {
             let entry = record.slot(slot);
             let signed = disk::signed_manifest(&booted.disk, slot);
             let found = signed.and_then(|bytes| {
-                manifest::verify(&bytes, &keys).map_err(|error| error.to_string())
+                let known = |found: &Manifest| record.knows(slot, &found.root_hash);
+                manifest::verify_installed(&bytes, &trust.keyring, known)
+                    .map_err(|error| error.to_string())
             });
             let (found, problem) = match found {
                 Ok(found) => (Some(found), None),
@@ -307,6 +334,7 @@ impl Updater {
             progress: board.progress,
             last: board.last,
             loader: booted.outer.as_ref().map(loader_status),
+            key_problems: trust.problems,
         })
     }
 }

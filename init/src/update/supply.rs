@@ -12,9 +12,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use mounts::bundle::{BundleError, CHUNK_SIZES, Header, PREFIX_SIZE, Prefix, Table};
+use mounts::bundle::{BundleError, CHUNK_SIZES, Front};
 use mounts::install::Failure;
-use mounts::manifest::PublicKey;
+use mounts::keyring::Basis;
 
 use super::words::{Fault, FaultKind, Order, Said, hear, say};
 
@@ -69,7 +69,7 @@ impl Drop for Worker {
 /// The supply of one installation.
 pub(super) struct Supply {
     origin: Origin,
-    keys: Vec<PublicKey>,
+    basis: Basis,
     worker: Option<Worker>,
     /// The head that was checked first; every other child must show the same.
     head: Vec<u8>,
@@ -81,10 +81,10 @@ pub(super) struct Supply {
 }
 
 impl Supply {
-    pub(super) fn new(origin: Origin, keys: Vec<PublicKey>) -> Self {
+    pub(super) fn new(origin: Origin, basis: Basis) -> Self {
         Self {
             origin,
-            keys,
+            basis,
             worker: None,
             head: Vec::new(),
             left: VecDeque::new(),
@@ -93,11 +93,8 @@ impl Supply {
         }
     }
 
-    /// Fetches and checks header and table.
-    pub(super) fn open(
-        &mut self,
-        listener: &mut impl Listener,
-    ) -> Result<(Header, Table), Failure> {
+    /// Fetches and checks links, header and table.
+    pub(super) fn open(&mut self, listener: &mut impl Listener) -> Result<Front, Failure> {
         loop {
             let head = match self.start(listener) {
                 Ok(head) => head,
@@ -106,7 +103,9 @@ impl Supply {
                     continue;
                 }
             };
-            let checked = check_head(&head, &self.keys).map_err(Failure::Bundle)?;
+            // It may be anything: whoever has shown it has no say.
+            let (mut keyring, _) = self.basis.keyring();
+            let checked = Front::read(&head, &mut keyring).map_err(Failure::Bundle)?;
             self.head = head;
             return Ok(checked);
         }
@@ -221,8 +220,8 @@ impl Supply {
             Origin::Url(url) => Some(url.clone()),
             Origin::Passed(_) => None,
         };
-        let keys = self.keys.iter().map(ToString::to_string).collect();
-        say(&mut worker.socket, &Order::Open { url, keys }).map_err(Fault::passing)?;
+        let basis = self.basis.clone();
+        say(&mut worker.socket, &Order::Open { url, basis }).map_err(Fault::passing)?;
         self.worker = Some(worker);
         match self.hear(listener)? {
             Sent::Said(Said::Head(head)) => Ok(head),
@@ -276,19 +275,6 @@ impl Supply {
 
 fn died() -> Fault {
     Fault::passing("the fetching child ended without a word; see the log of the updater")
-}
-
-/// Checks what a child has shown: it may be anything.
-fn check_head(head: &[u8], keys: &[PublicKey]) -> Result<(Header, Table), BundleError> {
-    let short = BundleError::Short { part: "head" };
-    let (first, rest) = head
-        .split_first_chunk::<PREFIX_SIZE>()
-        .ok_or(short.clone())?;
-    let prefix = Prefix::parse(first)?;
-    let (json, table) = rest.split_at_checked(prefix.header_size()).ok_or(short)?;
-    let header = prefix.verify(json, keys)?;
-    let table = header.table(table)?;
-    Ok((header, table))
 }
 
 fn spawn(origin: &Origin) -> Result<Worker, Fault> {

@@ -5,10 +5,11 @@
 
 use std::io::{Read, Write};
 
+use mounts::keyring::Basis;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// Longest message: prefix, header and table of the largest bundle, and some more.
+/// Longest message: links, header and table of the largest bundle, and some more.
 const MESSAGE_MAX: usize = 5 << 20;
 
 /// What the child is told.
@@ -18,8 +19,8 @@ pub(super) enum Order {
     Open {
         /// Where it is; without it, it is standard input.
         url: Option<String>,
-        /// The keys that may sign it, as in their files.
-        keys: Vec<String>,
+        /// Of what the keyring is made that decides who may sign it.
+        basis: Basis,
     },
     /// Send these chunks: first number of each run, and the number after its last.
     Send(Vec<(u32, u32)>),
@@ -32,7 +33,7 @@ pub(super) enum Said {
     Lacking(String),
     /// So many bytes have come in since the last word.
     Heard(u64),
-    /// Prefix, header and table. Whoever reads this checks them again.
+    /// Links of keys, header and table. Whoever reads this checks them again.
     Head(Vec<u8>),
     /// A chunk; so many bytes of content follow.
     Chunk {
@@ -146,7 +147,7 @@ mod tests {
             &mut wire,
             &Order::Open {
                 url: None,
-                keys: vec!["k".into()],
+                basis: Basis::default(),
             },
         )
         .unwrap();

@@ -6,6 +6,7 @@ use std::fs;
 use mounts::handover::{self, DmDevice, Handover, Mode, Timing, WatchdogFacts};
 use mounts::slot::Slot;
 
+use super::keys::Trusted;
 use super::phase::Phase;
 use super::record::Ledger;
 use super::report::Report;
@@ -25,6 +26,7 @@ pub(crate) enum Booted<'a> {
         ledger: &'a Ledger,
         /// The number of its state generation.
         generation: u64,
+        trusted: &'a Trusted,
     },
     /// The root that the initramfs holds.
     Initramfs { why: String },
@@ -49,6 +51,7 @@ pub(crate) fn facts(
             disk,
             ledger,
             generation,
+            trusted,
         } => Handover {
             slot: Some(*slot),
             why: why.clone(),
@@ -67,6 +70,7 @@ pub(crate) fn facts(
             image_size: Some(root.manifest.image_size),
             last_good: *last_good,
             state_generation: Some(*generation),
+            keys: trusted.facts(),
             ..Handover::new(Mode::Disk)
         },
     };

@@ -16,6 +16,7 @@ mod handover;
 mod hangs;
 mod init_file;
 mod integrity;
+mod keys;
 mod loader;
 mod medium;
 mod modules;

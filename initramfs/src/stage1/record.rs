@@ -9,6 +9,8 @@ use std::sync::Mutex;
 
 use mounts::dps;
 use mounts::handover::RecordFacts;
+use mounts::keyring::Known;
+use mounts::keyring::copies::{self, Copies, CopyError};
 use mounts::slot::Slot;
 use mounts::slot::account;
 use mounts::slot::decide::Why;
@@ -16,6 +18,7 @@ use mounts::slot::judge::{self, Evidence, Stamp};
 use mounts::slot::record::{AttemptState, Ended, Record};
 use mounts::slot::region::RecordState;
 use mounts::slot::store;
+use mounts::verity::RootHash;
 
 use super::disk::OurDisk;
 use super::medium::Partition;
@@ -274,6 +277,25 @@ impl Ledger {
         record.is_some_and(|record| record.committed != Some(slot))
     }
 
+    /// The links of keys beside the record.
+    pub(crate) fn links(&mut self) -> Copies {
+        match &mut self.medium {
+            Ok(partition) => copies::load(partition),
+            Err(why) => [(); 2].map(|()| Err(CopyError::Unread(why.clone()))),
+        }
+    }
+
+    /// The number of the newest link of keys that ever counted.
+    pub(crate) fn key_links(&self) -> u32 {
+        self.record.as_ref().map_or(0, |record| record.key_links)
+    }
+
+    /// Whether the system with this root hash was found good in `slot`.
+    pub(crate) fn knows(&self, slot: Slot, root_hash: &RootHash) -> Known {
+        let record = self.record.as_ref();
+        record.map_or(Known::Untold, |record| record.knows(slot, root_hash))
+    }
+
     /// For init.
     pub(crate) fn facts(&self) -> RecordFacts {
         RecordFacts {
@@ -319,7 +341,6 @@ mod tests {
     use mounts::slot::judge::{Crash, CrashKind};
     use mounts::slot::record::TRIES;
     use mounts::slot::region::{PARTITION_SIZE, Place};
-    use mounts::verity::RootHash;
     use std::os::unix::fs::FileExt;
 
     /// A state partition as an image builder leaves it, and the disk that has it.

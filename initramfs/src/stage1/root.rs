@@ -8,7 +8,7 @@
 //! failure, is not here.
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
@@ -17,7 +17,8 @@ use kernel::Errno;
 use kernel::dm::{Control, Target};
 use kernel::mount::{UnmountFlags, unmount};
 use mounts::dps::{self, Architecture};
-use mounts::manifest::{self, Manifest, ManifestError, PublicKey};
+use mounts::keyring::{CHAIN_MAX, Known};
+use mounts::manifest::{self, Manifest, ManifestError, READ_MAX};
 use mounts::plan::{self, SYSROOT};
 use mounts::slot::Slot;
 use mounts::slot::record::Ended;
@@ -27,12 +28,11 @@ use super::device_events::{DeviceEvents, News};
 use super::disk::{OurDisk, Part};
 use super::init_file;
 use super::integrity::{self, Damage};
+use super::keys::{KEYS, Trusted};
 use super::mounting;
 use super::report::Report;
 use super::watchdog;
 
-/// Where the initramfs keeps the keys that may sign manifests.
-const KEYS: &str = "/etc/shark/keys";
 /// How long a device-mapper node may take to appear; it is made by the kernel's own thread.
 const NODE_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -151,10 +151,11 @@ impl Refused {
 
 /// The slot with the highest security version among those whose manifest is signed; of two alike
 /// slot a. For when no boot record says more.
-pub(crate) fn newest_signed(disk: &OurDisk, keys: &[PublicKey]) -> Option<Slot> {
+pub(crate) fn newest_signed(disk: &OurDisk, trusted: &Trusted) -> Option<Slot> {
     let version = |slot| {
         let part = disk.part(dps::signature_name(slot)).ok()?;
-        let manifest = signed_manifest(part, keys).ok()?;
+        // One whose key was revoked comes after the others.
+        let manifest = signed_manifest(part, trusted, |_| Known::Untried).ok()?;
         Some(manifest.security_version)
     };
     newest(Slot::ALL.map(|slot| (slot, version(slot))))
@@ -169,42 +170,20 @@ fn newest(slots: [(Slot, Option<u32>); 2]) -> Option<Slot> {
         .map(|(slot, _)| slot)
 }
 
-/// The keys of the initramfs. A file that is no key is reported and passed over: the others still
-/// count.
-pub(crate) fn keys(report: &mut Report) -> Vec<PublicKey> {
-    let mut names: Vec<_> = match fs::read_dir(KEYS) {
-        Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
-        Err(error) => {
-            report.warn(format!("keys: read {KEYS}: {error}"));
-            return Vec::new();
-        }
-    };
-    names.retain(|path| path.extension().is_some_and(|extension| extension == "pub"));
-    names.sort();
-    let mut keys = Vec::new();
-    for path in names {
-        let read = fs::read_to_string(&path).map_err(|error| error.to_string());
-        match read.and_then(|text| PublicKey::parse(&text).map_err(|error| error.to_string())) {
-            Ok(key) => keys.push(key),
-            Err(error) => report.warn(format!("keys: {}: {error}", path.display())),
-        }
-    }
-    keys
-}
-
 /// Opens, checks and mounts the root of `slot`. After a refusal nothing of it is left mounted or
 /// open.
 pub(crate) fn open(
     slot: Slot,
     disk: &OurDisk,
-    keys: &[PublicKey],
+    trusted: &Trusted,
+    known: impl Fn(&Manifest) -> Known,
     on_corruption: OnCorruption,
     devices: &mut DeviceEvents,
     report: &mut Report,
 ) -> Result<Root, Refused> {
     let part = |name| disk.part(name).map_err(Refused::Partition);
     let (data, hash) = (part(dps::root_name(slot))?, part(dps::verity_name(slot))?);
-    let manifest = signed_manifest(part(dps::signature_name(slot))?, keys)?;
+    let manifest = signed_manifest(part(dps::signature_name(slot))?, trusted, known)?;
     fits(&manifest, data, hash)?;
     note_uuids(slot, &manifest, data, hash, report);
     devices.load(
@@ -284,12 +263,22 @@ fn close(control: &Control, dm_name: &str, report: &mut Report) {
     }
 }
 
-fn signed_manifest(part: &Part, keys: &[PublicKey]) -> Result<Manifest, Refused> {
-    if keys.is_empty() {
+fn signed_manifest(
+    part: &Part,
+    trusted: &Trusted,
+    known: impl Fn(&Manifest) -> Known,
+) -> Result<Manifest, Refused> {
+    if trusted.keyring.entries().is_empty() {
         return Err(Refused::NoKeys);
     }
-    let bytes = head(&part.device, manifest::READ_MAX)?;
-    let manifest = manifest::verify(&bytes, keys).map_err(|error| Refused::Manifest {
+    let bytes = head(&part.device, READ_MAX)?;
+    let mut verified = manifest::verify_installed(&bytes, &trusted.keyring, &known);
+    if matches!(verified, Err(ManifestError::Signature(_))) {
+        let bytes = head(&part.device, READ_MAX + CHAIN_MAX)?;
+        let keyring = trusted.with_links_of(&bytes);
+        verified = manifest::verify_installed(&bytes, &keyring, &known);
+    }
+    let manifest = verified.map_err(|error| Refused::Manifest {
         device: part.device.clone(),
         error,
     })?;

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 
+use mounts::manifest::Manifest;
 use mounts::plan::SYSROOT;
 use mounts::slot::Slot;
 use mounts::slot::crash::{SAID_BOOTING, SAID_REFUSED};
@@ -18,6 +19,7 @@ use mounts::slot::region::RecordState;
 use super::data::{self, Kept};
 use super::disk::OurDisk;
 use super::handover::Booted;
+use super::keys::Trusted;
 use super::loader::{self, Outcome};
 use super::phase::Phase;
 use super::record::{Ledger, Unwritten};
@@ -53,13 +55,13 @@ pub(crate) fn boot(machine: &mut Machine, disk: &OurDisk, how: How) -> Result<In
     let evidence = machine.found.evidence(ledger.crash_id());
     ledger.judge(&evidence, &machine.unwritten, &mut machine.report);
     loader::prepare(machine);
-    let keys = root::keys(&mut machine.report);
+    let trusted = Trusted::gather(&mut ledger, &mut machine.report);
     let state = ledger.state();
     let around = Circumstances {
         force: machine.cmdline.slot,
         newest_signed: match &state {
             RecordState::Newest(_) => None,
-            RecordState::Unreadable { .. } => root::newest_signed(disk, &keys),
+            RecordState::Unreadable { .. } => root::newest_signed(disk, &trusted),
         },
         crashed: evidence.watchdog_reset || evidence.crash.is_some(),
     };
@@ -91,7 +93,7 @@ pub(crate) fn boot(machine: &mut Machine, disk: &OurDisk, how: How) -> Result<In
             last_good: why == Why::LastGood,
         };
         let lacks = machine.report.missing().len();
-        match one(machine, disk, &mut ledger, &attempt, &keys) {
+        match one(machine, disk, &mut ledger, &attempt, &trusted) {
             Ok(never) => match never {},
             Err(refusal) => {
                 machine.report.keep_lacks(lacks);
@@ -172,7 +174,7 @@ fn one(
     disk: &OurDisk,
     ledger: &mut Ledger,
     attempt: &Attempt,
-    keys: &[mounts::manifest::PublicKey],
+    trusted: &Trusted,
 ) -> Result<Infallible, Refusal> {
     let Machine {
         report,
@@ -181,13 +183,22 @@ fn one(
         ..
     } = machine;
     let on_corruption = cmdline.verity.unwrap_or_default();
-    let opened = root::open(attempt.slot, disk, keys, on_corruption, devices, report);
+    let known = |manifest: &Manifest| ledger.knows(attempt.slot, &manifest.root_hash);
+    let opened = root::open(
+        attempt.slot,
+        disk,
+        trusted,
+        known,
+        on_corruption,
+        devices,
+        report,
+    );
     let root = opened.map_err(|refused| Refusal {
         ended: refused.ended(),
         why: refused.to_string(),
     })?;
     report.ended(Phase::Root);
-    match go(machine, disk, ledger, attempt, &root) {
+    match go(machine, disk, ledger, attempt, &root, trusted) {
         Ok(never) => match never {},
         Err(Stuck::Undone(why)) => {
             data::undo();
@@ -221,6 +232,7 @@ fn go(
     ledger: &Ledger,
     attempt: &Attempt,
     root: &Root,
+    trusted: &Trusted,
 ) -> Result<Infallible, Stuck> {
     let data_failed = |why: String| Stuck::Undone(format!("{}: {why}", Phase::Data));
     let Machine {
@@ -258,6 +270,7 @@ fn go(
         disk: &disk.device,
         ledger,
         generation: mounted.generation,
+        trusted,
     };
     machine.hand_over(&booted);
     watchdog::feed();

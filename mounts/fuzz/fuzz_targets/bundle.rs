@@ -4,7 +4,8 @@
 
 use ed25519_dalek::{Signer, SigningKey};
 use libfuzzer_sys::fuzz_target;
-use mounts::bundle::{BundleError, Header, PREFIX_SIZE, Prefix};
+use mounts::bundle::{BundleError, Front, Header, PREFIX_SIZE, Prefix};
+use mounts::keyring::{Keyring, Named};
 use mounts::manifest::{self, PublicKey};
 use sha2::{Digest, Sha256};
 
@@ -20,7 +21,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn verify(json: &[u8], key: &SigningKey, trusted: &[PublicKey]) -> Result<Header, BundleError> {
+fn verify(json: &[u8], key: &SigningKey, trusted: &Keyring) -> Result<Header, BundleError> {
     let message = [b"shark-bundle-v1\0", json].concat();
     let signature = key.sign(&message).to_bytes();
     let length = u32::try_from(json.len()).expect("short");
@@ -37,7 +38,10 @@ fn verify(json: &[u8], key: &SigningKey, trusted: &[PublicKey]) -> Result<Header
 
 fuzz_target!(|data: &[u8]| {
     let key = SigningKey::from_bytes(&[7; 32]);
-    let trusted = [PublicKey::from_bytes(key.verifying_key().as_bytes()).expect("a good key")];
+    let public = PublicKey::from_bytes(key.verifying_key().as_bytes()).expect("a good key");
+    let name = "test".to_owned();
+    let trusted = Keyring::of([Named { name, key: public }]);
+    let _ = Front::read(data, &mut trusted.clone());
     if let Some((first, rest)) = data.split_first_chunk::<PREFIX_SIZE>()
         && let Ok(prefix) = Prefix::parse(first)
     {

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::{FORMAT_VERSION, HEADER_MAX};
+use crate::envelope::EnvelopeError;
+use crate::keyring::{LinkError, SignatureError};
 use crate::manifest::ManifestError;
 
 /// Why a bundle is refused.
@@ -13,17 +14,12 @@ pub enum BundleError {
         /// Which part.
         part: &'static str,
     },
-    /// It starts with something else than `SHARKBUN`.
-    Magic,
-    /// A layout this code does not know.
-    FormatVersion(u32),
-    /// A header longer than [`HEADER_MAX`].
-    TooLong(usize),
-    /// No trusted key made the signature.
-    Untrusted {
-        /// How many keys are trusted.
-        keys: usize,
-    },
+    /// It is none.
+    Envelope(EnvelopeError),
+    /// No key made the signature that may.
+    Signature(SignatureError),
+    /// What is before it are no links of keys.
+    Links(LinkError),
     /// Signed, but no header: the JSON parser's words.
     Json(String),
     /// Signed, but a field breaks a rule.
@@ -61,19 +57,9 @@ impl fmt::Display for BundleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Short { part } => write!(f, "bundle cut short: it ends within its {part}"),
-            Self::Magic => write!(f, "no bundle: expected \"SHARKBUN\" at the start"),
-            Self::FormatVersion(version) => write!(
-                f,
-                "bundle of format {version}, and this system knows only format {FORMAT_VERSION}"
-            ),
-            Self::TooLong(length) => write!(
-                f,
-                "bundle with a header of {length} bytes, expected at most {HEADER_MAX}"
-            ),
-            Self::Untrusted { keys: 0 } => {
-                write!(f, "bundle cannot be verified: there is no trusted key")
-            }
-            Self::Untrusted { keys } => write!(f, "bundle signed by none of {keys} trusted keys"),
+            Self::Envelope(error) => write!(f, "{error}"),
+            Self::Signature(error) => write!(f, "bundle {error}"),
+            Self::Links(error) => write!(f, "{error}"),
             Self::Json(error) => write!(f, "header of the bundle: {error}"),
             Self::Field { field, problem } => {
                 write!(f, "header of the bundle: {field}: {problem}")

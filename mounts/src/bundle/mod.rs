@@ -1,14 +1,14 @@
 //! A bundle: one system as it travels to a device, signed, in chunks that are checked one by one.
 //!
-//! | offset | size | field |
-//! |-------:|-----:|-------|
-//! | 0 | 8 | magic, the bytes `SHARKBUN` |
-//! | 8 | 4 | version of this layout, 1, little-endian |
-//! | 12 | 4 | length of the header in bytes, little-endian, at most [`HEADER_MAX`] |
-//! | 16 | 64 | Ed25519 signature over the bytes `shark-bundle-v1`, a zero byte, and the header |
-//! | 80 | length | the header: JSON, [`Header`] |
-//! | then | 68 a chunk | the table: length of the stored chunk (4 bytes, little-endian), SHA-256 of it as it is stored, SHA-256 of what it holds |
-//! | then | | the chunks, each a zstd frame, without gaps |
+//! | what | bytes |
+//! |------|-------|
+//! | links of keys ([`crate::keyring`]), as many as there are, in their order | each an envelope |
+//! | the header: JSON, [`Header`] | an envelope of the kind `SHARKBUN`, version 1, of at most [`HEADER_MAX`] bytes, signed after `shark-bundle-v1` and a zero byte |
+//! | the table: length of the stored chunk (4 bytes, little-endian), SHA-256 of it as it is stored, SHA-256 of what it holds | 68 a chunk |
+//! | the chunks, each a zstd frame, without gaps | |
+//!
+//! Links are signed one by one and stand before the header, whose signature may be of a key that they
+//! bring; all other places are counted from where the header's envelope begins.
 //!
 //! The chunks hold first the root image, then superblock and hash tree; each holds `chunk_size` bytes
 //! of one of them, the last of each what is left. Nothing follows the last one. The header names the
@@ -24,20 +24,16 @@ mod table;
 pub use error::BundleError;
 pub use table::{CHUNKS_MAX, Chunk, ENTRY_SIZE, Entry, Part, Table};
 
-use ed25519_dalek::Signature;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::envelope::{self, Kind};
 use crate::hex::Hex;
-use crate::manifest::{self, Manifest, PublicKey, READ_MAX};
-use crate::wire::Reader;
+use crate::keyring::{self, Keyring, SignedLink};
+use crate::manifest::{self, Manifest, READ_MAX};
 
-/// First bytes of a bundle.
-pub const MAGIC: [u8; 8] = *b"SHARKBUN";
-/// The layout this code reads and writes.
-pub const FORMAT_VERSION: u32 = 1;
 /// Bytes before the header.
-pub const PREFIX_SIZE: usize = 80;
+pub const PREFIX_SIZE: usize = envelope::HEAD_SIZE;
 /// Longest header, in bytes.
 pub const HEADER_MAX: usize = 64 * 1024;
 /// Smallest and largest chunk, in bytes of what it holds: powers of two between them are allowed.
@@ -45,17 +41,42 @@ pub const CHUNK_SIZES: [u32; 2] = [64 * 1024, 4 * 1024 * 1024];
 /// Bytes that a stored chunk may be longer than what it holds.
 pub const STORED_MORE: u32 = 1024;
 
-const CONTEXT: &[u8] = b"shark-bundle-v1\0";
+const KIND: Kind = Kind {
+    name: "bundle",
+    magic: "SHARKBUN",
+    version: 1,
+    max: HEADER_MAX,
+    context: b"shark-bundle-v1\0",
+};
 
 /// A SHA-256 digest.
 pub type Sum = [u8; 32];
 
-/// The first bytes of a bundle.
+/// What begins at a place of a bundle, as its first [`PREFIX_SIZE`] bytes tell.
 #[derive(Clone, Debug)]
-pub struct Prefix {
-    length: usize,
-    signature: Signature,
+pub enum Start {
+    /// A link of keys; something else begins after so many bytes.
+    Link(usize),
+    /// The header.
+    Header(Prefix),
 }
+
+impl Start {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// [`BundleError`]: it is no bundle, or one of another layout.
+    pub fn parse(bytes: &[u8; PREFIX_SIZE]) -> Result<Self, BundleError> {
+        match keyring::link_size(bytes) {
+            Some(size) => size.map(Self::Link).map_err(BundleError::Links),
+            None => Prefix::parse(bytes).map(Self::Header),
+        }
+    }
+}
+
+/// The first bytes of a bundle's header.
+#[derive(Clone, Debug)]
+pub struct Prefix(envelope::Head);
 
 impl Prefix {
     /// Reads them.
@@ -63,43 +84,64 @@ impl Prefix {
     /// # Errors
     /// [`BundleError`]: it is no bundle, or one of another layout.
     pub fn parse(bytes: &[u8; PREFIX_SIZE]) -> Result<Self, BundleError> {
-        let mut input = Reader::new(bytes);
-        let short = |_| BundleError::Short { part: "prefix" };
-        if input.array().map_err(short)? != MAGIC {
-            return Err(BundleError::Magic);
-        }
-        let version = input.u32().map_err(short)?;
-        if version != FORMAT_VERSION {
-            return Err(BundleError::FormatVersion(version));
-        }
-        let length = usize::try_from(input.u32().map_err(short)?).unwrap_or(usize::MAX);
-        if length > HEADER_MAX {
-            return Err(BundleError::TooLong(length));
-        }
-        let signature = Signature::from_bytes(&input.array().map_err(short)?);
-        Ok(Self { length, signature })
+        KIND.head(bytes).map(Self).map_err(BundleError::Envelope)
     }
 
     /// Bytes of the header, which follows.
     #[must_use]
     pub fn header_size(&self) -> usize {
-        self.length
+        self.0.length
     }
 
     /// Checks the signature of the header and reads it.
     ///
     /// # Errors
-    /// [`BundleError`]. Nothing of the header is looked at before one of `keys` is found to have
-    /// signed it.
-    pub fn verify(&self, header: &[u8], keys: &[PublicKey]) -> Result<Header, BundleError> {
-        let message = [CONTEXT, header].concat();
-        let signed = keys.iter().any(|key| key.signed(&message, &self.signature));
-        if header.len() != self.length || !signed {
-            return Err(BundleError::Untrusted { keys: keys.len() });
+    /// [`BundleError`]. Nothing of the header is looked at before a trusted key is found to have signed
+    /// it.
+    pub fn verify(&self, header: &[u8], keyring: &Keyring) -> Result<Header, BundleError> {
+        if header.len() != self.0.length {
+            return Err(BundleError::Short { part: "header" });
         }
+        keyring
+            .check(&KIND.message(header), &self.0.signature)
+            .map_err(BundleError::Signature)?;
         let fields: Fields =
             serde_json::from_slice(header).map_err(|error| BundleError::Json(error.to_string()))?;
-        fields.check(header, keys)
+        fields.check(header, keyring)
+    }
+}
+
+/// All of a bundle before its chunks.
+#[derive(Clone, Debug)]
+pub struct Front {
+    /// The links of keys that it brings.
+    pub links: Vec<SignedLink>,
+    /// Its header.
+    pub header: Header,
+    /// Its table.
+    pub table: Table,
+}
+
+impl Front {
+    /// Reads and checks it; `keyring` takes the links that it brings.
+    ///
+    /// # Errors
+    /// [`BundleError`].
+    pub fn read(bytes: &[u8], keyring: &mut Keyring) -> Result<Self, BundleError> {
+        let (links, rest) = keyring::split(bytes).map_err(BundleError::Links)?;
+        // What is passed over changes nothing; a bundle that is trusted only by it says so.
+        let _passed = keyring.extend(&links);
+        let short = BundleError::Short { part: "header" };
+        let (first, rest) = rest.split_first_chunk().ok_or(short.clone())?;
+        let prefix = Prefix::parse(first)?;
+        let (json, table) = rest.split_at_checked(prefix.header_size()).ok_or(short)?;
+        let header = prefix.verify(json, keyring)?;
+        let table = header.table(table)?;
+        Ok(Self {
+            links,
+            header,
+            table,
+        })
     }
 }
 
@@ -118,7 +160,7 @@ struct Fields {
 }
 
 impl Fields {
-    fn check(self, header: &[u8], keys: &[PublicKey]) -> Result<Header, BundleError> {
+    fn check(self, header: &[u8], keyring: &Keyring) -> Result<Header, BundleError> {
         let signed_manifest = self.manifest.0;
         if signed_manifest.len() > READ_MAX {
             return Err(BundleError::field(
@@ -126,7 +168,8 @@ impl Fields {
                 "longer than a manifest may be",
             ));
         }
-        let manifest = manifest::verify(&signed_manifest, keys).map_err(BundleError::Manifest)?;
+        let manifest =
+            manifest::verify(&signed_manifest, keyring).map_err(BundleError::Manifest)?;
         let table = Sum::try_from(self.table.0)
             .map_err(|_| BundleError::field("table", "expected 64 hexadecimal digits"))?;
         let layout = Layout::new(&manifest, self.chunk_size)?;
@@ -315,18 +358,7 @@ pub fn encode(
         }
         fields.size = size;
     };
-    let length = u32::try_from(json.len())
-        .ok()
-        .filter(|_| json.len() <= HEADER_MAX)
-        .ok_or(BundleError::TooLong(json.len()))?;
-    let signature = sign(&[CONTEXT, &json].concat());
-    Ok([
-        &MAGIC[..],
-        &FORMAT_VERSION.to_le_bytes(),
-        &length.to_le_bytes(),
-        &signature,
-        &json,
-        &table,
-    ]
-    .concat())
+    let mut head = KIND.seal(&json, sign).map_err(BundleError::Envelope)?;
+    head.extend_from_slice(&table);
+    Ok(head)
 }

@@ -346,6 +346,7 @@ pub fn rebuild(running: &Running, now: Stamp) -> Record {
         boots: 0,
         crash_id: 0,
         security_floor: 0,
+        key_links: 0,
         slots: [other; 2],
         attempt: None,
         history: History::default(),

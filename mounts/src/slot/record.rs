@@ -17,7 +17,7 @@
 //! | 48 | 4 | boots ever charged |
 //! | 52 | 4 | id of the crash last harvested, 0 none |
 //! | 56 | 4 | security floor: the highest security version that was ever found good |
-//! | 60 | 4 | reserved, zero |
+//! | 60 | 4 | number of the newest link of keys that ever counted, 0 none |
 //! | 64 | 64 | slot a, as below |
 //! | 128 | 64 | slot b, as below |
 //! | 192 | 128 | the attempt, as below; zeros when there is none |
@@ -87,6 +87,7 @@ pub use super::record_error::RecordError;
 use super::attempt::ATTEMPT_SIZE;
 use super::fields::{SLOT_SIZE, is_zero, reserved, slot_byte, slot_of};
 use super::history::PAST_BOOT_SIZE;
+use crate::keyring::Known;
 use crate::verity::RootHash;
 use crate::wire::{Reader, Writer};
 
@@ -134,6 +135,8 @@ pub struct Record {
     pub crash_id: u32,
     /// The highest security version that was ever found good: nothing below it is installed.
     pub security_floor: u32,
+    /// The number of the newest link of keys that ever counted; 0 none. See [`crate::keyring`].
+    pub key_links: u32,
     /// Slot a, slot b.
     pub slots: [SlotRecord; 2],
     /// The boot that is, or was last, under way.
@@ -172,6 +175,7 @@ impl Record {
             boots: 0,
             crash_id: 0,
             security_floor: 0,
+            key_links: 0,
             slots: [slot(2, a), slot(1, b)],
             attempt: None,
             history: History::default(),
@@ -202,6 +206,17 @@ impl Record {
         }
     }
 
+    /// Whether the system with this root hash, which lies in `slot`, was found good.
+    #[must_use]
+    pub fn knows(&self, slot: Slot, root_hash: &RootHash) -> Known {
+        let entry = self.slot(slot);
+        if entry.good && entry.root_hash == *root_hash {
+            Known::Good
+        } else {
+            Known::Untried
+        }
+    }
+
     /// The bytes of the record, as the tables of this module lay them out.
     #[must_use]
     pub fn encode(&self) -> [u8; RECORD_SIZE] {
@@ -223,6 +238,7 @@ impl Record {
         out.put(&self.boots.to_le_bytes());
         out.put(&self.crash_id.to_le_bytes());
         out.put(&self.security_floor.to_le_bytes());
+        out.put(&self.key_links.to_le_bytes());
         out.skip_to(SLOTS_AT);
         for slot in &self.slots {
             out.put(&slot.encode());
@@ -263,7 +279,7 @@ impl Record {
         let boots = input.u32()?;
         let crash_id = input.u32()?;
         let security_floor = input.u32()?;
-        reserved(&mut input, 4)?;
+        let key_links = input.u32()?;
         let slots = [
             SlotRecord::decode(&mut input)?,
             SlotRecord::decode(&mut input)?,
@@ -288,6 +304,7 @@ impl Record {
             boots,
             crash_id,
             security_floor,
+            key_links,
             slots,
             attempt,
             history,

@@ -204,6 +204,17 @@ pub fn roll_back(record: &mut Record, running: &Running) -> Result<Slot, Refusal
     Ok(slot)
 }
 
+/// Links of keys up to this number count on this machine: what falls short of it from now on is known to
+/// be lost. Whether the record says more by that.
+pub fn keep_links(record: &mut Record, running: &Running, newest: u32) -> bool {
+    if newest <= record.key_links {
+        return false;
+    }
+    record.key_links = newest;
+    written_by(record, running, Reason::Update);
+    true
+}
+
 /// A state generation that no slot has had.
 fn next_generation(record: &Record) -> u64 {
     let [a, b] = Slot::ALL.map(|slot| record.slot(slot).state_generation);

@@ -16,7 +16,7 @@ use mounts::slot::record::{RECORD_SIZE, Record};
 use mounts::slot::region::{REGION_SIZE, RecordState, newest};
 use mounts::slot::update::{self, System as Named};
 
-use crate::systems::{System, key};
+use crate::systems::{System, keyring};
 
 /// A sector: written whole or not at all.
 const SECTOR: usize = 512;
@@ -191,7 +191,7 @@ impl Bench {
 
     /// What a boot would find signed.
     pub(crate) fn signed(&self) -> Option<mounts::manifest::Manifest> {
-        manifest::verify(&self.disk[&Area::Signature], &[key()]).ok()
+        manifest::verify(&self.disk[&Area::Signature], &keyring()).ok()
     }
 
     /// Whether the slot holds this system whole.

@@ -19,7 +19,7 @@ use systems::System;
 /// Installs what is new on a device whose other slot holds what is old.
 fn run(bench: &mut Bench, system: &System) -> Result<mounts::install::Installed, Failure> {
     bench.offer(system);
-    install(bench, &system.header, &system.table)
+    install(bench, &system.header, &system.table, &[])
 }
 
 /// What must hold whenever a machine starts: a manifest that verifies names what is there whole, and

@@ -1,9 +1,10 @@
 //! Systems to be installed: an image of a few chunks, its hash tree, its manifest, its bundle's head.
 
 use ed25519_dalek::{Signer, SigningKey};
-use mounts::bundle::{Entry, Header, Layout, Part, Prefix, Table, encode};
+use mounts::bundle::{Entry, Front, Header, Layout, Part, Table, encode};
 use mounts::dps::Architecture;
 use mounts::hash_tree::{BLOCK, HashBlock, HashTree};
+use mounts::keyring::{Keyring, Named};
 use mounts::manifest::{self, Algorithm, Filesystem, Manifest, PublicKey};
 use mounts::verity::{Salt, hash_area_size};
 
@@ -19,8 +20,10 @@ pub(crate) struct System {
 }
 
 /// The key that signs all of them.
-pub(crate) fn key() -> PublicKey {
-    PublicKey::from_bytes(signing().verifying_key().as_bytes()).unwrap()
+pub(crate) fn keyring() -> Keyring {
+    let key = PublicKey::from_bytes(signing().verifying_key().as_bytes()).unwrap();
+    let name = "test".to_owned();
+    Keyring::of([Named { name, key }])
 }
 
 fn signing() -> SigningKey {
@@ -78,14 +81,10 @@ impl System {
             })
             .collect();
         let head = encode(&signed, &layout, &entries, sign).unwrap();
-        let (first, rest) = head.split_first_chunk().unwrap();
-        let prefix = Prefix::parse(first).unwrap();
-        let (json, table) = rest.split_at(prefix.header_size());
-        let header = prefix.verify(json, &[key()]).unwrap();
-        let table = header.table(table).unwrap();
+        let front = Front::read(&head, &mut keyring()).unwrap();
         Self {
-            header,
-            table,
+            header: front.header,
+            table: front.table,
             root,
             verity,
         }

@@ -5,6 +5,7 @@
 
 mod cuts;
 mod installed;
+mod keys;
 mod power;
 mod refused;
 mod served;

@@ -8,11 +8,12 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
-use mounts::bundle::{self, Entry, Layout, Part, Prefix};
+use mounts::bundle::{self, Entry, Front, Layout, Part};
 use mounts::manifest;
 use mounts::slot::Slot;
 
 use super::key::ImageKey;
+use super::keyring;
 use super::slots::{self, Release, SlotImage};
 use super::{ImageOptions, Inputs};
 use crate::cache::{self, Hasher};
@@ -29,6 +30,9 @@ pub(crate) struct BundleArgs {
     pub(crate) options: ImageOptions,
     #[command(flatten)]
     pub(crate) form: BundleForm,
+    /// Bring these links of keys (`cargo xtask keyring`), for devices that do not have them yet
+    #[arg(long, value_name = "PATH")]
+    pub(crate) keyring: Option<PathBuf>,
     /// Write the bundle here as well
     #[arg(long, short, value_name = "PATH")]
     pub(crate) output: Option<PathBuf>,
@@ -60,7 +64,7 @@ impl Default for BundleForm {
 
 /// The command itself: makes the bundle and prints where it is.
 pub(crate) fn run(args: &BundleArgs) -> Result<()> {
-    let path = make(&args.options, args.form)?;
+    let path = make(&args.options, args.form, args.keyring.as_deref())?;
     let path = match &args.output {
         None => path,
         Some(output) => {
@@ -76,7 +80,11 @@ pub(crate) fn run(args: &BundleArgs) -> Result<()> {
 
 /// Makes the bundle of what slot a of such an image would hold. With nothing changed since last time,
 /// nothing is made.
-pub(crate) fn make(options: &ImageOptions, form: BundleForm) -> Result<PathBuf> {
+pub(crate) fn make(
+    options: &ImageOptions,
+    form: BundleForm,
+    keyring: Option<&Path>,
+) -> Result<PathBuf> {
     setup::need(&[Need::Image])?;
     let _lock = paths::lock()?;
     let mut inputs = Inputs::gather(options)?;
@@ -88,6 +96,11 @@ pub(crate) fn make(options: &ImageOptions, form: BundleForm) -> Result<PathBuf> 
     hasher.bytes(&security_version.to_le_bytes());
     hasher.text(&inputs.signer.public.to_text());
     hasher.text(&format!("{form:?}"));
+    let links = match keyring {
+        Some(path) => keyring::for_bundle(path, &inputs.signer)?,
+        None => Vec::new(),
+    };
+    hasher.bytes(&links);
     let output = paths::arch_output(options.arch);
     let place = output.join(format!("bundle-{}", hasher.finish().short()));
     let release = Release {
@@ -97,7 +110,14 @@ pub(crate) fn make(options: &ImageOptions, form: BundleForm) -> Result<PathBuf> 
     };
     let dir = cache::directory(place, "writing the bundle (about 10 s)", |fresh| {
         let target = fresh.join("shark.bundle");
-        pack(&sealed.image, &release, &inputs.signer, form, &target)
+        pack(
+            &sealed.image,
+            &release,
+            &inputs.signer,
+            &links,
+            form,
+            &target,
+        )
     })?;
     cache::prune(&output, "bundle-", KEEP)?;
     Ok(dir.join("shark.bundle"))
@@ -108,21 +128,28 @@ pub(super) fn pack(
     image: &Path,
     release: &Release,
     signer: &ImageKey,
+    links: &[u8],
     form: BundleForm,
     target: &Path,
 ) -> Result<()> {
     let dir = target.parent().unwrap_or(Path::new("."));
     let made = slots::make("bundle", image, dir, release, signer)?;
-    write(&made, form, signer, target)?;
+    write(&made, form, signer, links, target)?;
     fs::remove_file(&made.verity)
         .and_then(|()| fs::remove_file(&made.signature))
         .context("cannot remove an intermediate file")
 }
 
-fn write(made: &SlotImage, form: BundleForm, signer: &ImageKey, target: &Path) -> Result<()> {
-    let keys = [signer.public];
+fn write(
+    made: &SlotImage,
+    form: BundleForm,
+    signer: &ImageKey,
+    links: &[u8],
+    target: &Path,
+) -> Result<()> {
+    let signers = signer.keyring();
     let signed = fs::read(&made.signature)?;
-    let manifest = manifest::verify(&signed, &keys).map_err(|error| anyhow!("{error}"))?;
+    let manifest = manifest::verify(&signed, &signers).map_err(|error| anyhow!("{error}"))?;
     let layout = Layout::new(&manifest, form.chunk_size).map_err(|error| anyhow!("{error}"))?;
     let mut images = [File::open(&made.root)?, File::open(&made.verity)?];
     let mut entries = Vec::new();
@@ -145,24 +172,14 @@ fn write(made: &SlotImage, form: BundleForm, signer: &ImageKey, target: &Path) -
     let sign = |message: &[u8]| signer.sign(message);
     let head =
         bundle::encode(&signed, &layout, &entries, sign).map_err(|error| anyhow!("{error}"))?;
-    check(&head, &keys)?;
+    Front::read(&head, &mut signers.clone())
+        .map_err(|error| anyhow!("the bundle does not verify: {error}"))?;
     let mut file =
         File::create(target).with_context(|| format!("cannot create {}", target.display()))?;
+    file.write_all(links)?;
     file.write_all(&head)?;
     stored.iter().try_for_each(|chunk| file.write_all(chunk))?;
     Ok(())
-}
-
-/// The head is what the device will read.
-fn check(head: &[u8], keys: &[manifest::PublicKey]) -> Result<()> {
-    let (first, rest) = head.split_first_chunk().context("no prefix")?;
-    let checked = Prefix::parse(first).and_then(|prefix| {
-        let (json, table) = rest.split_at(prefix.header_size());
-        prefix.verify(json, keys)?.table(table)
-    });
-    checked
-        .map(drop)
-        .map_err(|error| anyhow!("the bundle does not verify: {error}"))
 }
 
 /// One zstd frame, by the program that the image is measured with.

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, anyhow};
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{DecodePrivateKey, EncodePrivateKey};
 use ed25519_dalek::{Signer, SigningKey};
+use mounts::keyring::{Keyring, Named};
 use mounts::manifest::PublicKey;
 
 use crate::{command, paths};
@@ -62,6 +63,19 @@ impl ImageKey {
         [(self.name.clone(), self.public.to_text())]
     }
 
+    /// A keyring with this key alone.
+    pub(super) fn keyring(&self) -> Keyring {
+        Keyring::of([self.named()])
+    }
+
+    /// The public half and its name.
+    pub(super) fn named(&self) -> Named {
+        Named {
+            name: self.name.clone(),
+            key: self.public,
+        }
+    }
+
     /// Another key, made anew at `path`.
     pub(super) fn fresh(path: &Path) -> Result<Self> {
         generate(path)?;
@@ -76,11 +90,20 @@ impl ImageKey {
 
 /// Name and text of the public key in the file `path`.
 pub(super) fn public(path: &Path) -> Result<(String, String)> {
+    let named = named(path)?;
+    Ok((named.name, named.key.to_text()))
+}
+
+/// The public key in the file `path`, with its name.
+pub(super) fn named(path: &Path) -> Result<Named> {
     let text = fs::read_to_string(path)
         .with_context(|| format!("cannot read the key {}", path.display()))?;
     let key = PublicKey::parse(&text).map_err(|error| anyhow!("{}: {error}", path.display()))?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
-    Ok((name.into_owned(), key.to_text()))
+    Ok(Named {
+        name: name.into_owned(),
+        key,
+    })
 }
 
 fn generate(path: &Path) -> Result<()> {

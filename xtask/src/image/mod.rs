@@ -10,6 +10,7 @@ pub(crate) mod daemons;
 mod disk;
 mod initrd;
 mod key;
+pub(crate) mod keyring;
 mod linux;
 mod loose;
 mod options;

@@ -84,7 +84,7 @@ pub(super) fn make(
     };
     let bytes = manifest::encode(&manifest, |message| signer.sign(message))
         .map_err(|error| anyhow!("manifest: {error}"))?;
-    if manifest::verify(&bytes, &[signer.public]).ok().as_ref() != Some(&manifest) {
+    if manifest::verify(&bytes, &signer.keyring()).ok().as_ref() != Some(&manifest) {
         bail!("the manifest of {name} does not verify");
     }
     let signature = dir.join(format!("signature-{name}.bin"));

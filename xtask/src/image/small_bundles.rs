@@ -1,13 +1,15 @@
 //! Bundles for the small system: one that is right, and others that are refused, each for a reason of
 //! its own. Not here: what refuses them (`tests-qemu/tests/updates`).
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use mounts::dps::Architecture;
 
 use super::bundle::{self, BundleForm};
 use super::key::ImageKey;
+use super::keyring::{self, Change};
 use super::recipe;
 use super::slots::{self, Release};
 use crate::arch::Arch;
@@ -42,21 +44,45 @@ pub(super) fn make(update: &Path, unproven: &Path, signer: &ImageKey) -> Result<
             security_version,
             architecture,
         };
-        let pack = |name: &str, image: &str, release: &Release, signer: &ImageKey| {
-            let form = BundleForm {
-                chunk_size: CHUNK,
-                ..BundleForm::default()
+        let packed =
+            |name: &str, image: &str, release: &Release, signer: &ImageKey, links: &[u8]| {
+                let form = BundleForm {
+                    chunk_size: CHUNK,
+                    ..BundleForm::default()
+                };
+                let image = fresh.join(format!("{image}.erofs"));
+                let target = fresh.join(format!("{name}.bundle"));
+                bundle::pack(&image, release, signer, links, form, &target)
             };
-            let image = fresh.join(format!("{image}.erofs"));
-            let target = fresh.join(format!("{name}.bundle"));
-            bundle::pack(&image, release, signer, form, &target)
+        let pack = |name: &str, image: &str, release: &Release, signer: &ImageKey| {
+            packed(name, image, release, signer, &[])
         };
         pack("good", "update", &release(2, here), signer)?;
         pack("older", "update", &release(0, here), signer)?;
         pack("elsewhere", "update", &release(2, elsewhere), signer)?;
         pack("stranger", "update", &release(2, here), &stranger)?;
-        pack("unproven", "unproven", &release(2, here), signer)
+        pack("unproven", "unproven", &release(2, here), signer)?;
+        let successor = ImageKey::fresh(&fresh.join("successor.key"))?;
+        let links = rotation(signer, &successor)?;
+        fs::write(fresh.join("rotation.links"), &links).context("cannot write the links")?;
+        pack("successor", "update", &release(2, here), &successor)?;
+        packed("rotation", "update", &release(2, here), &successor, &links)
     })?;
     cache::prune(&output, "bundles-", 2)?;
     Ok(folder)
+}
+
+/// Two links: `successor` comes in, and then revokes `signer`.
+fn rotation(signer: &ImageKey, successor: &ImageKey) -> Result<Vec<u8>> {
+    let comes_in = Change {
+        trust: vec![successor.named()],
+        ..Change::default()
+    };
+    let (_, first) = keyring::more(&[], signer, &[], &comes_in)?;
+    let revokes = Change {
+        revoke: vec![signer.named()],
+        ..Change::default()
+    };
+    let (_, both) = keyring::more(&first, successor, &[], &revokes)?;
+    Ok(both)
 }

@@ -247,7 +247,18 @@ Exit status:
         reboot: bool,
     },
     /// List the keys that may sign an update
-    Keys,
+    #[command(after_help = "\
+A link of keys says which keys are trusted from now on, and which are revoked for good; a trusted key
+has signed it (`cargo xtask keyring`). A bundle can bring links as well.
+
+Exit status of --add:
+  0  the links count, or did already
+  6  refused: one of them is not signed by a key that is trusted; nothing was changed")]
+    Keys {
+        /// Take the links of keys in this file, or with `-` on standard input
+        #[arg(long, value_name = "FILE")]
+        add: Option<String>,
+    },
 }
 
 #[derive(Args, Debug)]

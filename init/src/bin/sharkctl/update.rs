@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use kernel::unix::send_with_fds;
+use mounts::keyring::to_text;
 use serde_json::json;
 use services::control::Frames;
 use services::status::ShutdownKind;
 use services::update::{
-    Call, INTERFACE, Installed, Key, LoaderStatus, Progress, Reply, SlotStatus, Status,
-    UpdateError, decode_answer, encode_call,
+    Call, INTERFACE, Installed, Key, LINKS_TEXT_MAX, LoaderStatus, Progress, Reply, SlotStatus,
+    Status, UpdateError, decode_answer, encode_call,
 };
 
 use crate::Context;
@@ -46,7 +47,11 @@ pub(crate) fn update(
             }
             Ok(())
         }
-        UpdateVerb::Keys => keys(context, screen),
+        UpdateVerb::Keys { add: None } => keys(context, screen, &Call::Keys),
+        UpdateVerb::Keys { add: Some(file) } => {
+            let links = links(file)?;
+            keys(context, screen, &Call::AddKeys { links })
+        }
     }
 }
 
@@ -289,6 +294,9 @@ fn for_people(status: &Status, screen: &Screen<'_>) -> String {
     if let Some(last) = &status.last {
         row("last", &printable(last));
     }
+    for problem in &status.key_problems {
+        row("keys", &printable(problem));
+    }
     row(
         "floor",
         &format!("security version {}", status.security_floor),
@@ -356,8 +364,32 @@ fn slot_row(status: &Status, slot: &SlotStatus) -> Vec<Cell> {
     ]
 }
 
-fn keys(context: &Context, screen: &mut Screen<'_>) -> Result<(), Failure> {
-    let Reply::Keys(keys) = ask(context, &Call::Keys)? else {
+/// The content of a file of links, as the updater is told it.
+fn links(file: &str) -> Result<String, Failure> {
+    let path = Path::new(file);
+    let mut bytes = Vec::new();
+    let most = LINKS_TEXT_MAX / 2;
+    let limit = (most as u64).saturating_add(1);
+    let read = if file == "-" {
+        io::stdin().take(limit).read_to_end(&mut bytes)
+    } else {
+        let open = File::open(path).map_err(|error| Failure::of_file("open", path, &error))?;
+        open.take(limit).read_to_end(&mut bytes)
+    };
+    read.map_err(|error| Failure::of_file("read", path, &error))?;
+    if bytes.len() > most {
+        return Err(Failure::Usage(format!(
+            "{file}: expected at most {most} bytes of links; a bundle may bring more"
+        )));
+    }
+    if bytes.is_empty() {
+        return Err(Failure::Usage(format!("{file}: it is empty")));
+    }
+    Ok(to_text(&bytes))
+}
+
+fn keys(context: &Context, screen: &mut Screen<'_>, call: &Call) -> Result<(), Failure> {
+    let Reply::Keys(keys) = ask(context, call)? else {
         return Err(unexpected());
     };
     if screen.json {
@@ -367,6 +399,7 @@ fn keys(context: &Context, screen: &mut Screen<'_>) -> Result<(), Failure> {
     let mut table = Table::new(vec![
         (Align::Left, head("NAME")),
         (Align::Left, head("KEY")),
+        (Align::Left, head("STATE")),
         (Align::Left, head("FROM")),
     ]);
     for key in &keys {
@@ -376,13 +409,15 @@ fn keys(context: &Context, screen: &mut Screen<'_>) -> Result<(), Failure> {
 }
 
 fn key_row(key: &Key) -> Vec<Cell> {
-    let value = match &key.problem {
-        Some(problem) => format!("not trusted: {problem}"),
-        None => key.key.clone(),
+    let why = match (&key.problem, key.link) {
+        (Some(problem), _) => format!(": {}", printable(problem)),
+        (None, Some(link)) => format!(" by link {link}"),
+        (None, None) => String::new(),
     };
     vec![
         key.name.as_str().into(),
-        value.into(),
+        if key.key.is_empty() { "-" } else { &key.key }.into(),
+        format!("{}{why}", key.state.as_str()).into(),
         key.source.as_str().into(),
     ]
 }
