@@ -12,6 +12,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use mounts::loader::boot_loader_spec::BootLoaderSpec;
+use mounts::loader::uboot::UBoot;
 use mounts::loader::{INITRAMFS_IN_ROOT, KERNEL_IN_ROOT, Kind, Loader, Source};
 use mounts::slot::Slot;
 
@@ -41,16 +42,14 @@ pub struct Places {
 /// # Errors
 /// For people: the partition it reads is not there, or cannot be mounted.
 pub fn open(kind: Kind, places: &Places, say: fn(&str)) -> Result<Box<dyn Loader>, String> {
-    match kind {
-        Kind::Uefi => {
-            let esp = places.esp.as_deref();
-            let esp = esp.ok_or("the disk has no EFI system partition named shark-esp")?;
-            Ok(Box::new(BootLoaderSpec::new(
-                Esp::mount(esp)?,
-                Variables::new(say),
-            )))
-        }
-    }
+    let files = || {
+        let esp = places.esp.as_deref();
+        Esp::mount(esp.ok_or("the disk has no EFI system partition named shark-esp")?)
+    };
+    Ok(match kind {
+        Kind::Uefi => Box::new(BootLoaderSpec::new(files()?, Variables::new(say))),
+        Kind::UBoot => Box::new(UBoot::new(files()?)),
+    })
 }
 
 /// Copies kernel and initramfs of the system whose root is mounted at `root` to where the loader finds

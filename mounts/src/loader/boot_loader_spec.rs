@@ -71,7 +71,7 @@ impl<F: BootFiles, V: OneShot> BootLoaderSpec<F, V> {
 
     /// Gives `slot` the first entry, with this count or none, and takes its others away.
     fn put_first(&mut self, slot: Slot, count: Option<Count>) -> Result<Name, String> {
-        self.has_kernel(slot)?;
+        files::has_kernel(&mut self.files, slot)?;
         let found = self.found()?;
         let is_there = |name: Name| found.iter().any(|it| it.name == name && it.is_whole());
         let top = |of: Option<Slot>| {
@@ -129,20 +129,6 @@ impl<F: BootFiles, V: OneShot> BootLoaderSpec<F, V> {
         }
         if any { self.files.sync() } else { Ok(()) }
     }
-
-    /// An entry without a kernel would be passed over, and with it the slot.
-    fn has_kernel(&mut self, slot: Slot) -> Result<(), String> {
-        for path in [entries::kernel_path(slot), entries::initramfs_path(slot)] {
-            let (directory, name) = path.rsplit_once('/').unwrap_or(("", &path));
-            let there = self.files.list(directory)?;
-            if !there.iter().any(|it| it == name) {
-                return Err(format!(
-                    "slot {slot} cannot be started: {path} is not on the EFI system partition; install its system again"
-                ));
-            }
-        }
-        Ok(())
-    }
 }
 
 /// The options for a new entry: those of the slot's own, or else of the other slot's.
@@ -192,17 +178,7 @@ impl<F: BootFiles, V: OneShot> Loader for BootLoaderSpec<F, V> {
         let found = self.found()?;
         let own = found.iter().filter(|it| it.name.slot == slot);
         self.remove(own.map(|it| it.name))?;
-        let (kernel_path, initramfs_path) =
-            (entries::kernel_path(slot), entries::initramfs_path(slot));
-        // Both at once, to have their room.
-        self.files.remove(&kernel_path)?;
-        self.files.remove(&initramfs_path)?;
-        self.files.sync()?;
-        files::copy(&mut self.files, kernel, &kernel_path)?;
-        files::copy(&mut self.files, initramfs, &initramfs_path)?;
-        self.files.sync()?;
-        files::compare(&mut self.files, kernel, &kernel_path)?;
-        files::compare(&mut self.files, initramfs, &initramfs_path)
+        files::place(&mut self.files, slot, kernel, initramfs)
     }
 
     fn arm(&mut self, slot: Slot) -> Result<(), String> {

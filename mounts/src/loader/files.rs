@@ -5,7 +5,8 @@
 //! renamed and nothing that counts is written over: what is new has a name of its own, is made durable,
 //! and only then is the old one removed. Not here: the calls themselves ([`BootFiles`]).
 
-use super::Source;
+use super::{Source, entries};
+use crate::slot::Slot;
 
 /// Bytes that are copied at once.
 const PIECE: usize = 256 << 10;
@@ -45,19 +46,75 @@ pub trait BootFiles {
     fn sync(&mut self) -> Result<(), String>;
 }
 
+/// Whether a file is there.
+///
+/// # Errors
+/// Its directory cannot be read.
+pub fn exists(files: &mut impl BootFiles, path: &str) -> Result<bool, String> {
+    let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let names = files.list(directory)?;
+    Ok(names.iter().any(|it| it == name))
+}
+
+/// What a file of at most `most` bytes holds; nothing when it is longer.
+///
+/// # Errors
+/// It cannot be read.
+pub fn bytes(
+    files: &mut impl BootFiles,
+    path: &str,
+    most: usize,
+) -> Result<Option<Vec<u8>>, String> {
+    let mut bytes = vec![0; most.saturating_add(1)];
+    let length = fill(&mut bytes, |offset, into| files.read(path, offset, into))?;
+    bytes.truncate(length);
+    Ok((length <= most).then_some(bytes))
+}
+
 /// The text of a file of at most `most` bytes; nothing when it is longer, or no text.
 ///
 /// # Errors
 /// It cannot be read.
 pub fn text(files: &mut impl BootFiles, path: &str, most: usize) -> Result<Option<String>, String> {
-    let mut bytes = vec![0; most.saturating_add(1)];
-    let length = fill(&mut bytes, |offset, into| files.read(path, offset, into))?;
-    bytes.truncate(length);
-    Ok(if length > most {
-        None
-    } else {
-        String::from_utf8(bytes).ok()
-    })
+    let bytes = bytes(files, path, most)?;
+    Ok(bytes.and_then(|bytes| String::from_utf8(bytes).ok()))
+}
+
+/// Demands that a slot has something to be started: one that has not would be passed over.
+///
+/// # Errors
+/// It has not.
+pub fn has_kernel(files: &mut impl BootFiles, slot: Slot) -> Result<(), String> {
+    for path in [entries::kernel_path(slot), entries::initramfs_path(slot)] {
+        if !exists(files, &path)? {
+            return Err(format!(
+                "slot {slot} cannot be started: {path} is not on the EFI system partition; install its system again"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Replaces kernel and initramfs of a slot that none starts, and reads them back.
+///
+/// # Errors
+/// A source or a write failed, or what is read back differs.
+pub fn place(
+    files: &mut impl BootFiles,
+    slot: Slot,
+    kernel: &mut dyn Source,
+    initramfs: &mut dyn Source,
+) -> Result<(), String> {
+    let (kernel_path, initramfs_path) = (entries::kernel_path(slot), entries::initramfs_path(slot));
+    // Both at once, to have their room.
+    files.remove(&kernel_path)?;
+    files.remove(&initramfs_path)?;
+    files.sync()?;
+    copy(files, kernel, &kernel_path)?;
+    copy(files, initramfs, &initramfs_path)?;
+    files.sync()?;
+    compare(files, kernel, &kernel_path)?;
+    compare(files, initramfs, &initramfs_path)
 }
 
 /// Copies `source` to `path`; durable only after a sync.

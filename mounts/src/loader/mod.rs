@@ -4,8 +4,8 @@
 //! [`Loader`] is what every backend does; [`wish`] is what the boot record asks of it, and [`follow`]
 //! brings it there. The record is always written first: the loader only follows it. [`agree`] is what
 //! stage1 makes of a loader that has not. Backends: [`boot_loader_spec`] (UEFI with systemd-boot) over
-//! the [`files`] of a FAT partition, with the [`entries`] of the Boot Loader Specification; [`bits`] of
-//! a GPT. Not here: the files, disks and firmware variables themselves.
+//! the [`files`] of a FAT partition, with the [`entries`] of the Boot Loader Specification; [`uboot`]
+//! over the same, with two copies of its [`environment`]; [`bits`] of a GPT. Not here: the files, disks and firmware variables themselves.
 //!
 //! What is booted when power is lost between two writes, with a loader that has a kernel for each slot:
 //!
@@ -25,7 +25,9 @@
 pub mod agree;
 pub mod boot_loader_spec;
 pub mod entries;
+pub mod environment;
 pub mod files;
+pub mod uboot;
 
 use std::fmt;
 
@@ -43,17 +45,20 @@ use crate::slot::record::Record;
 pub enum Kind {
     /// UEFI with systemd-boot: entries that count their boots.
     Uefi,
+    /// U-Boot with our boot script: an environment that counts them.
+    UBoot,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::Uefi];
+    pub const ALL: [Self; 2] = [Self::Uefi, Self::UBoot];
 
     /// As on the kernel command line.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Uefi => "uefi",
+            Self::UBoot => "u-boot",
         }
     }
 
@@ -67,7 +72,7 @@ impl Kind {
     #[must_use]
     pub fn has_kernels(self) -> bool {
         match self {
-            Self::Uefi => true,
+            Self::Uefi | Self::UBoot => true,
         }
     }
 }
