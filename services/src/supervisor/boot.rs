@@ -99,7 +99,7 @@ impl Supervisor {
         self.boot.begun_at = Some(self.now);
         if let Some(root) = self.table.lookup(target.as_str()) {
             self.want(root);
-            for index in self.closure(root, |_| true) {
+            for index in self.closure(root, |_, _| true) {
                 self.expect(index);
             }
         }
@@ -122,7 +122,11 @@ impl Supervisor {
     }
 
     /// `root` and all that is required and wanted, as far as `through` lets pass.
-    pub(super) fn closure(&self, root: u32, through: impl Fn(&Service) -> bool) -> BTreeSet<u32> {
+    pub(super) fn closure(
+        &self,
+        root: u32,
+        through: impl Fn(u32, &Service) -> bool,
+    ) -> BTreeSet<u32> {
         // By place, as a set is slow to grow by one service after the other.
         let mut seen = vec![false; self.table.indices().len()];
         let mut see = |index: u32| {
@@ -132,7 +136,8 @@ impl Supervisor {
         see(root);
         let mut work = vec![root];
         while let Some(index) = work.pop() {
-            if !self.table.get(index).is_some_and(&through) {
+            let passes = |service| through(index, service);
+            if !self.table.get(index).is_some_and(passes) {
                 continue;
             }
             for edge in self.topology.predecessors(index) {

@@ -37,10 +37,21 @@ impl Supervisor {
     pub(super) fn on_listening(&mut self, run: RunId) {
         if let Some(index) = self.still_wanted(run) {
             self.enter(index, State::Listening);
-            self.announce(index, Change::Listening);
-            self.settle(index);
-            // Somebody may have asked for it meanwhile.
-            self.mark(index);
+            if self.is_lazy(index) {
+                self.announce(index, Change::Listening);
+                self.settle(index);
+            } else {
+                self.go_on(index);
+            }
+        }
+    }
+
+    /// Somebody has asked for it while its sockets were being opened, or a reload has made another of it.
+    fn go_on(&mut self, index: u32) {
+        if self.waits_for_timer(index) {
+            self.lie_in_wait(index);
+        } else {
+            self.rouse(index);
         }
     }
 

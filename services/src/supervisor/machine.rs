@@ -1,6 +1,8 @@
 //! Starting: the queue of marked services, one step of a service, and what blocks it. Not here: how
 //! wishes spread (`propagate`), how a run ends (`stop`), what the shell tells (`outcome`).
 
+use std::collections::BTreeSet;
+
 use super::Supervisor;
 use super::event::{Action, Change, Outcome};
 use super::mutation::{Mutation, mutated};
@@ -73,14 +75,13 @@ impl Supervisor {
                 );
                 self.try_start(index, 0);
             }
+            (State::Waiting { .. }, Desired::Up) if self.waits_for_timer(index) => {
+                self.lie_in_wait(index);
+            }
             (State::Waiting { cursor, .. }, Desired::Up) => self.try_start(index, cursor),
             (State::Armed, Desired::Up) if self.waits_for_timer(index) => {}
             (State::Armed, Desired::Up) => self.trigger(index),
             (State::Listening, Desired::Up) if self.is_lazy(index) => {}
-            // A reload has come while its sockets were being opened.
-            (State::Listening, Desired::Up) if self.waits_for_timer(index) => {
-                self.lie_in_wait(index);
-            }
             (State::Listening, Desired::Up) => self.rouse(index),
             (
                 State::Armed
@@ -100,10 +101,20 @@ impl Supervisor {
             (State::Spawning { .. } | State::Starting(_) | State::Up { .. }, Desired::Up) => {
                 self.mind_bond(index);
             }
+            // It was wanted for a moment only, and nobody waits for it.
+            (State::Down, Desired::Down) => self.settle(index),
             (State::Stopping { .. }, Desired::Up | Desired::Down)
-            | (State::Failed | State::Backoff, Desired::Up)
-            | (State::Down, Desired::Down) => {}
+            | (State::Failed | State::Backoff, Desired::Up) => {}
         }
+    }
+
+    /// Nothing of it runs, and it is to start: now, or when its timer says so. Wanted no more before its
+    /// turn comes, it is down for good, which has to be told.
+    pub(super) fn start_over(&mut self, index: u32) {
+        self.enter(index, State::Down);
+        let (on, cursor) = (index, 0);
+        self.enter(index, State::Waiting { on, cursor });
+        self.mark(index);
     }
 
     /// The one place where a state changes: its timer ends, its neighbours are told.
@@ -200,7 +211,7 @@ impl Supervisor {
         match self.look(index, cursor) {
             Verdict::Clear => {
                 // A reload may have made rivals of two that wait: whose turn comes first wins.
-                self.oust_for_start(index);
+                self.oust_for_start(index, &BTreeSet::new());
                 self.start(index);
             }
             Verdict::Doomed { on } => {
@@ -223,7 +234,7 @@ impl Supervisor {
                     self.stall(index, on);
                 }
                 // Or of two of which the other is up: it is stopped, here as ever.
-                self.oust_for_start(index);
+                self.oust_for_start(index, &BTreeSet::new());
             }
         }
     }

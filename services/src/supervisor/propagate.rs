@@ -19,9 +19,13 @@ impl Supervisor {
 
     /// The same of several at once, so many steps after the failure that began it.
     pub(super) fn want_all(&mut self, roots: &[u32], step: u8) {
-        // Whoever has to go for them goes first: what is part of that and started here stays wanted.
+        // Whoever has to go for them goes first: what is part of that and started here goes on.
+        let spared: BTreeSet<u32> = roots
+            .iter()
+            .flat_map(|root| self.closure(*root, |_, _| true))
+            .collect();
         for index in self.reached(roots) {
-            self.oust_for_start(index);
+            self.oust_for_start(index, &spared);
         }
         for index in self.reached(roots) {
             self.wish_up(index, step);
@@ -79,25 +83,22 @@ impl Supervisor {
             State::Waiting { .. } | State::Starting(_) => service.tried = false,
         }
         if matches!(service.state, State::Failed | State::Backoff) {
-            self.enter(index, State::Down);
+            self.start_over(index);
         }
         if flipped {
             self.answer(index, Goal::Down, &Outcome::Superseded);
             self.schedule(index);
         }
         self.mark(index);
-        self.oust_for_start(index);
+        self.oust_for_start(index, &BTreeSet::new());
     }
 
-    /// What cannot run beside `index` is stopped, unless it only lies in wait for now.
-    pub(super) fn oust_for_start(&mut self, index: u32) {
-        if !self.waits_for_timer(index) && !self.is_lazy(index) {
-            self.oust(index);
+    /// What cannot run beside `index` is stopped, unless it only lies in wait for now. What is `spared`
+    /// goes on, though it is part of that.
+    pub(super) fn oust_for_start(&mut self, index: u32, spared: &BTreeSet<u32>) {
+        if self.waits_for_timer(index) || self.is_lazy(index) {
+            return;
         }
-    }
-
-    /// What cannot run beside `index` is stopped.
-    pub(super) fn oust(&mut self, index: u32) {
         for at in 0.. {
             let Some(rival) = self.topology.conflicts(index).get(at).copied() else {
                 break;
@@ -107,10 +108,8 @@ impl Supervisor {
             });
             if held && !mutated(Mutation::RivalsNotOusted) {
                 let name = self.name_of(index);
-                self.unwant(
-                    rival,
-                    &format!("{name} was started, which it conflicts with"),
-                );
+                let why = format!("{name} was started, which it conflicts with");
+                self.unwant_but(rival, &why, spared);
             }
         }
     }
@@ -138,6 +137,10 @@ impl Supervisor {
 
     /// Nobody shall want `root` up, nor anything that requires it.
     pub(super) fn unwant(&mut self, root: u32, why: &str) {
+        self.unwant_but(root, why, &BTreeSet::new());
+    }
+
+    fn unwant_but(&mut self, root: u32, why: &str, spared: &BTreeSet<u32>) {
         let mut work = vec![root];
         while let Some(index) = work.pop() {
             let Some(service) = self.table.get(index) else {
@@ -169,7 +172,8 @@ impl Supervisor {
                     .map(|edge| edge.other),
             );
             if !mutated(Mutation::PartNotStopped) {
-                work.extend_from_slice(self.topology.parts(index));
+                let parts = self.topology.parts(index).iter();
+                work.extend(parts.filter(|part| !spared.contains(part)));
             }
         }
     }
@@ -195,7 +199,8 @@ impl Supervisor {
                 let Some(edge) = self.topology.successors(index).get(at).copied() else {
                     break;
                 };
-                let held = self.table.get(edge.other).is_some_and(|s| held(&s.state));
+                let lost = |s: &Service| held(&s.state) || skips(&s.state);
+                let held = self.table.get(edge.other).is_some_and(lost);
                 let spreads = !mutated(Mutation::FailureNotSpread);
                 if edge.tie.requires() && held && spreads {
                     let cause = format!("{}, which it requires, failed", self.name_of(root));
@@ -292,6 +297,11 @@ impl Supervisor {
             service.reason = Some(reason.into());
         }
     }
+}
+
+/// Whether a condition of its does not hold: it counts as up as soon as its run is gone.
+fn skips(state: &State) -> bool {
+    matches!(state, State::Stopping { end, .. } if *end == End::Skipped)
 }
 
 /// Whether it runs or is up, and is not yet on its way down.

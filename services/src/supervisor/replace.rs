@@ -11,7 +11,7 @@ use super::compiled::{Compiled, Entry, is_same, unpack_definition};
 use super::event::{Outcome, RequestId};
 use super::mutation::{Mutation, mutated};
 use super::requests::going_down;
-use super::service::{BootMark, Desired, Kept, Service, Shared, State};
+use super::service::{Desired, Kept, Service, Shared, State};
 use super::topology::{Tie, Topology};
 
 /// So many changed services are compared key by key: unpacking a thousand would hold up the loop.
@@ -270,18 +270,14 @@ impl Supervisor {
                     self.schedule(index);
                     self.mark(index);
                     if freed && self.is_lazy(index) {
-                        self.enter(index, State::Down);
+                        self.start_over(index);
                     } else if freed {
                         self.trigger(index);
                     }
                 }
                 // Its sockets may be others; those that are the same stay open. Or it has a timer now.
-                State::Listening => {
-                    if service.desired == Desired::Up {
-                        self.enter(index, State::Down);
-                    }
-                    self.mark(index);
-                }
+                State::Listening if service.desired == Desired::Up => self.start_over(index),
+                State::Listening => self.mark(index),
                 State::Failed | State::Backoff => self.schedule(index),
                 // What it is bound to may be another service now: before anything is started
                 // that would only be stopped with it.
@@ -316,8 +312,8 @@ impl Supervisor {
         let Some(root) = target else {
             return;
         };
-        let reached = self.closure(root, |service| {
-            service.desired == Desired::Up || service.boot == BootMark::No
+        let reached = self.closure(root, |index, service| {
+            service.desired == Desired::Up || fresh.contains(&index)
         });
         let started: Vec<u32> = reached.intersection(fresh).copied().collect();
         self.want_all(&started, 0);

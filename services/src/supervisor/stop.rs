@@ -24,6 +24,11 @@ impl Supervisor {
             }
             State::Starting(run) => Some(*run),
             State::Up { run, .. } => *run,
+            // It does not count as up after all.
+            State::Stopping { end: skips, .. } if *skips == End::Skipped => {
+                *skips = end;
+                return;
+            }
             State::Down
             | State::Failed
             | State::Armed
@@ -128,10 +133,7 @@ impl Supervisor {
             ) => {
                 self.rest(index);
             }
-            (Desired::Up, End::Asked) => {
-                self.enter(index, State::Down);
-                self.mark(index);
-            }
+            (Desired::Up, End::Asked) => self.start_over(index),
             (Desired::Up, End::Dependency) => {
                 let cause = self.reason(index);
                 self.fail(index, &cause);
@@ -195,9 +197,8 @@ impl Supervisor {
         match self.within_burst(index, sequel) {
             Sequel::Rest if timed => self.lie_in_wait(index),
             Sequel::Rest if lazy => {
-                self.enter(index, State::Down);
+                self.start_over(index);
                 self.release(index);
-                self.mark(index);
             }
             Sequel::Rest => {
                 if let Some(service) = self.table.get_mut(index) {

@@ -128,6 +128,12 @@ impl Model {
 }
 
 impl Entry {
+    /// A condition of its does not hold, and its run is not gone yet.
+    pub(crate) fn skips_soon(&self) -> bool {
+        self.live()
+            .is_some_and(|live| live.cause == Some(Cause::Skipped))
+    }
+
     pub(crate) fn is_skipped(&self) -> bool {
         self.live().is_some_and(|live| live.skipped)
     }

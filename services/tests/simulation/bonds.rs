@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use services::definition::FailureAction;
 use services::id::ServiceName;
 
-use crate::entry::{Cause, Entry};
+use crate::entry::{Cause, Entry, Life};
 use crate::invariants::{Invariant, Verdict, ensure};
 use crate::model::Model;
 
@@ -57,12 +57,19 @@ impl Model {
     pub(crate) fn left_failed(&mut self, name: &ServiceName) {
         // They may have lost their bond by this very failure.
         let lost = |it: &Entry| it.lost_its_bond() || self.loosed.contains(&it.definition.name);
-        for above in self.above(name, |it| it.held() || lost(it)) {
-            self.part(&above, Cause::Dependency);
-            // Of two reasons that it got at once, this is the one that counts.
-            if self.loosed.contains(&above) && !self.reloaded {
+        let skips = |it: &Entry| it.skips_soon();
+        let lost_by_now = |it: &Entry| it.held() || lost(it) || skips(it);
+        let above = self.above(name, lost_by_now);
+        // Of two reasons that they got at once, this is the one that counts. What only goes along with
+        // them is left alone, as failures do not go that way.
+        if !self.reloaded {
+            self.bind_again();
+        }
+        for above in above {
+            if self.entries.get(&above).is_some_and(Entry::skips_soon) {
                 self.part_again(&above, Cause::Dependency);
             }
+            self.part(&above, Cause::Dependency);
         }
         let Some(entry) = self.entries.get(name).filter(|_| !self.ending) else {
             return;
@@ -74,6 +81,17 @@ impl Model {
         }
         if step <= FAILURES_MAX {
             self.want_all(&helpers.into_iter().collect(), step);
+        }
+    }
+
+    /// Who has lost a bond with this very event has not: it is looked at again.
+    fn bind_again(&mut self) {
+        for name in std::mem::take(&mut self.loosed) {
+            if let Some(Life::Live(live)) = self.entries.get_mut(&name).map(|it| &mut it.life)
+                && live.cause == Some(Cause::Bond)
+            {
+                live.cause = None;
+            }
         }
     }
 

@@ -108,6 +108,9 @@ pub(crate) struct Live {
     pub(crate) mute: Option<Time>,
     pub(crate) ready: Option<Time>,
     pub(crate) cause: Option<Cause>,
+    /// With one tick it was wanted anew and found late or unhealthy, and which came first is open: what
+    /// counts where that was the wish, with failures in a row and starts.
+    pub(crate) instead: Option<(Cause, u32, Vec<Time>)>,
     pub(crate) exited: Option<ExitStatus>,
     pub(crate) emptied: bool,
     /// There was no process at all.
@@ -155,6 +158,7 @@ impl Live {
             mute: None,
             ready: None,
             cause: None,
+            instead: None,
             exited: None,
             emptied: false,
             unborn: false,
@@ -291,6 +295,16 @@ impl Entry {
     /// Runs or is up, and nothing speaks against it.
     pub(crate) fn held(&self) -> bool {
         self.live().is_some_and(|live| live.cause.is_none())
+    }
+
+    /// It was wanted anew before it was found late or unhealthy.
+    pub(crate) fn fell_after_all(&mut self) {
+        if let Life::Live(live) = &mut self.life
+            && let Some((cause, failures, starts)) = live.instead.take()
+        {
+            live.cause = Some(cause);
+            (self.failures, self.starts) = (failures, starts);
+        }
     }
 
     /// It is on its way down for nothing else, and not there yet.

@@ -1,7 +1,6 @@
 //! The core held against the reference model: each action, and after each event what every service
 //! is and is wanted to be. Not here: what the model makes of an event (`model`).
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use services::definition::{Kind, Signal};
@@ -14,6 +13,7 @@ use services::time::Time;
 use crate::entry::{Asked, Before, Cause, Deadline, Entry, Life, Live, Reloading, Sequel, is_good};
 use crate::invariants::{Broken, Invariant, Verdict, ensure};
 use crate::model::Model;
+use crate::open::standing;
 
 /// What the core says of a service: put into words only where it is wrong.
 struct Told<'a>(&'a ServiceName, StateName, bool);
@@ -26,56 +26,12 @@ impl fmt::Display for Told<'_> {
 }
 
 impl Model {
-    /// The core has been told, and its actions are not looked at yet: what the page leaves open is
-    /// taken over from it, as far as it may be so.
-    pub(crate) fn agree(&mut self, core: &Supervisor) -> Verdict {
-        let wants = |name: &ServiceName| {
-            let standing = core.lookup(name.as_str()).and_then(|id| core.standing(id));
-            standing.is_some_and(|(_, wanted)| wanted)
-        };
-        if let Some(target) = self.target.clone()
-            && !self.fresh.is_empty()
-        {
-            let reached = self.closure(&target, |_| true);
-            let certain = self.closure(&target, |it| it.wanted);
-            let mut started = BTreeSet::new();
-            for name in std::mem::take(&mut self.fresh) {
-                let wanted = wants(&name) || self.is_unbound(&name);
-                let must = certain.contains(&name) && self.is_known(&target);
-                ensure(wanted || !must, Invariant::Wanted, &name)?;
-                if wanted && reached.contains(&name) {
-                    self.awaited.insert(name.clone());
-                    started.insert(name);
-                }
-            }
-            self.want_all(&started, 0);
-        }
-        // Rivals by a reload: one of the two goes, with all that require it.
-        let mut open = BTreeSet::new();
-        for name in &self.contested {
-            open.extend(self.swayed(name, |_| true));
-        }
-        // It may have been so for a moment only.
-        self.dropped.extend(open.iter().cloned());
-        for name in open {
-            if self.entries.get(&name).is_some_and(|it| it.wanted) && !wants(&name) {
-                self.unwish(&name);
-                self.yielded.insert(name);
-            }
-        }
-        let held = self.names(|it| it.wanted && !it.failed);
-        let entries = &self.entries;
-        self.contested.retain(|name| {
-            let rivals = entries.get(name).map(|it| &it.rivals);
-            held.contains(name) && rivals.is_some_and(|it| it.iter().any(|it| held.contains(it)))
-        });
-        self.mind_bonds();
-        self.free_unbound(core, |_, _| false);
-        Ok(())
-    }
-
     pub(crate) fn action(&mut self, action: &Action, core: &Supervisor) -> Verdict {
+        let known = self.contested.clone();
         self.took(action, core)?;
+        let fresh = self.contested.difference(&known).cloned().collect();
+        self.yield_to_rivals(&fresh, core);
+        self.go_on(core, |live| live.run.is_some());
         self.mind_bonds();
         self.free_unbound(core, |_, _| false);
         Ok(())
@@ -209,7 +165,8 @@ impl Model {
 
     fn announced(&mut self, name: &ServiceName, change: &Change) -> Verdict {
         let (now, ending) = (self.now, self.ending);
-        let doomed = self.is_doomed(name);
+        let doomed = self.is_doomed(name) || self.was_doomed(name);
+        let yielded = self.yielded.contains(name) || self.is_unbound(name);
         let Some(entry) = self.entries.get_mut(name) else {
             return Err(Invariant::KnownIds.broken(name));
         };
@@ -220,43 +177,22 @@ impl Model {
             Change::Killed => return entry.killed(now, ending),
             Change::Up => {
                 entry.settled = true;
-                entry.comes_up(now)?;
+                entry.comes_up(now, yielded)?;
                 let starts = matches!(entry.definition.kind, Kind::Target);
                 return if starts { self.its_turn(name) } else { Ok(()) };
             }
             Change::Down | Change::Backoff { .. } | Change::Failed { .. } => {}
         }
         (entry.settled, entry.troubled) = (true, true);
+        if !doomed && *change != Change::Down {
+            entry.fell_after_all();
+        }
         let free = entry.is_free();
         let over = entry.live().is_none_or(Live::over);
         let was_wanted = entry.wanted;
         let stuck = ending && matches!(change, Change::Failed { .. });
         ensure(over || stuck, Invariant::Sequel, name)?;
-        // Of those that only waited, no run has ended.
-        let sequel = if free { None } else { Some(entry.judge(now)) };
-        let told = format!("{name}: {change:?}, it should be {sequel:?}");
-        let right = match (change, sequel) {
-            (Change::Down, None) => !entry.wanted,
-            (Change::Down, Some(sequel)) => sequel == Sequel::Down,
-            (Change::Failed { .. }, None) => doomed,
-            // One start too many is not made: at the earliest, it would come after the least pause.
-            (Change::Failed { .. }, Some(Sequel::After(_, least))) => {
-                entry.bursts(now + least) || stuck
-            }
-            (Change::Failed { .. }, Some(sequel)) => sequel == Sequel::Failed || stuck,
-            (Change::Backoff { pause, .. }, Some(Sequel::After(most, least))) => {
-                ensure((least..=most).contains(pause), Invariant::Pause, &told)?;
-                ensure(!entry.bursts(now + *pause), Invariant::Burst, &told)?;
-                true
-            }
-            (_, _) => false,
-        };
-        let rule = if matches!(change, Change::Failed { .. }) {
-            Invariant::FailedRightly
-        } else {
-            Invariant::Sequel
-        };
-        ensure(right, rule, &told)?;
+        entry.follows(change, doomed, stuck, now)?;
         entry.leave_behind();
         entry.renew();
         entry.life = match change {
@@ -288,6 +224,12 @@ impl Model {
             let mut required = entry.requires.iter().filter_map(|it| self.entries.get(it));
             entry.wanted && required.any(|it| it.failed || !it.wanted)
         })
+    }
+
+    /// Whether something that it requires was left failed until the latest event.
+    fn was_doomed(&self, name: &ServiceName) -> bool {
+        let entry = self.entries.get(name);
+        entry.is_some_and(|it| it.requires.iter().any(|it| self.revived.contains(it)))
     }
 
     /// Whether an attempt of it, or of something that it requires, has failed.
@@ -359,13 +301,13 @@ impl Model {
     /// All actions of an event have been looked at: every service is what it should be.
     pub(crate) fn compare(&mut self, core: &Supervisor) -> Verdict {
         self.free_unbound(core, |_, _| true);
+        self.go_on(core, |_| true);
         let now = self.now;
         for (name, entry) in &mut self.entries {
             if entry.removed {
                 continue;
             }
-            let standing = core.lookup(name.as_str()).and_then(|id| core.standing(id));
-            let Some((state, wanted)) = standing else {
+            let Some((state, wanted)) = standing(name, core) else {
                 return Err(Invariant::KnownIds.broken(name));
             };
             let told = Told(name, state, wanted);
@@ -436,6 +378,43 @@ impl Entry {
         }
     }
 
+    /// What is announced is what follows from the end of its run, or, of one that only waited, from what it
+    /// waited for.
+    fn follows(&mut self, change: &Change, doomed: bool, stuck: bool, now: Time) -> Verdict {
+        // Of those that only waited, no run has ended.
+        let sequel = if self.is_free() {
+            None
+        } else {
+            Some(self.judge(now))
+        };
+        // One that was to listen again at once only waited as well.
+        let sequel = sequel.filter(|it| !self.listens_again(*it));
+        let name = &self.definition.name;
+        let told = format!("{name}: {change:?}, it should be {sequel:?}");
+        let right = match (change, sequel) {
+            (Change::Down, None) => !self.wanted,
+            (Change::Down, Some(sequel)) => sequel == Sequel::Down,
+            (Change::Failed { .. }, None) => doomed,
+            // One start too many is not made: at the earliest, it would come after the least pause.
+            (Change::Failed { .. }, Some(Sequel::After(_, least))) => {
+                self.bursts(now + least) || stuck
+            }
+            (Change::Failed { .. }, Some(sequel)) => sequel == Sequel::Failed || stuck,
+            (Change::Backoff { pause, .. }, Some(Sequel::After(most, least))) => {
+                ensure((least..=most).contains(pause), Invariant::Pause, &told)?;
+                ensure(!self.bursts(now + *pause), Invariant::Burst, &told)?;
+                true
+            }
+            (_, _) => false,
+        };
+        let rule = if matches!(change, Change::Failed { .. }) {
+            Invariant::FailedRightly
+        } else {
+            Invariant::Sequel
+        };
+        ensure(right, rule, &told)
+    }
+
     fn killed(&mut self, now: Time, ending: bool) -> Verdict {
         let stop = self.live().and_then(|live| live.stop);
         let late = stop.is_some_and(|it| it.at <= now);
@@ -446,7 +425,8 @@ impl Entry {
         )
     }
 
-    fn comes_up(&mut self, now: Time) -> Verdict {
+    /// `yielded`: maybe for a moment only.
+    fn comes_up(&mut self, now: Time, yielded: bool) -> Verdict {
         let free = self.is_free();
         if free {
             self.leave_behind();
@@ -454,9 +434,10 @@ impl Entry {
         }
         let name = &self.definition.name;
         if free && matches!(self.definition.kind, Kind::Target) {
-            ensure(self.wanted, Invariant::UpRightly, name)?;
+            ensure(self.wanted || yielded, Invariant::UpRightly, name)?;
             self.life = Life::Live(Live::new(None));
         }
+        let parts = (free && !self.wanted).then_some(Cause::Asked);
         let ready = self.is_ready();
         let Life::Live(live) = &mut self.life else {
             return Err(Invariant::UpRightly.broken(name));
@@ -464,6 +445,7 @@ impl Entry {
         let right = ready && live.cause.is_none() && live.ready.is_none();
         ensure(right, Invariant::UpRightly, name)?;
         live.ready = Some(now);
+        live.cause = parts;
         live.shows_life(&self.definition, now);
         self.due = false;
         let oneshot = matches!(self.definition.kind, Kind::Oneshot(_));

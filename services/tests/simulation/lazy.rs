@@ -1,6 +1,8 @@
 //! In the reference model: lazy services, of which only the sockets are opened, and what traffic does. Not
 //! here: when sockets are closed (`sockets`).
 
+use std::collections::BTreeSet;
+
 use services::id::{RunId, ServiceId, ServiceName};
 
 use crate::entry::{Cause, Entry, Life, Live, Sequel};
@@ -64,11 +66,31 @@ impl Model {
 
     /// They are open. Who is to stop meanwhile has nothing to wait for.
     pub(crate) fn opened(&mut self, run: RunId) {
-        if let Some((_, live)) = self.live(run)
+        if let Some((definition, live)) = self.live(run)
             && live.opening
         {
             live.opened = true;
             live.unborn |= live.cause.is_some();
+            if live.cause.is_none() {
+                let name = definition.name.clone();
+                self.opened_in_vain(&name);
+            }
+        }
+    }
+
+    /// Somebody has asked for it meanwhile, or a reload has made another of it: it does not listen.
+    fn opened_in_vain(&mut self, name: &ServiceName) {
+        let Some(entry) = self.entries.get_mut(name) else {
+            return;
+        };
+        entry.renew();
+        let lies = entry.lies();
+        if lies && entry.definition.lazy {
+            return;
+        }
+        entry.life = Life::Idle;
+        if !lies {
+            self.rouse(name);
         }
     }
 
@@ -84,12 +106,9 @@ impl Model {
         let run = run.ok_or_else(|| Invariant::Listening.broken(name))?;
         entry.settled = true;
         entry.life = Life::Listening(run.service);
-        entry.renew();
-        // A reload has come meanwhile, and it is started at once.
         if !entry.rivals.is_empty() {
             self.contested.insert(name.clone());
         }
-        entry.due |= !entry.definition.lazy && entry.definition.timer.is_none();
         Ok(())
     }
 
@@ -109,7 +128,7 @@ impl Model {
         }
         self.want_what_ended(name);
         if !self.is_doomed(name) {
-            self.oust(name);
+            self.oust(name, &BTreeSet::new());
         }
     }
 }

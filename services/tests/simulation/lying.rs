@@ -136,7 +136,9 @@ impl Model {
             return;
         }
         let comes = |it: &Entry| it.rings(boot, civil).is_some_and(|at| at <= due);
-        for name in self.names(comes) {
+        // What is only wanted with this tick lies down first.
+        let lies_down = |it: &Entry| matches!(it.life, Life::Idle) && !it.failed && it.lies();
+        for name in self.names(|it| comes(it) && !lies_down(it)) {
             let Some(entry) = self.entries.get_mut(&name) else {
                 continue;
             };
@@ -147,6 +149,9 @@ impl Model {
                 plan.done = plan.done.max(civil.seconds(now));
             }
             if matches!(entry.life, Life::Lying) || entry.failed {
+                if entry.failed {
+                    self.revived.insert(name.clone());
+                }
                 self.trigger(&name);
                 self.fell.insert(name);
             }
@@ -157,7 +162,7 @@ impl Model {
     pub(crate) fn trigger(&mut self, name: &ServiceName) {
         self.rise(name);
         if !self.is_doomed(name) {
-            self.oust(name);
+            self.oust(name, &BTreeSet::new());
         }
     }
 

@@ -38,10 +38,15 @@ pub(crate) struct Model {
     /// What else was due then may have been done before that: a suspended machine makes many things
     /// due at once.
     pub(crate) fell: BTreeSet<ServiceName>,
+    /// Left failed until the latest event, a tick, in which their timer was due: what else was due then may
+    /// have found them so.
+    pub(crate) revived: BTreeSet<ServiceName>,
     /// They have lost what they are bound to with the latest event.
     pub(crate) loosed: BTreeSet<ServiceName>,
     /// Not wanted since the latest event, or for a moment of it.
     pub(crate) dropped: BTreeSet<ServiceName>,
+    /// They ran and were wanted until somebody had to go with the latest event.
+    pub(crate) torn: BTreeSet<ServiceName>,
     /// What is still to be asked for the machine, of services left failed.
     pub(crate) owed: Vec<(ServiceName, FailureAction)>,
     /// New with the latest reload.
@@ -68,8 +73,10 @@ impl Model {
         self.ticked = matches!(event, Event::Tick);
         self.reloaded = matches!(event, Event::Replace { .. });
         self.fell.clear();
+        self.revived.clear();
         self.loosed.clear();
         self.dropped.clear();
+        self.torn.clear();
         self.yielded.clear();
         match event {
             Event::Boot { target } => {
@@ -254,13 +261,13 @@ impl Model {
             all.retain(|name| model.entries.get(name).is_some_and(starts));
             all
         };
-        let held = self.names(Entry::held);
         // Whoever has to go for it goes first: what is part of that and wanted now goes on.
+        let all = roots.iter().map(|root| self.closure(root, |_| true));
+        let spared = all.flatten().collect();
         for name in reached(self) {
-            self.oust_for_start(&name);
+            self.oust_for_start(&name, &spared);
         }
         for name in reached(self) {
-            self.goes_on(&name, held.contains(&name));
             self.wish(&name, step);
         }
     }
@@ -300,7 +307,10 @@ impl Model {
                 entry.starts.clear();
             }
             Life::Live(live) => {
-                if live.cause.is_some() {
+                if let Some(cause) = live.cause {
+                    if self.fell.contains(name) && cause != Cause::Asked {
+                        live.instead = Some((cause, entry.failures, entry.starts.clone()));
+                    }
                     live.cause = Some(Cause::Asked);
                     let asked_for = live.run.is_some() && live.spawned.is_none();
                     if !asked_for {
@@ -310,38 +320,45 @@ impl Model {
                 }
             }
         }
-        self.oust_for_start(name);
+        self.oust_for_start(name, &BTreeSet::new());
     }
 
-    fn oust_for_start(&mut self, name: &ServiceName) {
-        if !self.entries.get(name).is_some_and(Entry::lies) {
-            self.oust(name);
+    fn oust_for_start(&mut self, name: &ServiceName, spared: &BTreeSet<ServiceName>) {
+        let Some(entry) = self.entries.get(name) else {
+            return;
+        };
+        if !entry.lies() {
+            self.oust(name, spared);
+        } else if !entry.rivals.is_empty() {
+            // It goes for a rival whose turn comes.
+            self.contested.insert(name.clone());
         }
     }
 
-    /// It was to be stopped for a moment only.
-    fn goes_on(&mut self, name: &ServiceName, held: bool) {
-        if let Some(Life::Live(live)) = self.entries.get_mut(name).map(|it| &mut it.life)
-            && held
-        {
-            live.cause = None;
-        }
-    }
-
-    /// What it conflicts with is stopped.
-    pub(crate) fn oust(&mut self, name: &ServiceName) {
+    /// What it conflicts with is stopped, and nothing that is spared with it.
+    pub(crate) fn oust(&mut self, name: &ServiceName, spared: &BTreeSet<ServiceName>) {
         let rivals = self.entries.get(name).map(|it| it.rivals.clone());
         for rival in rivals.unwrap_or_default() {
             let other = self.entries.get(&rival);
             if other.is_some_and(|it| it.wanted && !it.failed) {
-                self.unwant(&rival);
+                self.unwant_but(&rival, spared);
             }
         }
     }
 
     /// It is not wanted, and so is nothing that requires it.
     pub(crate) fn unwant(&mut self, root: &ServiceName) {
-        for name in self.swayed(root, |it| it.wanted && !it.failed) {
+        self.unwant_but(root, &BTreeSet::new());
+    }
+
+    fn unwant_but(&mut self, root: &ServiceName, spared: &BTreeSet<ServiceName>) {
+        let goes = |it: &Entry| it.wanted && !it.failed;
+        let spared = |it: &Entry| spared.contains(&it.definition.name);
+        let swayed = self.reached(root, |entry, whole| {
+            let along = entry.part_of.contains(whole) && !spared(entry);
+            (entry.requires.contains(whole) || along) && goes(entry)
+        });
+        for name in swayed {
             if self.entries[&name].wanted {
                 self.unwish(&name);
             }
@@ -349,6 +366,9 @@ impl Model {
     }
 
     pub(crate) fn unwish(&mut self, name: &ServiceName) {
+        if self.entries.get(name).is_some_and(Entry::held) {
+            self.torn.insert(name.clone());
+        }
         self.part(name, Cause::Asked);
         self.dropped.insert(name.clone());
         if let Some(entry) = self.entries.get_mut(name) {
@@ -500,6 +520,10 @@ impl Model {
 
     /// A reload has taken the timer away, or given one.
     fn turn_from_timers(&mut self) {
+        // What waits for others already is started, though it has a timer now.
+        for name in self.names(|it| matches!(it.life, Life::Idle) && it.wanted && !it.failed) {
+            self.goes_before_its_time(&name);
+        }
         let lies = |it: &Entry| matches!(it.life, Life::Lying) && !it.removed;
         for name in self.names(|it| lies(it) && it.definition.timer.is_none()) {
             if self.entries[&name].definition.lazy {
@@ -508,10 +532,6 @@ impl Model {
                 // Of rivals, whose turn comes first stays.
                 self.rise(&name);
             }
-        }
-        // What waits for others already is started, though it has a timer now.
-        for name in self.names(|it| matches!(it.life, Life::Idle) && it.wanted && !it.failed) {
-            self.goes_before_its_time(&name);
         }
         self.plan_all();
     }

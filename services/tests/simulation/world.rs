@@ -247,7 +247,7 @@ impl<'a> World<'a> {
             trace.borrow_mut().push_str(&event_line(self.now, &event));
         }
         self.core.handle_event(event, self.now);
-        self.model.agree(&self.core)?;
+        self.model.agree(&self.core);
         let mut count = 0;
         while let Some(action) = self.core.poll_action() {
             count += 1;

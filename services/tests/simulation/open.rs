@@ -1,0 +1,99 @@
+//! What the page leaves open, taken over from the core, as far as it may be so: which of two rivals goes,
+//! and whether one that was dropped for a moment was looked at in between. Not here: what must be.
+
+use std::collections::BTreeSet;
+
+use services::id::ServiceName;
+use services::status::StateName;
+use services::supervisor::Supervisor;
+
+use crate::entry::{Cause, Life, Live};
+use crate::model::Model;
+
+/// What the core says of a service, and whether that is wanted.
+pub(crate) fn standing(name: &ServiceName, core: &Supervisor) -> Option<(StateName, bool)> {
+    core.lookup(name.as_str()).and_then(|id| core.standing(id))
+}
+
+impl Model {
+    /// The core has been told, and its actions are not looked at yet: what the page leaves open is
+    /// taken over from it, as far as it may be so.
+    pub(crate) fn agree(&mut self, core: &Supervisor) {
+        if self.reloaded {
+            self.listen_anew(core);
+        }
+        self.start_fresh();
+        self.yield_to_rivals(&self.contested.clone(), core);
+        let held = self.names(|it| it.wanted && !it.failed);
+        let entries = &self.entries;
+        self.contested.retain(|name| {
+            let rivals = entries.get(name).map(|it| &it.rivals);
+            held.contains(name) && rivals.is_some_and(|it| it.iter().any(|it| held.contains(it)))
+        });
+        self.mind_bonds();
+        self.free_unbound(core, |_, _| false);
+    }
+
+    /// What a reload has added is started, where the boot target leads to it.
+    fn start_fresh(&mut self) {
+        let fresh = std::mem::take(&mut self.fresh);
+        let Some(target) = self.target.clone().filter(|it| self.is_known(it)) else {
+            return;
+        };
+        let reached = self.closure(&target, |it| {
+            it.wanted || fresh.contains(&it.definition.name)
+        });
+        let started: BTreeSet<ServiceName> = reached.intersection(&fresh).cloned().collect();
+        self.awaited.extend(started.iter().cloned());
+        self.want_all(&started, 0);
+    }
+
+    /// One of two rivals goes, with all that require it.
+    pub(crate) fn yield_to_rivals(&mut self, contested: &BTreeSet<ServiceName>, core: &Supervisor) {
+        let mut open = BTreeSet::new();
+        for name in contested {
+            open.extend(self.swayed(name, |_| true));
+        }
+        // It may have been so for a moment only.
+        self.dropped.extend(open.iter().cloned());
+        for name in open {
+            let wanted = self.entries.get(&name).is_some_and(|it| it.wanted);
+            if wanted && !standing(&name, core).is_some_and(|(_, wanted)| wanted) {
+                self.unwish(&name);
+                self.yielded.insert(name);
+            }
+        }
+    }
+
+    /// What had to go and is wanted again with the same event may have been left alone, where nobody had
+    /// looked at it in between.
+    pub(crate) fn go_on(&mut self, core: &Supervisor, which: impl Fn(&Live) -> bool) {
+        for name in &self.torn {
+            let Some(entry) = self.entries.get_mut(name).filter(|it| it.wanted) else {
+                continue;
+            };
+            let id = core.lookup(name.as_str());
+            let run = id.and_then(|id| core.current_run(id));
+            let state = standing(name, core).map(|(state, _)| state);
+            if let Life::Live(live) = &mut entry.life
+                && live.cause == Some(Cause::Asked)
+                && which(live)
+                && live.run == run
+                && matches!(state, Some(StateName::Starting | StateName::Up))
+            {
+                live.cause = None;
+            }
+        }
+    }
+
+    /// A reload that changes anything lets the sockets of those that listen be opened anew, as they may be
+    /// others.
+    fn listen_anew(&mut self, core: &Supervisor) {
+        for name in self.names(|it| matches!(it.life, Life::Listening(_)) && it.wanted) {
+            let listens = standing(&name, core).is_some_and(|(it, _)| it == StateName::Listening);
+            if !listens {
+                self.set_life(&name, Life::Idle);
+            }
+        }
+    }
+}
