@@ -22,6 +22,14 @@ fn an_update_is_installed_tried_committed_and_taken_back() -> anyhow::Result<()>
         "{done}"
     );
     ensure!(field(&done, "/kept")? == 0, "{done}");
+    let peak = ask(
+        &mut machine,
+        "cat /sys/fs/cgroup/services/update/memory.peak",
+    )?;
+    ensure!(
+        peak.parse::<u64>()? < 32 << 20,
+        "the updater took {peak} bytes"
+    );
     let now = status(&mut machine)?;
     ensure!(
         field(&now, "/phase")? == "trial" && field(&now, "/slots/1/triesLeft")? == 1,
