@@ -6,6 +6,7 @@ pub mod arguments;
 pub mod budget;
 pub mod ending;
 pub mod errand;
+mod filesystem;
 pub mod load;
 pub mod log;
 mod mounting;

@@ -21,6 +21,7 @@ pub mod modules;
 pub mod plan;
 pub mod program;
 pub mod slot;
+pub mod state;
 pub mod uevent;
 pub mod unmount;
 pub mod verity;

@@ -10,7 +10,10 @@ use std::os::unix::fs::MetadataExt;
 use kernel::snapshot::{self, Limits};
 use mounts::plan::versioned;
 use mounts::slot::generation::{BYTES_MAX, ENTRIES_MAX};
+use mounts::state::{self, Data};
 use services::definition::Ids;
+
+use crate::filesystem::Filesystem;
 
 /// Where services have their directories.
 const PARENT: &str = "/var/lib";
@@ -58,25 +61,16 @@ fn bring(generation: &str, kept: &str, place: &str, ids: Option<&Ids>) -> Result
     kernel::mount::bind(kept, place, false).map_err(text)
 }
 
-/// Makes `kept` with the content that `place` has. It gets its name once it is whole and written out.
+/// Makes `kept` with the content that `place` has.
 fn begin(kept: &str, place: &str, ids: Option<&Ids>) -> Result<(), String> {
     let text = |error: kernel::Error| error.to_string();
-    if kernel::files::is_dir(kept) {
-        return Ok(());
-    }
-    let fresh = format!("{kept}.new");
-    if kernel::files::is_dir(&fresh) {
-        kernel::files::remove_tree(&fresh).map_err(text)?;
-    }
-    match kernel::files::is_dir(place) {
-        true => {
-            snapshot::copy(place, &fresh, LIMITS).map_err(text)?;
+    let made = state::begin(&mut Filesystem, kept, |data, fresh| {
+        match data.is_dir(place) {
+            true => snapshot::copy(place, fresh, LIMITS).map(drop).map_err(text),
+            false => make(fresh, ids),
         }
-        false => make(&fresh, ids)?,
-    }
-    kernel::files::sync_filesystem(&fresh).map_err(text)?;
-    fs::rename(&fresh, kept).map_err(|error| format!("rename {fresh} to {kept}: {error}"))?;
-    kernel::files::sync_filesystem(kept).map_err(text)
+    });
+    made.map(drop)
 }
 
 /// Makes a directory for the user, or leaves it as it is.
@@ -106,13 +100,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name).display().to_string();
         let [kept, place] = ["7/lib/app", "var/lib/app"].map(path);
-        fs::create_dir_all(path("7/lib/app.new/half")).unwrap();
+        fs::create_dir_all(path("7/lib/app.shark-new/half")).unwrap();
         fs::create_dir_all(&place).unwrap();
         fs::write(path("var/lib/app/data"), "1").unwrap();
         begin(&kept, &place, None).unwrap();
         assert_eq!(fs::read_to_string(path("7/lib/app/data")).unwrap(), "1");
         assert!(!kernel::files::exists(&path("7/lib/app/half")));
-        assert!(!kernel::files::exists(&path("7/lib/app.new")));
+        assert!(!kernel::files::exists(&path("7/lib/app.shark-new")));
         fs::write(path("7/lib/app/data"), "2").unwrap();
         begin(&kept, &place, None).unwrap();
         assert_eq!(fs::read_to_string(path("7/lib/app/data")).unwrap(), "2");

@@ -2,12 +2,13 @@
 //! must be room for one more copy, which the trial begins with. Not here: which one a slot boots with
 //! (`mounts::slot::generation`), and the copy itself (stage1).
 
-use std::fs;
-
 use kernel::snapshot::{self, Limits};
 use mounts::plan::{GENERATIONS, generation};
 use mounts::slot::generation::{BYTES_MAX, ENTRIES_MAX, unused};
 use mounts::slot::record::Record;
+use mounts::state::{self, Data};
+
+use crate::filesystem::Filesystem;
 
 /// As many as stage1 copies.
 const LIMITS: Limits = Limits {
@@ -19,19 +20,17 @@ const ENTRY: u64 = 4096;
 /// What services need besides.
 const SPARE: u64 = 8 << 20;
 
-/// Takes away what no slot has, and what a copy that was cut has left.
+/// Takes away what no slot has, and what a cut has left.
 pub(super) fn tidy(record: &Record, running: u64) {
-    let entries = fs::read_dir(GENERATIONS).into_iter().flatten().flatten();
-    let names: Vec<String> = entries
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect();
+    let data = &mut Filesystem;
+    let names = data.entries(GENERATIONS).unwrap_or_default();
     let there: Vec<u64> = names.iter().filter_map(|name| name.parse().ok()).collect();
-    let torn = names.iter().filter(|name| name.ends_with(".new"));
-    let gone = unused(record, running, &there).into_iter().map(generation);
-    for path in torn.map(|name| format!("{GENERATIONS}/{name}")).chain(gone) {
-        if let Err(error) = kernel::files::remove_tree(&path) {
-            eprintln!("shark-update: a state generation that is not needed stays: {error}");
-        }
+    let left_over = names.iter().filter(|name| state::is_left_over(name));
+    let unused = unused(record, running, &there).into_iter().map(generation);
+    let discarded = unused.map(|path| state::discard(&mut Filesystem, &path));
+    let removed = left_over.map(|name| data.remove(&format!("{GENERATIONS}/{name}")));
+    for error in removed.chain(discarded).filter_map(Result::err) {
+        eprintln!("shark-update: a state generation that is not needed stays: {error}");
     }
 }
 

@@ -1,17 +1,15 @@
 //! The state generation that a slot boots with, made ready on the mounted data; and all data taken away,
 //! where an operator has asked for that. Which generation it is is decided in
-//! `mounts::slot::generation`.
-//!
-//! A generation is there whole or not at all: it is copied beside, written out, and given its name last.
+//! `mounts::slot::generation`, and in which order it comes in `mounts::state`.
 
 use std::fs;
-use std::path::Path;
 
 use kernel::snapshot::{self, Limits};
 use mounts::plan::{FACTORY_RESET, GENERATIONS, SYSROOT};
 use mounts::slot::Slot;
 use mounts::slot::generation::{self, Choice};
 use mounts::slot::record::Record;
+use mounts::state::{self, Data};
 
 use super::report::Report;
 use super::watchdog;
@@ -20,8 +18,8 @@ const LIMITS: Limits = Limits {
     bytes: generation::BYTES_MAX,
     entries: generation::ENTRIES_MAX,
 };
-/// What the filesystem itself needs.
-const LOST_AND_FOUND: &str = "lost+found";
+/// Where the data filesystem is mounted, as the running system sees it.
+const VAR: &str = "/var";
 
 /// Makes the generation of `slot` ready and returns its number.
 pub(crate) fn prepare(
@@ -51,21 +49,55 @@ pub(crate) fn prepare(
 
 fn copy(root: &str, from: u64, to: u64) -> Result<snapshot::Extent, String> {
     let text = |error: kernel::Error| error.to_string();
-    let fresh = format!("{root}/{to}.new");
-    if kernel::files::is_dir(&fresh) {
-        kernel::files::remove_tree(&fresh).map_err(text)?;
+    let copied = state::begin(&mut Fed, &format!("{root}/{to}"), |data, fresh| {
+        let copied = snapshot::copy(&format!("{root}/{from}"), fresh, LIMITS).map_err(text)?;
+        // An overlay begins with an empty one.
+        let work = format!("{fresh}/etc/work");
+        if data.is_dir(&work) {
+            data.remove(&work)?;
+        }
+        Ok(copied)
+    })?;
+    Ok(copied.unwrap_or_default())
+}
+
+/// The data filesystem; the watchdog is fed on the way.
+struct Fed;
+
+impl Data for Fed {
+    fn is_dir(&mut self, path: &str) -> bool {
+        kernel::files::is_dir(path)
     }
-    let copied = snapshot::copy(&format!("{root}/{from}"), &fresh, LIMITS).map_err(text)?;
-    // An overlay begins with an empty one.
-    let work = format!("{fresh}/etc/work");
-    if kernel::files::is_dir(&work) {
-        kernel::files::remove_tree(&work).map_err(text)?;
+
+    fn entries(&mut self, dir: &str) -> Result<Vec<String>, String> {
+        let failed = |error: std::io::Error| format!("open {dir}: {error}");
+        let entries = fs::read_dir(dir).map_err(failed)?;
+        entries
+            .map(|entry| {
+                let name = entry.map_err(failed)?.file_name();
+                let odd = |name| format!("{dir}: {name:?} is not UTF-8");
+                name.into_string().map_err(odd)
+            })
+            .collect()
     }
-    kernel::files::sync_filesystem(&fresh).map_err(text)?;
-    fs::rename(&fresh, format!("{root}/{to}"))
-        .map_err(|error| format!("rename {fresh} to {to}: {error}"))?;
-    kernel::files::sync_filesystem(root).map_err(text)?;
-    Ok(copied)
+
+    fn remove(&mut self, path: &str) -> Result<(), String> {
+        watchdog::feed();
+        let meta = fs::symlink_metadata(path).map_err(|error| format!("stat {path}: {error}"))?;
+        if meta.is_dir() {
+            kernel::files::remove_tree_and(path, &mut watchdog::feed).map_err(|e| e.to_string())
+        } else {
+            fs::remove_file(path).map_err(|error| format!("remove {path}: {error}"))
+        }
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> Result<(), String> {
+        fs::rename(from, to).map_err(|error| format!("rename {from} to {to}: {error}"))
+    }
+
+    fn sync(&mut self, path: &str) -> Result<(), String> {
+        kernel::files::sync_filesystem(path).map_err(|error| error.to_string())
+    }
 }
 
 /// The generations that are there whole.
@@ -77,51 +109,20 @@ fn numbers(root: &str) -> Result<Vec<u64>, String> {
         .collect())
 }
 
-/// Takes all data away, if an operator has asked for that. The mark goes last, so that a cut of power in
-/// between is followed by the rest.
+/// Takes all data away, if an operator has asked for that.
 pub(crate) fn reset_if_asked(report: &mut Report) {
-    let mark = format!("{SYSROOT}{FACTORY_RESET}");
-    if !Path::new(&mark).exists() {
+    let var = format!("{SYSROOT}{VAR}");
+    let Some(mark) = FACTORY_RESET.strip_prefix(VAR) else {
+        return;
+    };
+    if !kernel::files::exists(&format!("{var}{mark}")) {
         return;
     }
     report.note("factory reset: all data are taken away");
-    let var = format!("{SYSROOT}/var");
-    match reset(&var, &mark) {
+    match state::reset(&mut Fed, &var, mark) {
         Ok(()) => report.note("factory reset: done"),
         // What is left goes at the next boot.
         Err(why) => report.warn(format!("factory reset: {why}")),
-    }
-}
-
-fn reset(var: &str, mark: &str) -> Result<(), String> {
-    let text = |error: kernel::Error| error.to_string();
-    let mut dir = var.to_owned();
-    // Along the way to the mark, everything beside it.
-    for keep in ["lib", "shark", "factory-reset"] {
-        for entry in fs::read_dir(&dir)
-            .map_err(|e| format!("open {dir}: {e}"))?
-            .flatten()
-        {
-            let name = entry.file_name();
-            if name != keep && name != LOST_AND_FOUND {
-                remove(&entry.path())?;
-            }
-        }
-        dir = format!("{dir}/{keep}");
-    }
-    kernel::files::sync_filesystem(var).map_err(text)?;
-    fs::remove_file(mark).map_err(|error| format!("remove {mark}: {error}"))?;
-    kernel::files::sync_filesystem(var).map_err(text)
-}
-
-fn remove(path: &Path) -> Result<(), String> {
-    watchdog::feed();
-    let name = path.display().to_string();
-    let meta = fs::symlink_metadata(path).map_err(|error| format!("stat {name}: {error}"))?;
-    if meta.is_dir() {
-        kernel::files::remove_tree_and(&name, &mut watchdog::feed).map_err(|e| e.to_string())
-    } else {
-        fs::remove_file(path).map_err(|error| format!("remove {name}: {error}"))
     }
 }
 
@@ -137,7 +138,7 @@ mod tests {
         fs::create_dir_all(dir.path().join("3/etc/work/work")).unwrap();
         fs::write(dir.path().join("3/etc/upper/hostname"), "three").unwrap();
         // What a cut of power has left of another try.
-        fs::create_dir_all(dir.path().join("4.new/etc/upper/half")).unwrap();
+        fs::create_dir_all(dir.path().join("4.shark-new/etc/upper/half")).unwrap();
         assert_eq!(numbers(root), Ok(vec![3]));
         copy(root, 3, 4).unwrap();
         let mut there = numbers(root).unwrap();
@@ -149,7 +150,7 @@ mod tests {
             "three"
         );
         assert!(!made.join("upper/half").exists() && !made.join("work").exists());
-        assert!(!dir.path().join("4.new").exists());
+        assert!(!dir.path().join("4.shark-new").exists());
         assert!(copy(root, 9, 10).unwrap_err().contains("ENOENT"));
     }
 
@@ -169,7 +170,7 @@ mod tests {
         make("log/x");
         fs::create_dir(dir.path().join("lost+found")).unwrap();
         std::os::unix::fs::symlink("/nowhere", dir.path().join("run")).unwrap();
-        reset(var, mark.to_str().unwrap()).unwrap();
+        state::reset(&mut Fed, var, "/lib/shark/factory-reset").unwrap();
         let left: Vec<String> = fs::read_dir(dir.path().join("lib/shark"))
             .unwrap()
             .chain(fs::read_dir(dir.path()).unwrap())
@@ -179,7 +180,7 @@ mod tests {
         assert!(left.contains(&"lib".to_owned()) && left.contains(&"lost+found".to_owned()));
         // Only the mark was left to remove.
         make("lib/shark/factory-reset");
-        reset(var, mark.to_str().unwrap()).unwrap();
+        state::reset(&mut Fed, var, "/lib/shark/factory-reset").unwrap();
         assert!(!mark.exists());
     }
 }
