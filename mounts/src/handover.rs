@@ -139,6 +139,12 @@ pub struct Handover {
     /// The keys that the initramfs came with: the first of the keyring, for init's half of the machine.
     #[serde(default)]
     pub keys: Vec<KeyFacts>,
+    /// Those of which it knows that they were revoked.
+    #[serde(default)]
+    pub revoked_keys: Vec<KeyFacts>,
+    /// The number of the link that both are as of; 0: none.
+    #[serde(default)]
+    pub key_links: u32,
 }
 
 /// Why a hand-over is refused.
@@ -203,6 +209,8 @@ impl Handover {
             last_good: false,
             state_generation: None,
             keys: Vec::new(),
+            revoked_keys: Vec::new(),
+            key_links: 0,
         }
     }
 
@@ -215,6 +223,7 @@ impl Handover {
         bounded.timings.truncate(LIST_MAX);
         bounded.devices.truncate(LIST_MAX);
         bounded.keys.truncate(LIST_MAX);
+        bounded.revoked_keys.truncate(LIST_MAX);
         bounded.missing.truncate(LIST_MAX);
         bounded.notes.truncate(LIST_MAX);
         bounded.texts_mut(|text| text.truncate(text.floor_char_boundary(TEXT_MAX)));
@@ -246,6 +255,7 @@ impl Handover {
             ("notes", handover.notes.len()),
             ("devices", handover.devices.len()),
             ("keys", handover.keys.len()),
+            ("revoked_keys", handover.revoked_keys.len()),
         ] {
             if length > LIST_MAX {
                 return Err(HandoverError::Bound(field));
@@ -278,7 +288,7 @@ impl Handover {
             each(&mut device.name);
             each(&mut device.node);
         }
-        for key in &mut self.keys {
+        for key in self.keys.iter_mut().chain(&mut self.revoked_keys) {
             each(&mut key.name);
             each(&mut key.key);
         }

@@ -1,7 +1,7 @@
 //! The links of keys on the partition of the boot record: reading and keeping them, and the number that the
 //! record has of them. Not here: what they say (`mounts::keyring`).
 
-use mounts::keyring::{Basis, Keyring, copies};
+use mounts::keyring::{Basis, Keyring, copies, kept};
 use mounts::slot::store;
 use mounts::slot::update;
 
@@ -19,21 +19,28 @@ pub fn links(path: &str) -> (Vec<Vec<u8>>, Vec<String>) {
 }
 
 /// Keeps the links that count by `basis` and those beside the record on `path`, which then says up to
-/// which number they do. What is kept already is not written again. The keyring that comes of all.
+/// which number they do. What is kept already is not written again. The keyring that comes of all, and the
+/// chain that is kept.
 ///
 /// # Errors
 /// For people: what could not be opened, read or written.
-pub fn keep_links(path: &str, running: &Identity, mut basis: Basis) -> Result<Keyring, String> {
+pub fn keep_links(
+    path: &str,
+    running: &Identity,
+    mut basis: Basis,
+) -> Result<(Keyring, Vec<u8>), String> {
     let mut device = Device::open_to_write(path)?;
     device.lock()?;
     let copies = copies::load(&mut device);
     // Another may have written since they were looked at.
-    basis.chains.splice(0..0, copies::chains(&copies).0);
+    let (there, _) = copies::chains(&copies);
+    basis.chains.splice(0..0, there.iter().cloned());
     let (keyring, _) = basis.keyring();
+    let chain = kept(&there, &keyring);
     if keyring.sequence() == 0 {
-        return Ok(keyring);
+        return Ok((keyring, chain));
     }
-    copies::store(&mut device, &copies, &keyring.chain())
+    copies::store(&mut device, &copies, &chain)
         .map_err(|error| format!("the links of keys on {path} are not written: {error}"))?;
     let state = store::load(&mut device);
     let mut record = state.record().cloned();
@@ -43,7 +50,7 @@ pub fn keep_links(path: &str, running: &Identity, mut basis: Basis) -> Result<Ke
         write(&mut device, &state, record.clone())
             .map_err(|error| format!("the boot record on {path} is not written: {error}"))?;
     }
-    Ok(keyring)
+    Ok((keyring, chain))
 }
 
 #[cfg(test)]
@@ -88,7 +95,10 @@ mod tests {
         let own = PublicKey::from_bytes(signing().verifying_key().as_bytes()).unwrap();
         let name = "own".to_owned();
         Basis {
-            image: vec![Named { name, key: own }],
+            image: Link {
+                trusted: vec![Named { name, key: own }],
+                ..Link::default()
+            },
             chains,
             needed: 0,
         }
@@ -103,7 +113,11 @@ mod tests {
         let at = Place::FIRST.offset();
         file.as_file().write_all_at(&record, at).unwrap();
         let number = || super::super::load(path).record().unwrap().key_links;
-        let keep = |chains| keep_links(path, &Identity::default(), basis(chains)).unwrap();
+        let keep = |chains| {
+            let kept = keep_links(path, &Identity::default(), basis(chains)).unwrap();
+            assert!(kept.0.sequence() == 0 || links(path).0 == [kept.1]);
+            kept.0
+        };
         assert_eq!(
             (keep(Vec::new()).sequence(), links(path)),
             (0, (Vec::new(), Vec::new()))

@@ -8,7 +8,7 @@ use mounts::bundle::{Chunk, Front};
 use mounts::dps::Architecture;
 use mounts::handover::{self, Handover};
 use mounts::install::{self, Area, Failure, Machine};
-use mounts::keyring::Named;
+use mounts::keyring::Link;
 use mounts::manifest::Manifest;
 use mounts::slot::Slot;
 use mounts::slot::update::System;
@@ -73,8 +73,8 @@ pub(super) struct Booted {
     pub(super) record: String,
     /// The loader that has started this machine, where it chooses between the slots.
     pub(super) outer: Option<Outer>,
-    /// The keys of the initramfs.
-    pub(super) keys: Vec<Named>,
+    /// What the initramfs says of keys.
+    pub(super) keys: Link,
 }
 
 impl Booted {
@@ -105,7 +105,7 @@ impl Booted {
             outer: Outer::of_machine(&disk),
             disk,
             record: record.ok_or("stage1 has found no boot record")?,
-            keys: keys::of_initramfs(&told.keys),
+            keys: keys::of_initramfs(&told.keys, &told.revoked_keys, told.key_links),
         })
     }
 
@@ -192,7 +192,7 @@ pub(super) fn run(booted: &Booted, origin: Origin, shared: &Shared) -> Result<In
         watcher,
         manifest: &manifest,
     };
-    let done = install::install(&mut job, &header, &table, &trust.keyring.chain())?;
+    let done = install::install(&mut job, &header, &table, &trust.chain)?;
     Ok(Installed {
         slot: slot.as_str().to_owned(),
         version: manifest.version.clone(),

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use mounts::handover::KeyFacts;
-use mounts::keyring::{Basis, Entry, Keyring, Named, Origin, SignedLink, Trust};
+use mounts::keyring::{Basis, Entry, Keyring, Link, Named, Origin, SignedLink, Trust};
 use mounts::manifest::{self, PublicKey};
 use mounts::slot::Slot;
 use services::update::{Key, KeyState};
@@ -28,6 +28,8 @@ pub(super) struct Trusting {
     /// Of what the keyring is made.
     pub(super) basis: Basis,
     pub(super) keyring: Keyring,
+    /// The links that are kept.
+    pub(super) chain: Vec<u8>,
     /// What is wrong with what was found.
     pub(super) problems: Vec<String>,
 }
@@ -38,7 +40,7 @@ impl Trusting {
     /// # Errors
     /// For people.
     pub(super) fn keep(&mut self, booted: &Booted) -> Result<(), String> {
-        if booted.keys.is_empty() && !self.basis.chains.is_empty() {
+        if booted.keys.trusted.is_empty() && !self.basis.chains.is_empty() {
             return Err(
                 "the initramfs of this machine knows no links of keys, and would boot nothing that they \
                  let in; it needs a newer one"
@@ -46,7 +48,7 @@ impl Trusting {
             );
         }
         let kept = record::keep_links(&booted.record, &booted.identity, self.basis.clone());
-        self.keyring = kept?;
+        (self.keyring, self.chain) = kept?;
         Ok(())
     }
 }
@@ -77,16 +79,17 @@ pub(super) fn gather(booted: &Booted) -> Trusting {
     Trusting {
         basis,
         keyring,
+        chain: Vec::new(),
         problems,
     }
 }
 
 /// The keys that the machine came with.
-fn image(booted: &Booted) -> Vec<Named> {
-    if !booted.keys.is_empty() {
+fn image(booted: &Booted) -> Link {
+    if !booted.keys.trusted.is_empty() {
         return booted.keys.clone();
     }
-    files(DIRECTORY)
+    let trusted = files(DIRECTORY)
         .into_iter()
         .filter_map(|(name, read)| {
             Some(Named {
@@ -94,18 +97,26 @@ fn image(booted: &Booted) -> Vec<Named> {
                 key: read.ok()?,
             })
         })
-        .collect()
+        .collect();
+    Link {
+        trusted,
+        ..Link::default()
+    }
 }
 
-/// The keys of the initramfs, as stage1 has told them.
-pub(super) fn of_initramfs(told: &[KeyFacts]) -> Vec<Named> {
+/// What the initramfs says of keys, as stage1 has told it.
+pub(super) fn of_initramfs(trusted: &[KeyFacts], revoked: &[KeyFacts], sequence: u32) -> Link {
     let named = |facts: &KeyFacts| {
         Some(Named {
             name: facts.name.clone(),
             key: PublicKey::parse(&facts.key).ok()?,
         })
     };
-    told.iter().filter_map(named).collect()
+    Link {
+        sequence,
+        trusted: trusted.iter().filter_map(named).collect(),
+        revoked: revoked.iter().filter_map(named).collect(),
+    }
 }
 
 /// Links as they are kept.
@@ -203,8 +214,8 @@ mod tests {
             name: name.to_owned(),
             key: key.to_owned(),
         };
-        let image = of_initramfs(&[facts("x", GOOD), facts("y", "none")]);
-        let keys = list(&Keyring::of(image), path);
+        let image = of_initramfs(&[facts("x", GOOD), facts("y", "none")], &[], 3);
+        let keys = list(&Keyring::begin(&image), path);
         let told: Vec<(&str, KeyState)> = keys
             .iter()
             .map(|key| (key.name.as_str(), key.state))

@@ -51,7 +51,7 @@ pub(crate) fn facts(
             disk,
             ledger,
             generation,
-            trusted,
+            trusted: _,
         } => Handover {
             slot: Some(*slot),
             why: why.clone(),
@@ -70,10 +70,12 @@ pub(crate) fn facts(
             image_size: Some(root.manifest.image_size),
             last_good: *last_good,
             state_generation: Some(*generation),
-            keys: trusted.facts(),
             ..Handover::new(Mode::Disk)
         },
     };
+    if let Booted::Slot { trusted, .. } = booted {
+        trusted.tell(&mut facts);
+    }
     facts.timings = report
         .timings()
         .iter()

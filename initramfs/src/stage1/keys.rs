@@ -4,8 +4,8 @@
 use std::fs;
 use std::path::Path;
 
-use mounts::handover::KeyFacts;
-use mounts::keyring::{Basis, Keyring, Named, copies, split};
+use mounts::handover::{Handover, KeyFacts};
+use mounts::keyring::{Basis, Keyring, Link, Named, copies, split};
 use mounts::manifest::{self, PublicKey};
 
 use super::record::Ledger;
@@ -13,18 +13,20 @@ use super::report::Report;
 
 /// Where the initramfs keeps the keys that may sign manifests.
 pub(crate) const KEYS: &str = "/etc/shark/keys";
+/// What it has there beside keys when it was made later than a link: what that says.
+const LINK: &str = "link";
 
 /// Whom stage1 trusts.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Trusted {
-    image: Vec<Named>,
+    image: Link,
     pub(crate) keyring: Keyring,
 }
 
 impl Trusted {
     /// Gathers keys and links. What is wrong with any is reported, and the others still count.
     pub(crate) fn gather(ledger: &mut Ledger, report: &mut Report) -> Self {
-        let image = of_directory(Path::new(KEYS), report);
+        let image = of_initramfs(Path::new(KEYS), report);
         let (chains, problems) = copies::chains(&ledger.links());
         for problem in problems {
             report.warn(format!("keys: {problem}"));
@@ -63,13 +65,40 @@ impl Trusted {
         keyring
     }
 
-    /// For init: the keys of the initramfs.
-    pub(crate) fn facts(&self) -> Vec<KeyFacts> {
-        let facts = |named: &Named| KeyFacts {
-            name: named.name.clone(),
-            key: named.key.to_string(),
+    /// For init: what the initramfs says.
+    pub(crate) fn tell(&self, facts: &mut Handover) {
+        let told = |keys: &[Named]| {
+            let fact = |named: &Named| KeyFacts {
+                name: named.name.clone(),
+                key: named.key.to_string(),
+            };
+            keys.iter().map(fact).collect()
         };
-        self.image.iter().map(facts).collect()
+        facts.keys = told(&self.image.trusted);
+        facts.revoked_keys = told(&self.image.revoked);
+        facts.key_links = self.image.sequence;
+    }
+}
+
+/// What the initramfs says: as of a link, where it was made with one, otherwise its keys.
+fn of_initramfs(directory: &Path, report: &mut Report) -> Link {
+    let path = directory.join(LINK);
+    let read = match fs::read(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        other => Some(other),
+    };
+    let link = read.map(|read| {
+        let json = read.map_err(|error| error.to_string())?;
+        Link::of_json(&json).map_err(|error| error.to_string())
+    });
+    match link {
+        Some(Ok(link)) => return link,
+        Some(Err(error)) => report.warn(format!("keys: {}: {error}", path.display())),
+        None => {}
+    }
+    Link {
+        trusted: of_directory(directory, report),
+        ..Link::default()
     }
 }
 
@@ -116,5 +145,27 @@ mod tests {
         assert_eq!((keys[0].name.as_str(), report.notes().len()), ("b", 1));
         assert!(of_directory(Path::new("/none/such"), &mut report).is_empty());
         assert_eq!(report.notes().len(), 2);
+        // An initramfs that was made later than a link says what that does.
+        assert_eq!(of_initramfs(dir.path(), &mut report).trusted, keys);
+        let link = Link {
+            sequence: 3,
+            trusted: keys.clone(),
+            revoked: Vec::new(),
+        };
+        fs::write(dir.path().join(LINK), link.to_json().unwrap()).unwrap();
+        let before = report.notes().len();
+        assert_eq!(of_initramfs(dir.path(), &mut report), link);
+        assert_eq!(report.notes().len(), before);
+        fs::write(dir.path().join(LINK), "{}").unwrap();
+        let image = of_initramfs(dir.path(), &mut report);
+        assert_eq!((image.sequence, image.trusted), (0, keys));
+        assert!(report.notes().len() > before);
+        let mut facts = Handover::new(mounts::handover::Mode::Disk);
+        let trusted = Trusted {
+            image: link,
+            keyring: Keyring::default(),
+        };
+        trusted.tell(&mut facts);
+        assert_eq!((facts.keys.len(), facts.key_links), (1, 3));
     }
 }

@@ -43,7 +43,7 @@ pub struct Named {
 }
 
 /// What a link says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Link {
     /// Its number, from 1: of two links the one with the higher says what holds.
@@ -135,6 +135,26 @@ impl Link {
         Ok(())
     }
 
+    /// Reads what a link says where nobody has to sign it: in an initramfs, which is trusted as it is.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub fn of_json(json: &[u8]) -> Result<Self, LinkError> {
+        let link: Self =
+            serde_json::from_slice(json).map_err(|error| LinkError::Json(error.to_string()))?;
+        link.check()?;
+        Ok(link)
+    }
+
+    /// What [`Link::of_json`] reads.
+    ///
+    /// # Errors
+    /// It breaks a rule of [`Link::check`].
+    pub fn to_json(&self) -> Result<Vec<u8>, LinkError> {
+        self.check()?;
+        serde_json::to_vec(self).map_err(|error| LinkError::Json(error.to_string()))
+    }
+
     fn all(&self) -> impl Iterator<Item = &Named> {
         self.trusted.iter().chain(&self.revoked)
     }
@@ -144,9 +164,7 @@ impl Link {
     /// # Errors
     /// It breaks a rule of [`Link::check`], or is too long.
     pub fn seal(&self, sign: impl FnOnce(&[u8]) -> [u8; 64]) -> Result<SignedLink, LinkError> {
-        self.check()?;
-        let json = serde_json::to_vec(self).map_err(|error| LinkError::Json(error.to_string()))?;
-        let bytes = KIND.seal(&json, sign)?;
+        let bytes = KIND.seal(&self.to_json()?, sign)?;
         let (head, ..) = KIND.open(&bytes)?;
         Ok(SignedLink {
             signature: head.signature,
@@ -182,10 +200,7 @@ impl SignedLink {
     /// # Errors
     /// [`LinkError`]: nonsense was signed.
     pub fn read(&self) -> Result<Link, LinkError> {
-        let link: Link = serde_json::from_slice(self.content())
-            .map_err(|error| LinkError::Json(error.to_string()))?;
-        link.check()?;
-        Ok(link)
+        Link::of_json(self.content())
     }
 
     fn content(&self) -> &[u8] {

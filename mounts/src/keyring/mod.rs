@@ -36,8 +36,9 @@ use crate::key::PublicKey;
 /// What a machine makes its keyring of.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Basis {
-    /// The keys of its initramfs.
-    pub image: Vec<Named>,
+    /// What its initramfs says: the keys that it came with. Where that was made later than links, it says
+    /// as much as one of them, and has its number; otherwise the number is 0.
+    pub image: Link,
     /// Chains of links, wherever they were found.
     pub chains: Vec<Vec<u8>>,
     /// The number of the newest link that ever counted, by the boot record.
@@ -45,19 +46,23 @@ pub struct Basis {
 }
 
 impl Basis {
-    /// The keyring, and what was passed over on the way.
+    /// The keyring, and what was passed over on the way: where nothing is lost, only what is no chain, since
+    /// links that an initramfs has outgrown need not be known to it.
     #[must_use]
     pub fn keyring(&self) -> (Keyring, Vec<String>) {
-        let mut keyring = Keyring::of(self.image.clone());
+        let mut keyring = Keyring::begin(&self.image);
         keyring.needed = self.needed;
-        let mut passed = Vec::new();
+        let (mut passed, mut damaged) = (Vec::new(), Vec::new());
         for chain in &self.chains {
             match parse(chain) {
                 Ok(links) => passed.extend(keyring.extend(&links)),
-                Err(error) => passed.push(error.to_string()),
+                Err(error) => damaged.push(error.to_string()),
             }
         }
-        (keyring, passed)
+        if keyring.lost().is_some() {
+            damaged.extend(passed);
+        }
+        (keyring, damaged)
     }
 }
 
@@ -171,13 +176,28 @@ impl Keyring {
     /// The keys that a machine came with.
     #[must_use]
     pub fn of(keys: impl IntoIterator<Item = Named>) -> Self {
-        let mut keyring = Self::default();
-        for named in keys {
+        Self::begin(&Link {
+            trusted: keys.into_iter().collect(),
+            ..Link::default()
+        })
+    }
+
+    /// What an initramfs says.
+    #[must_use]
+    pub fn begin(image: &Link) -> Self {
+        let mut keyring = Self {
+            sequence: image.sequence,
+            ..Self::default()
+        };
+        let revoked = Trust::Revoked(image.sequence);
+        let trusted = image.trusted.iter().map(|it| (it, Trust::Trusted));
+        let all = trusted.chain(image.revoked.iter().map(|it| (it, revoked)));
+        for (named, trust) in all {
             if keyring.find(&named.key).is_none() {
                 keyring.entries.push(Entry {
-                    named,
+                    named: named.clone(),
                     origin: Origin::Image,
-                    trust: Trust::Trusted,
+                    trust,
                 });
             }
         }
@@ -205,7 +225,7 @@ impl Keyring {
         })
     }
 
-    /// The links that count, as they are kept.
+    /// The links that count.
     #[must_use]
     pub fn chain(&self) -> Vec<u8> {
         let links = self.links.iter().map(SignedLink::as_bytes);
@@ -333,6 +353,23 @@ impl Keyring {
             },
         }
     }
+}
+
+/// The chain to keep where `copies` were kept so far: what was there, since a slot with an older initramfs
+/// needs links that this one has outgrown, and all that count now. When there are too many, the oldest go.
+#[must_use]
+pub fn kept(copies: &[Vec<u8>], keyring: &Keyring) -> Vec<u8> {
+    let there = copies.iter().filter_map(|chain| parse(chain).ok());
+    let mut all: Vec<SignedLink> = Vec::new();
+    for link in there.flatten().chain(keyring.links.iter().cloned()) {
+        if !all.contains(&link) {
+            all.push(link);
+        }
+    }
+    all.sort_by_key(|link| link.read().map_or(0, |it| it.sequence));
+    let surplus = all.len().saturating_sub(LINKS_MAX);
+    let bytes = all.iter().skip(surplus).map(SignedLink::as_bytes);
+    bytes.collect::<Vec<_>>().concat()
 }
 
 /// What speaks against a signature of this key.

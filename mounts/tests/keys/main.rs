@@ -9,7 +9,7 @@ use ed25519_dalek::{Signer, SigningKey};
 use mounts::dps::Architecture;
 use mounts::keyring::{
     Basis, Keyring, Known, LINKS_MAX, Link, LinkError, Named, Origin, REVOKED_MAX, SignatureError,
-    SignedLink, TRUSTED_MAX, Trust, parse, split,
+    SignedLink, TRUSTED_MAX, Trust, kept, parse, split,
 };
 use mounts::manifest::{
     self, Algorithm, Filesystem, Manifest, ManifestError, PublicKey, verify_installed,
@@ -30,6 +30,13 @@ fn named(seed: u8) -> Named {
 
 fn of(seeds: &[u8]) -> Vec<Named> {
     seeds.iter().copied().map(named).collect()
+}
+
+fn image(seeds: &[u8]) -> Link {
+    Link {
+        trusted: of(seeds),
+        ..Link::default()
+    }
 }
 
 fn link(sequence: u32, by: u8, trusted: &[u8], revoked: &[u8]) -> SignedLink {
@@ -133,7 +140,7 @@ fn links_count_by_number_and_signature_wherever_they_come_from() {
         bytes.collect::<Vec<_>>().concat()
     };
     let basis = Basis {
-        image: of(&[1]),
+        image: image(&[1]),
         chains: vec![chain(&all[..1]), chain(&all[..2]), chain(&all)],
         needed: 5,
     };
@@ -186,7 +193,7 @@ fn what_was_found_good_boots_whatever_becomes_of_its_key() {
 fn lost_links_are_noticed_and_nothing_new_is_trusted_until_they_are_back() {
     let links = [link(1, 1, &[1, 2], &[]), link(2, 2, &[2], &[1])];
     let lost = Basis {
-        image: of(&[1]),
+        image: image(&[1]),
         chains: vec![links[0].as_bytes().to_vec(), b"SHARKKEY".to_vec()],
         needed: 2,
     };
@@ -204,6 +211,50 @@ fn lost_links_are_noticed_and_nothing_new_is_trusted_until_they_are_back() {
     assert_eq!(keyring.extend(&links), [""; 0]);
     assert_eq!((keyring.lost(), said(&keyring, 2)), (None, String::new()));
     assert!(said(&keyring, 1).contains("revoked by link 2"));
+}
+
+#[test]
+fn an_initramfs_that_is_newer_than_links_needs_none_of_them_and_keeps_them_for_an_older_one() {
+    let links = [
+        link(1, 1, &[1, 2], &[]),
+        link(2, 1, &[2], &[1]),
+        link(3, 2, &[2, 3], &[1]),
+    ];
+    let bytes = |links: &[SignedLink]| {
+        let bytes = links.iter().map(SignedLink::as_bytes);
+        bytes.collect::<Vec<_>>().concat()
+    };
+    let newer = Basis {
+        image: Link {
+            sequence: 2,
+            trusted: of(&[2]),
+            revoked: of(&[1]),
+        },
+        chains: vec![bytes(&links[..2])],
+        needed: 2,
+    };
+    let (mut keyring, passed) = newer.keyring();
+    assert_eq!((passed.len(), keyring.lost()), (0, None));
+    assert!(said(&keyring, 1).contains("revoked by link 2"));
+    assert_eq!(keyring.extend(&links[2..]), [""; 0]);
+    assert_eq!(trust(&keyring, 3), Some(Trust::Trusted));
+    // Only the last counts here, and an older initramfs still finds all.
+    assert_eq!(keyring.chain(), links[2].as_bytes());
+    let all = kept(&newer.chains, &keyring);
+    assert_eq!(all, bytes(&links));
+    let (older, passed) = Basis {
+        image: image(&[1]),
+        chains: vec![all],
+        needed: 3,
+    }
+    .keyring();
+    assert_eq!((passed.len(), older.lost(), older.sequence()), (0, None, 3));
+    // What is kept has its bound: the oldest go.
+    let many: Vec<SignedLink> = (1..=40).map(|it| link(it, 1, &[1], &[])).collect();
+    let chains: Vec<Vec<u8>> = many.chunks(20).map(bytes).collect();
+    let bounded = parse(&kept(&chains, &keyring)).unwrap();
+    assert_eq!(bounded.len(), LINKS_MAX);
+    assert_eq!(bounded.last(), many.last());
 }
 
 #[test]
@@ -311,7 +362,7 @@ proptest! {
                 }
             }
             prop_assert!(keyring.entries().iter().any(|it| it.trust == Trust::Trusted));
-            let basis = Basis { image: of(&[1, 2]), chains: vec![keyring.chain()], needed: 0 };
+            let basis = Basis { image: image(&[1, 2]), chains: vec![keyring.chain()], needed: 0 };
             prop_assert_eq!(basis.keyring(), (keyring.clone(), Vec::new()));
         }
     }

@@ -13,7 +13,6 @@ use mounts::manifest;
 use mounts::slot::Slot;
 
 use super::key::ImageKey;
-use super::keyring;
 use super::slots::{self, Release, SlotImage};
 use super::{ImageOptions, Inputs};
 use crate::cache::{self, Hasher};
@@ -30,9 +29,6 @@ pub(crate) struct BundleArgs {
     pub(crate) options: ImageOptions,
     #[command(flatten)]
     pub(crate) form: BundleForm,
-    /// Bring these links of keys (`cargo xtask keyring`), for devices that do not have them yet
-    #[arg(long, value_name = "PATH")]
-    pub(crate) keyring: Option<PathBuf>,
     /// Write the bundle here as well
     #[arg(long, short, value_name = "PATH")]
     pub(crate) output: Option<PathBuf>,
@@ -64,7 +60,7 @@ impl Default for BundleForm {
 
 /// The command itself: makes the bundle and prints where it is.
 pub(crate) fn run(args: &BundleArgs) -> Result<()> {
-    let path = make(&args.options, args.form, args.keyring.as_deref())?;
+    let path = make(&args.options, args.form)?;
     let path = match &args.output {
         None => path,
         Some(output) => {
@@ -80,11 +76,7 @@ pub(crate) fn run(args: &BundleArgs) -> Result<()> {
 
 /// Makes the bundle of what slot a of such an image would hold. With nothing changed since last time,
 /// nothing is made.
-pub(crate) fn make(
-    options: &ImageOptions,
-    form: BundleForm,
-    keyring: Option<&Path>,
-) -> Result<PathBuf> {
+pub(crate) fn make(options: &ImageOptions, form: BundleForm) -> Result<PathBuf> {
     setup::need(&[Need::Image])?;
     let _lock = paths::lock()?;
     let mut inputs = Inputs::gather(options)?;
@@ -96,11 +88,8 @@ pub(crate) fn make(
     hasher.bytes(&security_version.to_le_bytes());
     hasher.text(&inputs.signer.public.to_text());
     hasher.text(&format!("{form:?}"));
-    let links = match keyring {
-        Some(path) => keyring::for_bundle(path, &inputs.signer)?,
-        None => Vec::new(),
-    };
-    hasher.bytes(&links);
+    let links = inputs.links.as_ref().map_or(&[][..], |it| &it.bytes);
+    hasher.bytes(links);
     let output = paths::arch_output(options.arch);
     let place = output.join(format!("bundle-{}", hasher.finish().short()));
     let release = Release {
@@ -114,7 +103,7 @@ pub(crate) fn make(
             &sealed.image,
             &release,
             &inputs.signer,
-            &links,
+            links,
             form,
             &target,
         )

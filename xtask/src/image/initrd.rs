@@ -5,8 +5,9 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use initramfs::archive::{Archive, Entry};
+use mounts::keyring::Link;
 use mounts::modules::{IndexFiles, ModuleIndex, module_name};
 
 use super::linux::Linux;
@@ -110,6 +111,8 @@ pub(super) struct Parts<'a> {
     pub(super) busybox: &'a Path,
     /// Name and text of each trusted public key.
     pub(super) keys: &'a [(String, String)],
+    /// The link of keys that these are as of.
+    pub(super) link: Option<&'a Link>,
     /// An ssh server for the rescue console.
     pub(super) rescue_ssh: Option<&'a RescueSsh>,
     pub(super) linux: &'a Linux,
@@ -146,6 +149,10 @@ fn archive(parts: &Parts<'_>) -> Result<Vec<u8>> {
     for (name, text) in parts.keys {
         let path = format!("etc/shark/keys/{name}.pub");
         archive.add(&path, Entry::file(0o644, text.as_bytes().to_vec()))?;
+    }
+    if let Some(link) = parts.link {
+        let json = link.to_json().map_err(|error| anyhow!("{error}"))?;
+        archive.add("etc/shark/keys/link", Entry::file(0o644, json))?;
     }
     let mut modules = MODULES.to_vec();
     if let Some(ssh) = parts.rescue_ssh {

@@ -153,8 +153,17 @@ fn checked(
     Ok(keyring)
 }
 
-/// The links in the file `path`, for a bundle that `signer` signs.
-pub(super) fn for_bundle(path: &Path, signer: &ImageKey) -> Result<Vec<u8>> {
+/// Links that an image begins with, and that a bundle brings.
+#[derive(Debug)]
+pub(super) struct Links {
+    /// All of them.
+    pub(super) bytes: Vec<u8>,
+    /// What the last one says.
+    pub(super) last: Link,
+}
+
+/// The links in the file `path`, for a system that `signer` signs.
+pub(super) fn open(path: &Path, signer: &ImageKey) -> Result<Links> {
     let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let links = keyring::parse(&bytes).map_err(|error| anyhow!("{}: {error}", path.display()))?;
     let last = links.last().map(SignedLink::read).transpose();
@@ -162,12 +171,12 @@ pub(super) fn for_bundle(path: &Path, signer: &ImageKey) -> Result<Vec<u8>> {
     let last = last.with_context(|| format!("{}: no link is there", path.display()))?;
     ensure!(
         has(&last.trusted, &signer.public),
-        "key {} is not trusted by link {} of {}: a device that takes the link refuses the bundle",
+        "key {} is not trusted by link {} of {}: a device that takes the link refuses what it signs",
         signer.name,
         last.sequence,
         path.display()
     );
-    Ok(bytes)
+    Ok(Links { bytes, last })
 }
 
 fn has(keys: &[Named], key: &PublicKey) -> bool {
@@ -218,8 +227,8 @@ mod tests {
         assert!(none.contains("no key would be trusted"), "{none}");
         let path = dir.path().join("links");
         fs::write(&path, &second).unwrap();
-        assert_eq!(for_bundle(&path, &new).unwrap(), second);
-        let refused = for_bundle(&path, &old).unwrap_err().to_string();
+        assert_eq!(open(&path, &new).unwrap().bytes, second);
+        let refused = open(&path, &old).unwrap_err().to_string();
         assert!(refused.contains("key old is not trusted by link 2"));
     }
 }

@@ -27,10 +27,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use machine::Image;
+use mounts::keyring::Named;
 use mounts::slot::Slot;
 
 use self::apt::{Apt, Package};
 use self::key::ImageKey;
+use self::keyring::Links;
 use self::linux::Linux;
 pub(crate) use self::loose::{Packages, bare_kernel};
 pub(crate) use self::options::ImageOptions;
@@ -123,6 +125,8 @@ struct Inputs<'a> {
     host_busybox: PathBuf,
     rescue_ssh: Option<RescueSsh>,
     signer: ImageKey,
+    /// Links of keys that it begins with.
+    links: Option<Links>,
     /// Services with problems are no hindrance.
     unchecked: bool,
 }
@@ -153,6 +157,10 @@ impl<'a> Inputs<'a> {
             None => None,
         };
         let signer = ImageKey::open(options.key.as_deref())?;
+        let links = match &options.keyring {
+            Some(path) => Some(keyring::open(path, &signer)?),
+            None => None,
+        };
         Ok(Self {
             options,
             programs,
@@ -162,12 +170,17 @@ impl<'a> Inputs<'a> {
             host_busybox,
             rescue_ssh,
             signer,
+            links,
             unchecked: false,
         })
     }
 
     /// Name and text of each key that may sign updates.
     fn trusted(&self) -> Result<Vec<(String, String)>> {
+        if let Some(links) = &self.links {
+            let text = |it: &Named| (it.name.clone(), it.key.to_text());
+            return Ok(links.last.trusted.iter().map(text).collect());
+        }
         let mut keys = vec![(self.signer.name.clone(), self.signer.public.to_text())];
         for path in &self.options.trust {
             keys.push(key::public(path)?);
@@ -307,7 +320,7 @@ impl<'a> Inputs<'a> {
         hasher
             .text(&self.signer.name)
             .text(&self.signer.public.to_text());
-        hasher.text(&format!("{:?}", self.trusted()?));
+        hasher.text(&format!("{:?} {:?}", self.trusted()?, self.links));
         hasher.text(&format!(
             "{:?} {}",
             self.options.root_size, self.options.data_size
@@ -342,6 +355,7 @@ impl<'a> Inputs<'a> {
             busybox: &self.busybox,
             rescue_ssh: self.rescue_ssh.as_ref(),
             keys: &self.trusted()?,
+            link: self.links.as_ref().map(|it| &it.last),
             linux: &self.linux,
         };
         initrd::write(&initrd, &dir.join("initrd.img"))?;

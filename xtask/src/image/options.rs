@@ -49,6 +49,11 @@ pub(crate) struct ImageOptions {
     #[arg(long, value_name = "PATH")]
     pub(crate) trust: Vec<PathBuf>,
 
+    /// Begin with the keys as the last of these links says (`cargo xtask keyring`); a bundle brings the
+    /// links, for devices that do not have them yet
+    #[arg(long, value_name = "PATH", conflicts_with = "trust")]
+    pub(crate) keyring: Option<PathBuf>,
+
     /// Version of the system, for people
     #[arg(long = "image-version", value_name = "VERSION", default_value = env!("CARGO_PKG_VERSION"))]
     pub(crate) version: String,
@@ -122,6 +127,7 @@ impl Default for ImageOptions {
             kernel: "cloud".into(),
             key: None,
             trust: Vec::new(),
+            keyring: None,
             version: env!("CARGO_PKG_VERSION").into(),
             version_b: None,
             security_version: 1,
