@@ -30,6 +30,8 @@ pub struct SmallImages {
     pub kernel: PathBuf,
     /// Slot b misbehaves as the kernel command line asks.
     pub slots: PathBuf,
+    /// As `slots`, made after a rotation of keys: it begins with the last of the links in `bundles`.
+    pub rotated: PathBuf,
     /// Slot b has no init.
     pub without_init: PathBuf,
     /// The init of slot b may not be executed.

@@ -152,3 +152,24 @@ fn an_update_alone_rotates_keys_and_keeps_its_links_where_it_lies() -> anyhow::R
     machine.power_off(ANSWER)?;
     Ok(())
 }
+
+#[test]
+fn an_image_that_was_made_after_a_rotation_begins_with_its_keys() -> anyhow::Result<()> {
+    let small = SmallImages::from_environment()?;
+    let device = Device::of(&small, &small.rotated)?;
+    let mut machine = device.power_on("")?;
+    commits(&machine, 0)?;
+    network(&mut machine)?;
+    let expected = [("trusted", "image"), ("revoked", "image")];
+    let expected = expected.map(|(state, source)| (state.to_owned(), source.to_owned()));
+    ensure!(keys(&mut machine)? == expected, "{:?}", keys(&mut machine)?);
+    let good = serve("good")?;
+    is_not_installed(&mut machine, &good.url(), 6, &[REVOKED])?;
+    // The fleet's bundle brings links that it has outgrown, of which it cannot check the first.
+    let rotation = serve("rotation")?;
+    installed(&mut machine, &rotation.url())?;
+    let now = status(&mut machine)?;
+    ensure!(now.pointer("/keyProblems").is_none(), "{now}");
+    machine.power_off(ANSWER)?;
+    Ok(())
+}

@@ -44,25 +44,31 @@ pub(crate) fn make() -> Result<SmallImages> {
         (trees, bundles)
     };
     let rescue_key = rescue_key(&place)?;
-    let image = |b: &Path, rescue_ssh: Option<PathBuf>| {
-        make_folder(&ImageOptions {
-            arch,
-            rescue_ssh,
-            root: Some(trees.a.clone()),
-            root_b: Some(b.to_path_buf()),
-            kernel: "generic".into(),
-            version: "1".into(),
-            version_b: Some("2".into()),
-            security_version_b: Some(2),
-            root_size: Some(ROOT_SIZE),
-            data_size: DATA_SIZE,
-            ..ImageOptions::default()
-        })
+    let options = |b: &Path, rescue_ssh: Option<PathBuf>| ImageOptions {
+        arch,
+        rescue_ssh,
+        root: Some(trees.a.clone()),
+        root_b: Some(b.to_path_buf()),
+        kernel: "generic".into(),
+        version: "1".into(),
+        version_b: Some("2".into()),
+        security_version_b: Some(2),
+        root_size: Some(ROOT_SIZE),
+        data_size: DATA_SIZE,
+        ..ImageOptions::default()
     };
+    let image = |b: &Path, rescue_ssh: Option<PathBuf>| make_folder(&options(b, rescue_ssh));
+    // Made after a rotation: signed by the key that came in, and begun with the links that say so.
+    let rotated = make_folder(&ImageOptions {
+        key: Some(bundles.join("successor.key")),
+        keyring: Some(bundles.join("rotation.links")),
+        ..options(&trees.b, None)
+    })?;
     let slots = image(&trees.b, None)?;
     Ok(SmallImages {
         kernel: vmlinux::of(&Image::load(&slots)?.kernel)?,
         slots,
+        rotated,
         bundles,
         without_init: image(&trees.without_init, None)?,
         init_not_executable: image(&trees.init_not_executable, None)?,
