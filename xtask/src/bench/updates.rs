@@ -67,7 +67,7 @@ pub(super) fn run(args: &UpdatesArgs) -> Result<ExitCode> {
         write_ballast(&ballast, args.ballast)?;
         options.files.push(ballast);
     }
-    let bundle = bundle::make(&options, BundleForm::default(), None)?;
+    let bundle = bundle::make(&options, BundleForm::default())?;
     let mut machine = boot(&image)?;
     let root = fetch(&mut machine, &bundle)?;
     let mut rounds = Vec::new();
