@@ -2,7 +2,7 @@
 //! the loader (`initramfs::outer`), and what is wanted (`mounts::loader`).
 //!
 //! The record comes first and counts: a loader that could not be told is told by stage1 at the next
-//! boot, which then restarts once.
+//! boot, which then restarts.
 
 use std::path::Path;
 

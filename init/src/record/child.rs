@@ -103,6 +103,6 @@ fn tell_loader(device: &str, record: &Record) {
     match alone.and_then(|()| outer.follow(record)) {
         Ok(Some(told)) => eprintln!("init: {told}"),
         Ok(None) => {}
-        Err(why) => eprintln!("init: {why}; the next boot sees to it, and restarts once"),
+        Err(why) => eprintln!("init: {why}; the next boot sees to it"),
     }
 }

@@ -128,7 +128,7 @@ impl Booted {
                 Err(error) => Err(format!("{why}; and it could not be called off: {error}")),
             },
             UpdateStep::Cancel | UpdateStep::RollBack => {
-                eprintln!("shark-update: {why}; the next boot sees to it, and restarts once");
+                eprintln!("shark-update: {why}; the next boot sees to it");
                 Ok(())
             }
         })

@@ -12,6 +12,7 @@ use mounts::loader::agree::{self, Verdict};
 use mounts::loader::{self, Entry, Kind, Loader};
 use mounts::slot::Slot;
 use mounts::slot::decide::Why;
+use mounts::slot::record::Record;
 use mounts::slot::region::RecordState;
 
 use super::Machine;
@@ -78,7 +79,12 @@ pub(crate) fn settle(
             let cause = "its kernel or initramfs did not come as far as stage1";
             give_up(ledger, slot, crash.unwrap_or(cause), report)
         }
-        Verdict::GoOn => go_on(slot, &started, report),
+        Verdict::GoOn => {
+            if let Err(why) = tell(&started, disk, record) {
+                report.warn(format!("boot loader: {why}"));
+            }
+            go_on(slot, &started, report)
+        }
         Verdict::Redirect => match redirect(&started, disk, ledger, slot, report) {
             Ok(never) => match never {},
             // A kernel that has never run here must not be found good by the other one.
@@ -138,6 +144,12 @@ fn go_on(slot: Slot, started: &Started, report: &mut Report) -> Outcome {
     Outcome::Boot
 }
 
+fn tell(started: &Started, disk: &OurDisk, record: &Record) -> Result<(), String> {
+    let wish = loader::wish(record).ok_or("the boot record wants no slot")?;
+    let mut loader = open(started.kind, disk)?;
+    loader::follow(&mut *loader, wish).map(drop)
+}
+
 /// Tells the loader what the record wants, and restarts.
 fn redirect(
     started: &Started,
@@ -152,8 +164,7 @@ fn redirect(
     let RecordState::Newest(newest) = ledger.state() else {
         return Err("there is no boot record".into());
     };
-    let wish = loader::wish(&newest.record).ok_or("the boot record wants no slot")?;
-    open(started.kind, disk).and_then(|mut loader| loader::follow(&mut *loader, wish))?;
+    tell(started, disk, &newest.record)?;
     let line = format!(
         "slot {slot} is to be booted, and the boot loader has started the kernel of slot {}: it is told, \
          restarting",

@@ -7,9 +7,10 @@
 use crate::slot::Slot;
 use crate::slot::record::{Phase, Record};
 
-/// Restarts in a row for the sake of the right kernel. One more is not made, so that a loader that
-/// does not do as it is told costs a restart and never a loop.
-pub const REDIRECTS_MAX: u8 = 1;
+/// Restarts in a row for the sake of the right kernel: a second one for the case that power is lost
+/// when the first has been counted and the loader has not been told. One more is not made, so that a
+/// loader that does not do as it is told never costs a loop.
+pub const REDIRECTS_MAX: u8 = 2;
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +21,8 @@ pub enum Verdict {
     Redirect,
     /// The slot was on trial, and its kernel did not come so far: it is given up.
     NeverArrived,
-    /// The root is booted with the other slot's kernel.
+    /// The root is booted with the other slot's kernel. The loader is told once more, for the next
+    /// boot.
     GoOn,
 }
 
@@ -92,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn another_kernel_costs_one_restart_and_is_then_put_up_with() {
+    fn another_kernel_costs_two_restarts_and_is_then_put_up_with() {
         let mut record = armed(Slot::A);
         record.slot_mut(Slot::B).good = true;
         let verdict = |record: &Record, started| compare(record, Slot::B, started, || true);

@@ -19,7 +19,7 @@
 //! | b is committed | a, b was tried | a's kernel; stage1 blesses b and restarts |
 //! | b has failed, a is next | b | b's kernel; stage1 blesses a and restarts |
 //!
-//! A second restart in a row is not made ([`agree::REDIRECTS_MAX`]): a slot on trial is then given up,
+//! A third restart in a row is not made ([`agree::REDIRECTS_MAX`]): a slot on trial is then given up,
 //! and any other one is booted with the kernel that is there.
 
 pub mod agree;
