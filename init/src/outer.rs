@@ -53,7 +53,11 @@ impl Outer {
 
     fn open(&self) -> Result<Box<dyn Loader>, String> {
         let esp = crate::update::find_partition(Path::new(CLASS), &self.disk, dps::ESP_NAME);
-        outer::open(self.kind, &Places { esp }, |text| eprintln!("{text}"))
+        let places = Places {
+            esp,
+            disk: self.disk.clone(),
+        };
+        outer::open(self.kind, &places, |text| eprintln!("{text}"))
     }
 
     /// How the loader stands.

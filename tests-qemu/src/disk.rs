@@ -54,6 +54,52 @@ impl DiskCopy {
     /// # Errors
     /// When the table cannot be read, or has no such name.
     pub fn partition(&self, name: &str) -> anyhow::Result<Extent> {
+        let (found, sector) = self.entry(name)?;
+        let field = |key: &str| {
+            found
+                .get(key)
+                .and_then(Value::as_u64)
+                .with_context(|| format!("partition {name} has no {key}"))
+        };
+        Ok(Extent {
+            start: field("start")? * sector,
+            size: field("size")? * sector,
+        })
+    }
+
+    /// The attribute bits of a partition, as sfdisk(8) reads them.
+    ///
+    /// # Errors
+    /// When the table cannot be read, or has no such name.
+    pub fn attributes(&self, name: &str) -> anyhow::Result<u64> {
+        let (found, _) = self.entry(name)?;
+        let words = found.get("attrs").and_then(Value::as_str).unwrap_or("");
+        // `RequiredPartition NoBlockIOProtocol GUID:48,56,60`
+        let bits = words
+            .split_whitespace()
+            .find_map(|it| it.strip_prefix("GUID:"));
+        bits.unwrap_or("")
+            .split(',')
+            .filter(|bit| !bit.is_empty())
+            .try_fold(0, |all, bit| Ok(all | 1 << bit.parse::<u32>()?))
+    }
+
+    /// Demands that sgdisk(8) finds both copies of the table, their checksums and all else in order.
+    ///
+    /// # Errors
+    /// Its words, when it does not.
+    pub fn verify_table(&self) -> anyhow::Result<()> {
+        let output = run(command("sgdisk").arg("--verify").arg(&self.path))?;
+        let said = String::from_utf8_lossy(&output).into_owned();
+        if said.contains("No problems found") {
+            Ok(())
+        } else {
+            bail!("sgdisk --verify: {said}")
+        }
+    }
+
+    /// A partition in sfdisk's words, and bytes of a sector.
+    fn entry(&self, name: &str) -> anyhow::Result<(Value, u64)> {
         let output = run(command("sfdisk").arg("--json").arg(&self.path))?;
         let table: Value = serde_json::from_slice(&output).context("sfdisk printed no JSON")?;
         let table = table
@@ -71,16 +117,7 @@ impl DiskCopy {
             .iter()
             .find(|p| p.get("name").and_then(Value::as_str) == Some(name));
         let found = found.with_context(|| format!("there is no partition {name}"))?;
-        let field = |key: &str| {
-            found
-                .get(key)
-                .and_then(Value::as_u64)
-                .with_context(|| format!("partition {name} has no {key}"))
-        };
-        Ok(Extent {
-            start: field("start")? * sector,
-            size: field("size")? * sector,
-        })
+        Ok((found.clone(), sector))
     }
 
     /// Flips all bits of the byte at `offset` of a partition.

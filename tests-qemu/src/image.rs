@@ -42,6 +42,19 @@ pub struct SmallImages {
     pub rescue_ssh: PathBuf,
     /// The private key that it lets in.
     pub rescue_key: PathBuf,
+    /// Started by EFI firmware.
+    pub uefi: UefiImages,
+}
+
+/// The small system as EFI firmware starts it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UefiImages {
+    /// Folder of the image; its agent is in the root.
+    pub image: PathBuf,
+    /// A bundle of another version that works.
+    pub update: PathBuf,
+    /// One whose initramfs has nothing to execute.
+    pub dies: PathBuf,
 }
 
 /// The parts of an image.
@@ -56,6 +69,12 @@ pub struct Image {
     pub kernel: PathBuf,
     /// Initramfs.
     pub initrd: PathBuf,
+    /// Words for the kernel command line.
+    #[serde(default)]
+    pub words: String,
+    /// It is started by EFI firmware from its own disk, which has kernel and initramfs as well.
+    #[serde(default)]
+    pub firmware: bool,
 }
 
 impl Image {

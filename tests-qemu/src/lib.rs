@@ -8,6 +8,7 @@ pub mod chance;
 pub mod console;
 pub mod debugger;
 pub mod disk;
+pub mod esp;
 pub mod image;
 pub mod machine;
 pub mod monitor;

@@ -65,6 +65,22 @@ pub enum Disk {
     Absent,
 }
 
+/// EFI firmware of Debian's package ovmf, and the variables that it begins with.
+pub const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+/// Variables of a machine that was never started.
+pub const OVMF_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+
+/// Who starts the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// QEMU: kernel, initramfs and command line are those of the machine's description.
+    Direct,
+    /// EFI firmware, with what it finds on the disk; its variables are forgotten with the machine.
+    Firmware,
+    /// The same; its variables are kept in this file, which is there.
+    FirmwareKept(PathBuf),
+}
+
 /// A machine to be started.
 #[derive(Clone, Debug)]
 pub struct Spec {
@@ -72,10 +88,14 @@ pub struct Spec {
     pub arch: Arch,
     /// How its instructions are executed.
     pub accel: Accel,
+    /// Who starts the kernel.
+    pub start: Start,
     /// Kernel image.
     pub kernel: PathBuf,
     /// Initramfs; an overlay may be appended to it.
     pub initrd: PathBuf,
+    /// Words of the image for the kernel command line.
+    pub words: String,
     /// Added to the kernel command line.
     pub append: String,
     /// Disk.
@@ -111,8 +131,14 @@ impl Spec {
         Self {
             arch: image.arch,
             accel,
+            start: if image.firmware {
+                Start::Firmware
+            } else {
+                Start::Direct
+            },
             kernel: image.kernel.clone(),
             initrd: image.initrd.clone(),
+            words: image.words.clone(),
             append: String::new(),
             disk,
             memory: 512,
@@ -132,10 +158,12 @@ impl Spec {
         if let Some(words) = self.ramoops() {
             line = format!("{line} {words}");
         }
-        match self.append.trim() {
-            "" => line,
-            more => format!("{line} {more}"),
+        for more in [self.words.trim(), self.append.trim()] {
+            if !more.is_empty() {
+                line = format!("{line} {more}");
+            }
         }
+        line
     }
 
     /// Takes a piece of memory from the kernel, which would else use it as any other, and tells the
@@ -171,9 +199,15 @@ impl Spec {
             "-smp",
             &self.smp.to_string(),
         ]);
-        command.arg("-kernel").arg(&self.kernel);
-        command.arg("-initrd").arg(initrd);
-        command.args(["-append", &self.command_line()]);
+        match &self.start {
+            Start::Direct => {
+                command.arg("-kernel").arg(&self.kernel);
+                command.arg("-initrd").arg(initrd);
+                command.args(["-append", &self.command_line()]);
+            }
+            Start::Firmware => add_firmware(&mut command, Path::new(OVMF_VARIABLES), "on"),
+            Start::FirmwareKept(variables) => add_firmware(&mut command, variables, "off"),
+        }
         command.args(["-device", "virtio-rng-pci"]);
         self.add_disk(&mut command);
         self.add_network(&mut command);
@@ -201,7 +235,11 @@ impl Spec {
         drive.push(escape_commas(path));
         drive.push(format!(",snapshot={snapshot}"));
         command.arg("-drive").arg(drive);
-        command.args(["-device", "virtio-blk-pci,drive=disk,serial=shark"]);
+        // Firmware looks here first, and nowhere on the network.
+        command.args([
+            "-device",
+            "virtio-blk-pci,drive=disk,serial=shark,bootindex=0",
+        ]);
     }
 
     fn add_network(&self, command: &mut Command) {
@@ -216,6 +254,17 @@ impl Spec {
             "virtio-net-pci,netdev=net,romfile=",
         ]);
     }
+}
+
+fn add_firmware(command: &mut Command, variables: &Path, snapshot: &str) {
+    command.args([
+        "-drive",
+        &format!("if=pflash,unit=0,format=raw,readonly=on,file={OVMF_CODE}"),
+    ]);
+    let mut drive = OsString::from("if=pflash,unit=1,format=raw,file=");
+    drive.push(escape_commas(variables));
+    drive.push(format!(",snapshot={snapshot}"));
+    command.arg("-drive").arg(drive);
 }
 
 fn add_agent(command: &mut Command, sockets: &Path) {
@@ -254,6 +303,8 @@ mod tests {
             disk: "/a,b/disk.img".into(),
             kernel: "/k".into(),
             initrd: "/i".into(),
+            words: String::new(),
+            firmware: false,
         };
         let disk = Disk::Fresh(image.disk.clone());
         Spec {

@@ -22,6 +22,10 @@ pub(crate) enum Need {
     Qemu(Arch),
     /// The tests: other people's tools that look at what we made.
     Test,
+    /// Images with an outer loader.
+    Loader,
+    /// Virtual machines that EFI firmware starts.
+    Firmware,
 }
 
 /// A tool: this path, or a program of this name in PATH, shows that its package is installed.
@@ -71,6 +75,8 @@ impl Need {
                 tool("depmod", "kmod"),
                 tool("lz4", "lz4"),
             ],
+            Self::Loader => vec![tool("mcopy", "mtools")],
+            Self::Firmware => vec![tool(machine::spec::OVMF_CODE, "ovmf")],
             Self::Test => vec![
                 tool("/usr/include/stdio.h", "libc6-dev"),
                 tool("apt-get", "apt"),
@@ -83,6 +89,7 @@ impl Need {
                 tool("mkenvimage", "u-boot-tools"),
                 tool("python3", "python3"),
                 tool("sfdisk", "fdisk"),
+                tool("sgdisk", "gdisk"),
                 tool("ssh", "openssh-client"),
                 tool("unshare", "util-linux"),
                 tool("xz", "xz-utils"),
@@ -107,7 +114,13 @@ pub(crate) struct SetupArgs {
 /// Installs what images, machines and tests need. What building needs depends on the Rust at hand, and is
 /// looked after by `cargo xtask build`.
 pub(crate) fn run(args: &SetupArgs) -> Result<()> {
-    let needs = [Need::Image, Need::Qemu(args.arch), Need::Test];
+    let needs = [
+        Need::Image,
+        Need::Loader,
+        Need::Firmware,
+        Need::Qemu(args.arch),
+        Need::Test,
+    ];
     let missing = missing(&needs);
     if args.check && !missing.is_empty() {
         bail!(
@@ -227,6 +240,8 @@ mod tests {
             Need::CrossRust,
             Need::Image,
             Need::Test,
+            Need::Loader,
+            Need::Firmware,
             Need::Qemu(Arch::X86_64),
             Need::Qemu(Arch::Aarch64),
         ] {

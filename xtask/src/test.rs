@@ -109,7 +109,7 @@ fn boots(args: &TestArgs) -> Result<()> {
         services: vec![paths::workspace().join(TEST_SERVICES)],
         ..ImageOptions::default()
     };
-    setup::need(&[setup::Need::Qemu(options.arch)])?;
+    setup::need(&[setup::Need::Qemu(options.arch), setup::Need::Firmware])?;
     let folder = image::make_folder(&options)?;
     if args.filter.is_none() {
         same_bytes(&options, &folder)?;

@@ -5,17 +5,20 @@
 //! A loader is open for a moment: what it mounts is unmounted again when it goes. Whoever shares a mount
 //! namespace with others takes one of its own first.
 
+mod disk;
 mod esp;
 mod variables;
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
+use mounts::loader::bits::PartitionBits;
 use mounts::loader::boot_loader_spec::BootLoaderSpec;
 use mounts::loader::uboot::UBoot;
 use mounts::loader::{INITRAMFS_IN_ROOT, KERNEL_IN_ROOT, Kind, Loader, Source};
 use mounts::slot::Slot;
 
+use disk::WholeDisk;
 use esp::Esp;
 use variables::Variables;
 
@@ -35,6 +38,8 @@ pub const MODULES: &[&str] = &[
 pub struct Places {
     /// The EFI system partition, such as `/dev/vda1`, where there is one.
     pub esp: Option<String>,
+    /// The disk with the slots, such as `/dev/vda`.
+    pub disk: String,
 }
 
 /// Opens the loader. What it has to say, and what nothing depends on, goes to `say`.
@@ -47,6 +52,7 @@ pub fn open(kind: Kind, places: &Places, say: fn(&str)) -> Result<Box<dyn Loader
         Esp::mount(esp.ok_or("the disk has no EFI system partition named shark-esp")?)
     };
     Ok(match kind {
+        Kind::Gpt => Box::new(PartitionBits::new(WholeDisk::open(&places.disk)?)),
         Kind::Uefi => Box::new(BootLoaderSpec::new(files()?, Variables::new(say))),
         Kind::UBoot => Box::new(UBoot::new(files()?)),
     })
@@ -117,9 +123,13 @@ mod tests {
 
     #[test]
     fn a_disk_without_the_partition_is_named() {
-        let error = open(Kind::Uefi, &Places { esp: None }, |_| {})
-            .err()
-            .unwrap();
+        let nowhere = Places {
+            esp: None,
+            disk: "/nonexistent/disk".to_owned(),
+        };
+        let error = open(Kind::Uefi, &nowhere, |_| {}).err().unwrap();
         assert!(error.contains("shark-esp"), "{error}");
+        let error = open(Kind::Gpt, &nowhere, |_| {}).err().unwrap();
+        assert!(error.contains("/nonexistent/disk"), "{error}");
     }
 }

@@ -114,6 +114,7 @@ fn open(kind: Kind, disk: &OurDisk) -> Result<Box<dyn Loader>, String> {
     let esp = disk.part(dps::ESP_NAME).ok();
     let places = Places {
         esp: esp.map(|part| part.device.clone()),
+        disk: disk.device.clone(),
     };
     outer::open(kind, &places, print_console)
 }

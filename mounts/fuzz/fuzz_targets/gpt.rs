@@ -4,7 +4,7 @@
 
 use crc::{CRC_32_ISO_HDLC, Crc};
 use libfuzzer_sys::fuzz_target;
-use mounts::gpt::{build, read};
+use mounts::gpt::{Bits, build, change_bits, read};
 
 const CRC32: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 
@@ -64,6 +64,27 @@ fuzz_target!(|data: &[u8]| {
         assert!(partition.first_lba <= partition.last_lba);
         assert!(partition.last_lba < blocks as u64);
         let _ = table.find(&partition.name);
+    }
+    if let Some(first) = table.partitions.first() {
+        let bits = Bits {
+            number: first.number,
+            mask: 1 << 50,
+            value: !first.attributes,
+        };
+        let copies = change_bits(
+            block as u32,
+            blocks as u64,
+            |lba, buffer| {
+                let start = usize::try_from(lba).expect("inside") * block;
+                buffer.copy_from_slice(&disk[start..start + buffer.len()]);
+                Ok(())
+            },
+            &[bits],
+        );
+        for (offset, bytes) in copies.expect("it was read").into_iter().flatten() {
+            let start = usize::try_from(offset).expect("inside");
+            assert!(start + bytes.len() <= disk.len(), "past the end");
+        }
     }
     let _ = build(
         block as u32,

@@ -1,11 +1,13 @@
 //! GUID partition tables (UEFI specification, chapter 5.3): the types that reading and writing share.
 //!
 //! [`read`] reads and checks a table through a closure that hands out blocks; [`build`] gives the
-//! bytes of a new one. Not here: which partitions we look for ([`crate::dps`]), any I/O.
+//! bytes of a new one, [`change_bits`] those that change attribute bits of one that is there. Not here: which partitions we look for ([`crate::dps`]), any I/O.
 
+mod attributes;
 mod read;
 mod write;
 
+pub use attributes::{Bits, change_bits};
 pub use gpt_disk_types::Guid;
 pub use read::{FindError, GptError, ReadError, Source, Table, read};
 pub use write::{BuildError, Chunk, build, first_usable_lba, last_usable_lba};

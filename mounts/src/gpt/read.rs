@@ -272,7 +272,8 @@ fn read_copy(
     let mut block = vec![0; usize::try_from(block_size).unwrap_or(512)];
     read(at, &mut block).map_err(GptError::Io)?;
     let header = check_header(&block, block_size, at, last_lba)?;
-    let array = read_array(&header, block_size, last_lba, read)?;
+    let (mut array, length) = raw_array(&header, block_size, last_lba, read)?;
+    array.truncate(length);
     let partitions = entries(&header, &array)?;
     if let Some((first, second)) = overlap(&partitions) {
         return Err(GptError::Overlap { first, second });
@@ -287,7 +288,7 @@ fn read_copy(
     })
 }
 
-fn check_header(
+pub(super) fn check_header(
     block: &[u8],
     block_size: u32,
     at: u64,
@@ -335,7 +336,7 @@ fn check_header(
 }
 
 /// The checksum covers the header with its own four bytes taken as zeros.
-fn header_checksum(block: &[u8], size: u32) -> Option<u32> {
+pub(super) fn header_checksum(block: &[u8], size: u32) -> Option<u32> {
     let size = usize::try_from(size).ok()?;
     let mut digest = CRC.digest();
     digest.update(block.get(..16)?);
@@ -344,12 +345,13 @@ fn header_checksum(block: &[u8], size: u32) -> Option<u32> {
     Some(digest.finalize())
 }
 
-fn read_array(
+/// The blocks with the entries, and how many bytes of them are entries.
+pub(super) fn raw_array(
     header: &GptHeader,
     block_size: u32,
     last_lba: u64,
     read: &mut impl FnMut(u64, &mut [u8]) -> Result<(), String>,
-) -> Result<Vec<u8>, GptError> {
+) -> Result<(Vec<u8>, usize), GptError> {
     let lba = header.partition_entry_lba.to_u64();
     let bounds = GptError::ArrayBounds { lba };
     let bytes = u64::from(header.number_of_partition_entries.to_u32())
@@ -363,11 +365,13 @@ fn read_array(
     let whole = usize::try_from(blocks * u64::from(block_size)).map_err(|_| bounds.clone())?;
     let mut array = vec![0; whole];
     read(lba, &mut array).map_err(GptError::Io)?;
-    array.truncate(usize::try_from(bytes).map_err(|_| bounds)?);
-    if CRC.checksum(&array) != header.partition_entry_array_crc32.0.to_u32() {
+    let length = usize::try_from(bytes).map_err(|_| bounds)?;
+    if array.get(..length).map(|it| CRC.checksum(it))
+        != Some(header.partition_entry_array_crc32.0.to_u32())
+    {
         return Err(GptError::ArrayChecksum);
     }
-    Ok(array)
+    Ok((array, length))
 }
 
 fn entries(header: &GptHeader, array: &[u8]) -> Result<Vec<Partition>, GptError> {

@@ -5,7 +5,8 @@
 //! brings it there. The record is always written first: the loader only follows it. [`agree`] is what
 //! stage1 makes of a loader that has not. Backends: [`boot_loader_spec`] (UEFI with systemd-boot) over
 //! the [`files`] of a FAT partition, with the [`entries`] of the Boot Loader Specification; [`uboot`]
-//! over the same, with two copies of its [`environment`]; [`bits`] of a GPT. Not here: the files, disks and firmware variables themselves.
+//! over the same, with two copies of its [`environment`]; [`bits`] of a GUID partition
+//! table. Not here: the files, disks and firmware variables themselves.
 //!
 //! What is booted when power is lost between two writes, with a loader that has a kernel for each slot:
 //!
@@ -23,6 +24,7 @@
 //! and any other one is booted with the kernel that is there.
 
 pub mod agree;
+pub mod bits;
 pub mod boot_loader_spec;
 pub mod entries;
 pub mod environment;
@@ -43,6 +45,8 @@ use crate::slot::record::Record;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
+    /// Priority, tries and success in the partition table.
+    Gpt,
     /// UEFI with systemd-boot: entries that count their boots.
     Uefi,
     /// U-Boot with our boot script: an environment that counts them.
@@ -51,12 +55,13 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Uefi, Self::UBoot];
+    pub const ALL: [Self; 3] = [Self::Gpt, Self::Uefi, Self::UBoot];
 
     /// As on the kernel command line.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Gpt => "gpt",
             Self::Uefi => "uefi",
             Self::UBoot => "u-boot",
         }
@@ -72,6 +77,7 @@ impl Kind {
     #[must_use]
     pub fn has_kernels(self) -> bool {
         match self {
+            Self::Gpt => false,
             Self::Uefi | Self::UBoot => true,
         }
     }

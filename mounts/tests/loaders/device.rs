@@ -248,19 +248,8 @@ impl Device {
         found.sort();
         let (_, name, id, count, linux, options) = found.pop().expect("an entry to start");
         if let Some((left, done)) = count.filter(|(left, _)| *left > 0) {
-            let counted = format!("loader/entries/{id}+{}-{}.conf", left - 1, done + 1);
-            let old = format!("loader/entries/{name}");
-            let bytes = files[&old].clone();
-            self.fat.call()?;
-            if self.removes_first {
-                self.fat.take(&old);
-                self.fat.call()?;
-                self.fat.put(&counted, &bytes);
-            } else {
-                self.fat.put(&counted, &bytes);
-                self.fat.call()?;
-                self.fat.take(&old);
-            }
+            let counted = format!("{id}+{}-{}.conf", left - 1, done + 1);
+            self.rename(&name, &counted)?;
         }
         let slot = if options.contains("shark.loader-slot=a") {
             Slot::A
@@ -279,6 +268,23 @@ impl Device {
         assert_eq!(files.get(&format!("shark/{slot}/initrd")), Some(bytes));
         let works = bytes.starts_with(b"Works");
         Ok((slot, if works { Kernel::Works } else { Kernel::Dies }))
+    }
+
+    /// What the loader does before it starts an entry that is counted.
+    fn rename(&mut self, from: &str, to: &str) -> Result<(), String> {
+        let path = |name: &str| format!("loader/entries/{name}");
+        let bytes = self.fat.files()[&path(from)].clone();
+        self.fat.call()?;
+        if self.removes_first {
+            self.fat.take(&path(from));
+            self.fat.call()?;
+            self.fat.put(&path(to), &bytes);
+        } else {
+            self.fat.put(&path(to), &bytes);
+            self.fat.call()?;
+            self.fat.take(&path(from));
+        }
+        Ok(())
     }
 
     /// Powers on until somebody has arrived.

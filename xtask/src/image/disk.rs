@@ -9,10 +9,12 @@ use anyhow::{Context, Result, anyhow, bail};
 use gpt_disk_types::Guid;
 use mounts::dps::{self, Architecture};
 use mounts::gpt::{self, Partition};
+use mounts::loader::Kind;
 use mounts::slot::Slot;
 use mounts::slot::record::Record;
 use mounts::slot::region::{PARTITION_SIZE, Place};
 
+use super::loader::{self, EspFile};
 use super::slots::SlotImage;
 use crate::cache::{Hasher, Key};
 use crate::command;
@@ -23,6 +25,8 @@ const MIB: u64 = 1 << 20;
 /// Sizes in MiB. Of the data partition, only the first part holds a filesystem when the device first
 /// boots: that it grows is then tried on each first boot.
 const ESP_MIB: u64 = 64;
+/// With a kernel and an initramfs for each slot.
+const ESP_WITH_KERNELS_MIB: u64 = 128;
 const SIGNATURE_MIB: u64 = 1;
 const DATA_FILESYSTEM_MIB: u64 = 32;
 
@@ -40,6 +44,10 @@ pub(super) struct Parts<'a> {
     pub(super) root_mib: u64,
     /// MiB that the data partition has.
     pub(super) data_mib: u64,
+    /// What chooses between the slots besides the record.
+    pub(super) loader: Option<Kind>,
+    /// What lies on the EFI system partition.
+    pub(super) esp: &'a [EspFile],
     /// What the UUIDs follow from, beside the root hashes.
     pub(super) key: Key,
 }
@@ -94,7 +102,7 @@ fn plan(parts: &Parts<'_>, dir: &Path) -> Result<Vec<Planned>> {
         content,
     };
     let mut planned = vec![
-        own(dps::ESP_NAME, dps::ESP, ESP_MIB, esp(&parts.key, dir)?),
+        own(dps::ESP_NAME, dps::ESP, esp_mib(parts), esp(parts, dir)?),
         own(
             dps::STATE_NAME,
             dps::SHARK_STATE,
@@ -103,6 +111,7 @@ fn plan(parts: &Parts<'_>, dir: &Path) -> Result<Vec<Planned>> {
         ),
     ];
     for (slot, image) in parts.slots {
+        let marks = loader::marks(parts.loader, *slot);
         let hash = &image.root_hash;
         let sealed = |name, type_guid, uuid, mib, content: &Path| Planned {
             name,
@@ -115,13 +124,16 @@ fn plan(parts: &Parts<'_>, dir: &Path) -> Result<Vec<Planned>> {
         let verity_mib = verity_mib(parts.root_mib)?;
         let signature = derived(&parts.key, dps::signature_name(*slot));
         planned.extend([
-            sealed(
-                dps::root_name(*slot),
-                architecture.root_type(),
-                dps::root_uuid(hash),
-                parts.root_mib,
-                &image.root,
-            ),
+            Planned {
+                attributes: READ_ONLY | marks,
+                ..sealed(
+                    dps::root_name(*slot),
+                    architecture.root_type(),
+                    dps::root_uuid(hash),
+                    parts.root_mib,
+                    &image.root,
+                )
+            },
             sealed(
                 dps::verity_name(*slot),
                 architecture.verity_type(),
@@ -197,9 +209,17 @@ fn derived(key: &Key, purpose: &str) -> Guid {
     dps::guid_of_text_order(bytes)
 }
 
-fn esp(key: &Key, dir: &Path) -> Result<PathBuf> {
-    let path = empty(dir, "esp.img", ESP_MIB)?;
-    let id: String = key.to_string().chars().take(8).collect();
+fn esp_mib(parts: &Parts<'_>) -> u64 {
+    if parts.esp.is_empty() {
+        ESP_MIB
+    } else {
+        ESP_WITH_KERNELS_MIB
+    }
+}
+
+fn esp(parts: &Parts<'_>, dir: &Path) -> Result<PathBuf> {
+    let path = empty(dir, "esp.img", esp_mib(parts))?;
+    let id: String = parts.key.to_string().chars().take(8).collect();
     command::run(
         command::new("mkfs.vfat")
             .env("PATH", command::path_with_sbin())
@@ -216,6 +236,7 @@ fn esp(key: &Key, dir: &Path) -> Result<PathBuf> {
             ])
             .arg(&path),
     )?;
+    loader::fill(&path, parts.esp, FIXED_TIME)?;
     Ok(path)
 }
 

@@ -116,6 +116,8 @@ pub(super) struct Parts<'a> {
     /// An ssh server for the rescue console.
     pub(super) rescue_ssh: Option<&'a RescueSsh>,
     pub(super) linux: &'a Linux,
+    /// Modules beside those that every image has.
+    pub(super) more_modules: &'a [&'a str],
 }
 
 /// Writes the compressed initramfs to `target`.
@@ -159,6 +161,7 @@ fn archive(parts: &Parts<'_>) -> Result<Vec<u8>> {
         ssh.add(&mut archive)?;
         modules.extend(NETWORK_MODULES);
     }
+    modules.extend(parts.more_modules);
     if let Some(directory) = &parts.linux.modules {
         add_modules(&mut archive, directory, &modules)?;
     }

@@ -12,6 +12,7 @@ mod initrd;
 mod key;
 pub(crate) mod keyring;
 mod linux;
+mod loader;
 mod loose;
 mod options;
 mod rescue;
@@ -19,6 +20,7 @@ mod root;
 mod slots;
 pub(crate) mod small;
 mod small_bundles;
+mod small_uefi;
 mod vmlinux;
 
 use std::fs;
@@ -34,6 +36,7 @@ use self::apt::{Apt, Package};
 use self::key::ImageKey;
 use self::keyring::Links;
 use self::linux::Linux;
+use self::loader::BootFiles;
 pub(crate) use self::loose::{Packages, bare_kernel};
 pub(crate) use self::options::ImageOptions;
 use self::rescue::RescueSsh;
@@ -78,6 +81,9 @@ pub(crate) fn make(options: &ImageOptions) -> Result<Image> {
 /// Makes the image and returns the folder with its parts and their index, `image.json`.
 pub(crate) fn make_folder(options: &ImageOptions) -> Result<PathBuf> {
     setup::need(&[Need::Image])?;
+    if options.loader != options::Loader::Record {
+        setup::need(&[Need::Loader])?;
+    }
     let _lock = paths::lock()?;
     let inputs = Inputs::gather(options)?;
     let output = paths::arch_output(options.arch);
@@ -87,6 +93,7 @@ pub(crate) fn make_folder(options: &ImageOptions) -> Result<PathBuf> {
     let folder = inputs.folder(&sealed, key, &place)?;
     cache::prune(&output, "image-", KEEP)?;
     cache::prune(&paths::cache(), "root-", KEEP)?;
+    cache::prune(&paths::cache(), "boot-", KEEP)?;
     Ok(folder)
 }
 
@@ -129,6 +136,9 @@ struct Inputs<'a> {
     links: Option<Links>,
     /// Services with problems are no hindrance.
     unchecked: bool,
+    /// Kernel and initramfs that each root holds.
+    boot: Option<BootFiles>,
+    apt: Apt,
 }
 
 impl<'a> Inputs<'a> {
@@ -161,7 +171,7 @@ impl<'a> Inputs<'a> {
             Some(path) => Some(keyring::open(path, &signer)?),
             None => None,
         };
-        Ok(Self {
+        let mut inputs = Self {
             options,
             programs,
             packages,
@@ -172,6 +182,25 @@ impl<'a> Inputs<'a> {
             signer,
             links,
             unchecked: false,
+            boot: None,
+            apt,
+        };
+        inputs.boot = inputs.boot_files()?;
+        Ok(inputs)
+    }
+
+    /// Debian's systemd-boot, unpacked.
+    fn systemd_boot(&self) -> Result<PathBuf> {
+        let packages = self.apt.fetch(&["systemd-boot-efi"])?;
+        let package = packages
+            .iter()
+            .find(|(it, _)| it.name == "systemd-boot-efi");
+        let (package, file) = package.context("apt resolved systemd-boot-efi to something else")?;
+        let mut hasher = Hasher::new("systemd-boot");
+        hasher.text(&package.id());
+        let dir = paths::cache().join(format!("systemd-boot-{}", hasher.finish().short()));
+        cache::directory(dir, "unpacking systemd-boot", |fresh| {
+            apt::unpack(file, fresh, &["./usr/share"])
         })
     }
 
@@ -199,6 +228,9 @@ impl<'a> Inputs<'a> {
         let mut hasher = Hasher::new("root");
         recipe(&mut hasher)?;
         hasher.text(self.options.arch.name());
+        if let Some(boot) = &self.boot {
+            hasher.bytes(&boot.key.0);
+        }
         if let Some(dir) = self.options.root_of(slot) {
             hasher.text("directory").tree(dir).context("--root")?;
             return Ok(hasher.finish());
@@ -232,7 +264,7 @@ impl<'a> Inputs<'a> {
                 let what = format!("sealing {}", given.display());
                 cache::directory(dir, &what, |fresh| {
                     self.check(given)?;
-                    slots::seal(given, &fresh.join("root.erofs"), key)
+                    self.seal_given(given, fresh, key)
                 })?
             }
             None => {
@@ -247,6 +279,19 @@ impl<'a> Inputs<'a> {
             image: dir.join("root.erofs"),
             key,
         })
+    }
+
+    /// A root as it was given, with kernel and initramfs where the loader takes them from there.
+    fn seal_given(&self, given: &Path, fresh: &Path, key: Key) -> Result<()> {
+        let image = fresh.join("root.erofs");
+        let Some(boot) = &self.boot else {
+            return slots::seal(given, &image, key);
+        };
+        let tree = fresh.join("tree");
+        root::lay_over(given, &tree)?;
+        boot.lay(&tree)?;
+        slots::seal(&tree, &image, key)?;
+        cache::remove(&tree)
     }
 
     /// The base system with what the user lays over it.
@@ -271,6 +316,9 @@ impl<'a> Inputs<'a> {
         self.check(&tree)?;
         if !self.unchecked {
             root::compile_graph(&tree)?;
+        }
+        if let Some(boot) = &self.boot {
+            boot.lay(&tree)?;
         }
         let image = fresh.join("root.erofs");
         slots::seal(&tree, &image, key)?;
@@ -297,6 +345,7 @@ impl<'a> Inputs<'a> {
         if self.options.kernel == "cloud"
             && self.options.packages.is_empty()
             && self.options.files.is_empty()
+            && self.boot.is_none()
             && compressed > BASE_LIMIT
         {
             bail!("that is more than the {BASE_LIMIT} bytes that the base image may have");
@@ -311,16 +360,14 @@ impl<'a> Inputs<'a> {
             hasher.bytes(&sealed.key.0).text(version);
             hasher.bytes(&security_version.to_le_bytes());
         }
-        hasher.bytes(&self.linux.key.0);
-        hasher.file(&self.programs.stage1)?.file(&self.busybox)?;
-        hasher.file(&self.programs.sharkctl)?;
-        if let Some(ssh) = &self.rescue_ssh {
-            ssh.hash(&mut hasher);
-        }
+        hasher.bytes(&self.initrd_key()?.0);
         hasher
             .text(&self.signer.name)
             .text(&self.signer.public.to_text());
-        hasher.text(&format!("{:?} {:?}", self.trusted()?, self.links));
+        hasher.text(&format!(
+            "{:?} {:?} {:?}",
+            self.options.loader, self.options.cmdline, self.links
+        ));
         hasher.text(&format!(
             "{:?} {}",
             self.options.root_size, self.options.data_size
@@ -349,16 +396,13 @@ impl<'a> Inputs<'a> {
             let image = slots::make(slot.as_str(), &sealed.image, dir, &release, &self.signer)?;
             made.push((slot, image));
         }
-        let initrd = initrd::Parts {
-            stage1: &self.programs.stage1,
-            sharkctl: &self.programs.sharkctl,
-            busybox: &self.busybox,
-            rescue_ssh: self.rescue_ssh.as_ref(),
-            keys: &self.trusted()?,
-            link: self.links.as_ref().map(|it| &it.last),
-            linux: &self.linux,
+        self.write_initrd(&dir.join("initrd.img"))?;
+        let esp_dir = dir.join("esp");
+        paths::make_dir(&esp_dir)?;
+        let esp = match &self.boot {
+            Some(boot) => loader::esp_files(self, boot, &esp_dir)?,
+            None => Vec::new(),
         };
-        initrd::write(&initrd, &dir.join("initrd.img"))?;
         copy(&self.linux.image, &dir.join("vmlinuz"))?;
         let [root, _] = sealed;
         fs::hard_link(&root.image, dir.join("root.erofs"))
@@ -373,9 +417,12 @@ impl<'a> Inputs<'a> {
             architecture: self.options.arch.dps(),
             root_mib: self.options.root_size.unwrap_or_else(|| room_for(largest)),
             data_mib: self.options.data_size,
+            loader: self.options.loader.kind(),
+            esp: &esp,
             key,
         };
         disk::write(&disk, &dir.join("disk.img"))?;
+        cache::remove(&esp_dir)?;
         for intermediate in ["esp.img", "state.img", "data.img"] {
             fs::remove_file(dir.join(intermediate))
                 .with_context(|| format!("cannot remove {intermediate}"))?;
@@ -385,6 +432,8 @@ impl<'a> Inputs<'a> {
             disk: folder.join("disk.img"),
             kernel: folder.join("vmlinuz"),
             initrd: folder.join("initrd.img"),
+            words: loader::words(self.options.loader.kind()),
+            firmware: self.options.loader == options::Loader::Uefi,
         };
         let text = serde_json::to_string_pretty(&index)?;
         fs::write(dir.join(machine::image::INDEX), text + "\n").context("cannot write the index")

@@ -2,10 +2,33 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use mounts::loader::Kind;
 use mounts::slot::Slot;
 
 use crate::arch::Arch;
+
+/// Who starts kernel and initramfs, and chooses between the slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Loader {
+    /// The same kernel is started each time, and the boot record alone chooses
+    Record,
+    /// A loader that reads priority, tries and success of the slots in the partition table
+    Gpt,
+    /// systemd-boot, started by UEFI firmware, with a kernel for each slot
+    Uefi,
+}
+
+impl Loader {
+    /// What chooses besides the record.
+    pub(crate) fn kind(self) -> Option<Kind> {
+        match self {
+            Self::Record => None,
+            Self::Gpt => Some(Kind::Gpt),
+            Self::Uefi => Some(Kind::Uefi),
+        }
+    }
+}
 
 /// Options of every command that makes an image.
 #[derive(Args, Clone, Debug)]
@@ -39,6 +62,15 @@ pub(crate) struct ImageOptions {
     /// directory with one unpacked; `generic` has more drivers than `cloud`
     #[arg(long, value_name = "cloud|generic|rt|PATH", default_value = "cloud")]
     pub(crate) kernel: String,
+
+    /// Outer loader that chooses between the slots; with `uefi` a bundle brings kernel and initramfs along
+    #[arg(long, value_enum, default_value_t = Loader::Record)]
+    pub(crate) loader: Loader,
+
+    /// Kernel command line that the loader's entries have; without it, the console, `panic=5` and
+    /// `gpt`
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) cmdline: Option<String>,
 
     /// Sign with this key (Ed25519, PKCS#8, PEM) instead of keys/shark-image.key, which is made on
     /// first use
@@ -125,6 +157,8 @@ impl Default for ImageOptions {
             root: None,
             root_b: None,
             kernel: "cloud".into(),
+            loader: Loader::Record,
+            cmdline: None,
             key: None,
             trust: Vec::new(),
             keyring: None,

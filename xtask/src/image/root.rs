@@ -310,6 +310,15 @@ fn new_dir(path: &Path) -> Result<()> {
     set_mode(path, 0o755)
 }
 
+/// Adds a file that is no program.
+pub(super) fn add_file(from: &Path, to: &Path) -> Result<()> {
+    if let Some(parent) = to.parent() {
+        new_dir(parent)?;
+    }
+    replace(from, to)?;
+    set_mode(to, 0o644)
+}
+
 fn install(from: &Path, to: &Path) -> Result<()> {
     replace(from, to)?;
     set_mode(to, 0o755)

@@ -12,7 +12,7 @@ use machine::image::SmallImages;
 
 use super::apt::Apt;
 use super::key::ImageKey;
-use super::{ImageOptions, busybox, make_folder, root, small_bundles, vmlinux};
+use super::{ImageOptions, busybox, make_folder, root, small_bundles, small_uefi, vmlinux};
 use crate::arch::Arch;
 use crate::build::{self, Programs};
 use crate::cache::{self, Hasher};
@@ -66,6 +66,7 @@ pub(crate) fn make() -> Result<SmallImages> {
     })?;
     let slots = image(&trees.b, None)?;
     Ok(SmallImages {
+        uefi: small_uefi::make(&trees.uefi)?,
         kernel: vmlinux::of(&Image::load(&slots)?.kernel)?,
         slots,
         rotated,
@@ -100,6 +101,8 @@ struct Trees {
     /// What the bundles hold: version 3, and a version with services that do not fit together.
     update: PathBuf,
     unproven: PathBuf,
+    /// Started by EFI firmware.
+    uefi: small_uefi::Trees,
 }
 
 impl Trees {
@@ -132,6 +135,12 @@ impl Trees {
             }
             Ok::<PathBuf, anyhow::Error>(tree)
         };
+        let uefi = |name: &str, slot: &str, version: &str| {
+            let tree = tree(name, slot, version, None)?;
+            root::lay_over(&layers.join("uefi"), &tree)?;
+            small_uefi::add_agent(&tree)?;
+            Ok::<PathBuf, anyhow::Error>(tree)
+        };
         let trees = Self {
             a: tree("a", "a", "1", None)?,
             b: tree("b", "b", "2", Some("b"))?,
@@ -139,7 +148,13 @@ impl Trees {
             init_not_executable: tree("init-not-executable", "b", "2", None)?,
             update: tree("update", "b", "3", None)?,
             unproven: tree("unproven", "b", "3", None)?,
+            uefi: small_uefi::Trees {
+                first: uefi("uefi-first", "a", "1")?,
+                update: uefi("uefi-update", "b", "3")?,
+                dies: uefi("uefi-dies", "b", "4")?,
+            },
         };
+        small_uefi::add_dead_initramfs(&trees.uefi.dies)?;
         root::lay_over(&layers.join("unproven"), &trees.unproven)?;
         foreign(&trees.unproven.join("usr/lib/test/foreign"))?;
         let init = "usr/sbin/init";
