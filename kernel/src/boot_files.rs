@@ -2,7 +2,11 @@
 //! else looks, read past the page cache, written and made durable. Not here: which files
 //! (`mounts::loader`).
 
-use rustix::fs::{Advice, Dir, Mode, OFlags, fadvise, ftruncate, open, unlink};
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{
+    Advice, Dir, FlockOperation, Mode, OFlags, fadvise, flock, ftruncate, open, unlink,
+};
 use rustix::io::retry_on_intr;
 
 use crate::error::{At, Errno, Result};
@@ -17,6 +21,7 @@ const NAMES_MAX: usize = 1024;
 pub struct BootFiles {
     root: String,
     mounted: bool,
+    lock: Option<OwnedFd>,
 }
 
 impl BootFiles {
@@ -33,6 +38,7 @@ impl BootFiles {
         Ok(Self {
             root: place.to_owned(),
             mounted: true,
+            lock: None,
         })
     }
 
@@ -42,11 +48,29 @@ impl BootFiles {
         Self {
             root: root.to_owned(),
             mounted: false,
+            lock: None,
         }
     }
 
     fn path(&self, path: &str) -> String {
         format!("{}/{path}", self.root)
+    }
+
+    /// Takes the lock of all who change such files, wherever each has mounted them, until the end of
+    /// this value. False: another one has it.
+    ///
+    /// # Errors
+    /// open(2), flock(2).
+    pub fn try_lock(&mut self) -> Result<bool> {
+        let root = files::open_dir(&self.root)?;
+        match flock(&root, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {
+                self.lock = Some(root);
+                Ok(true)
+            }
+            Err(Errno::WOULDBLOCK) => Ok(false),
+            Err(errno) => Err(errno).at("flock", &self.root),
+        }
     }
 
     /// The names in a directory; none when it is not there.
@@ -138,6 +162,7 @@ impl BootFiles {
 
 impl Drop for BootFiles {
     fn drop(&mut self) {
+        self.lock = None;
         if self.mounted {
             // All that counts is durable already; whoever mounts it next is told what is wrong.
             let _ = unmount(&self.root, UnmountFlags::DETACH);
@@ -179,6 +204,16 @@ mod tests {
             .read("loader/entries/x.conf", 0, &mut piece)
             .unwrap_err();
         assert_eq!(error.errno, Errno::NOENT);
+    }
+
+    #[test]
+    fn only_one_changes_files_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let [mut first, mut second] = [0; 2].map(|_| BootFiles::at(dir.path().to_str().unwrap()));
+        assert!(first.try_lock().unwrap());
+        assert!(!second.try_lock().unwrap());
+        drop(first);
+        assert!(second.try_lock().unwrap());
     }
 
     #[test]

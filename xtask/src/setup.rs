@@ -86,6 +86,7 @@ impl Need {
                 tool("fw_printenv", "libubootenv-tool"),
                 tool("git", "git"),
                 tool("man", "man-db"),
+                tool("mcopy", "mtools"),
                 tool("mkenvimage", "u-boot-tools"),
                 tool("python3", "python3"),
                 tool("sfdisk", "fdisk"),

@@ -10,7 +10,9 @@ pub(super) struct WholeDisk(BlockDevice);
 
 impl WholeDisk {
     pub(super) fn open(device: &str) -> Result<Self, String> {
-        words(BlockDevice::open_direct(device)).map(Self)
+        let disk = words(BlockDevice::open_direct(device))?;
+        super::lock(device, || disk.try_lock())?;
+        Ok(Self(disk))
     }
 }
 

@@ -13,7 +13,9 @@ pub(super) struct Esp(boot_files::BootFiles);
 
 impl Esp {
     pub(super) fn mount(device: &str) -> Result<Self, String> {
-        words(boot_files::BootFiles::mount(device, PLACE)).map(Self)
+        let mut files = words(boot_files::BootFiles::mount(device, PLACE))?;
+        super::lock(device, || files.try_lock())?;
+        Ok(Self(files))
     }
 }
 

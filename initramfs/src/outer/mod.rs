@@ -11,6 +11,7 @@ mod variables;
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
 
 use mounts::loader::bits::PartitionBits;
 use mounts::loader::boot_loader_spec::BootLoaderSpec;
@@ -40,6 +41,25 @@ pub struct Places {
     pub esp: Option<String>,
     /// The disk with the slots, such as `/dev/vda`.
     pub disk: String,
+}
+
+/// How long another one who changes what the loader reads may take.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Waits until `try_lock` has the lock of `what`.
+fn lock(what: &str, mut try_lock: impl FnMut() -> kernel::Result<bool>) -> Result<(), String> {
+    let start = Instant::now();
+    while !try_lock().map_err(|error| error.to_string())? {
+        if start.elapsed() >= LOCK_PATIENCE {
+            return Err(format!(
+                "{what}: another process has been changing it for {} s; try again when it has ended",
+                LOCK_PATIENCE.as_secs()
+            ));
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Ok(())
 }
 
 /// Opens the loader. What it has to say, and what nothing depends on, goes to `say`.

@@ -55,9 +55,8 @@ pub fn change_bits(
         Source::Primary => (1, last),
         Source::Backup { .. } => (last, 1),
     };
-    let both = |error: ReadError| error;
     let mut copy = |at| Copy::read(block_size, last, at, &mut read_blocks);
-    let good = copy(good_at).map_err(both)?;
+    let good = copy(good_at)?;
     let other = copy(other_at).ok();
     let mut array = good.array.clone();
     for change in changes {
@@ -67,9 +66,11 @@ pub fn change_bits(
     if is_done(&good) && other.as_ref().is_some_and(is_done) {
         return Ok(Vec::new());
     }
-    let other = other.unwrap_or_else(|| good.moved(&table, other_at, good_at));
-    Ok([(other, other_at), (good, good_at)]
+    let other = other.or_else(|| good.moved(&table, other_at, good_at));
+    let other = other.map(|copy| (copy, other_at));
+    Ok(other
         .into_iter()
+        .chain([(good, good_at)])
         .map(|(copy, at)| copy.chunks(block_size, at, &array))
         .collect())
 }
@@ -113,26 +114,28 @@ impl Copy {
         })
     }
 
-    /// The same table as the copy at `at`, where there is none that could be read.
-    fn moved(&self, table: &Table, at: u64, other: u64) -> Self {
+    /// The same table as the copy at `at`, where there is none that could be read; nothing where
+    /// partitions may have the blocks that it needs.
+    fn moved(&self, table: &Table, at: u64, other: u64) -> Option<Self> {
         let blocks = (self.array.len() as u64) / u64::from(table.block_size.max(1));
         let array_lba = if at == 1 {
-            2
+            Some(2).filter(|first| first + blocks <= table.first_usable_lba)
         } else {
-            at.saturating_sub(blocks)
-        };
+            let first = at.checked_sub(blocks);
+            first.filter(|first| *first > table.last_usable_lba)
+        }?;
         let mut block = self.block.clone();
         put(&mut block, MY_LBA_AT, &at.to_le_bytes());
         put(&mut block, OTHER_LBA_AT, &other.to_le_bytes());
         put(&mut block, ARRAY_LBA_AT, &array_lba.to_le_bytes());
-        Self {
+        Some(Self {
             block,
             header_size: self.header_size,
             array_lba,
             array: self.array.clone(),
             entries: self.entries,
             entry_size: self.entry_size,
-        }
+        })
     }
 
     /// What is written so that this copy has the entries of `array`: they first, then the header.

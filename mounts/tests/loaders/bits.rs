@@ -9,7 +9,7 @@ use mounts::loader::{Entry, Loader};
 use mounts::slot::Slot;
 
 const BLOCK: u32 = 512;
-const BLOCKS: u64 = 8192;
+const BLOCKS: u64 = 1024;
 /// Never mounted writable: a bit that is none of ours.
 const READ_ONLY: u64 = 1 << 60;
 

@@ -74,7 +74,7 @@ impl BootFiles {
 /// The modules that the way to the loader needs.
 pub(super) fn modules(kind: Option<Kind>) -> &'static [&'static str] {
     match kind {
-        Some(Kind::Uefi) => initramfs::outer::MODULES,
+        Some(Kind::Uefi | Kind::UBoot) => initramfs::outer::MODULES,
         Some(Kind::Gpt) | None => &[],
     }
 }
@@ -84,7 +84,7 @@ pub(super) fn marks(kind: Option<Kind>, slot: Slot) -> u64 {
     match (kind, slot) {
         (Some(Kind::Gpt), Slot::A) => Mark::blessed(true).attributes(),
         (Some(Kind::Gpt), Slot::B) => Mark::armed(false).attributes(),
-        (Some(Kind::Uefi) | None, _) => 0,
+        (Some(Kind::Uefi | Kind::UBoot) | None, _) => 0,
     }
 }
 
@@ -92,7 +92,7 @@ pub(super) fn marks(kind: Option<Kind>, slot: Slot) -> u64 {
 pub(super) fn words(kind: Option<Kind>) -> String {
     match kind {
         Some(kind @ Kind::Gpt) => format!("shark.loader={kind}"),
-        Some(Kind::Uefi) | None => String::new(),
+        Some(Kind::Uefi | Kind::UBoot) | None => String::new(),
     }
 }
 
