@@ -67,7 +67,7 @@ pub(super) fn make(trees: &Trees) -> Result<UefiImages> {
     let form = BundleForm::default();
     Ok(UefiImages {
         image: make_folder(&options(&trees.first, "1"))?,
-        update: bundle::make(&options(&trees.update, "3"), form, None)?,
-        dies: bundle::make(&options(&trees.dies, "4"), form, None)?,
+        update: bundle::make(&options(&trees.update, "3"), form)?,
+        dies: bundle::make(&options(&trees.dies, "4"), form)?,
     })
 }
