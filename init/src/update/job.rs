@@ -304,6 +304,8 @@ impl Machine for Job<'_> {
     }
 
     fn prove(&mut self) -> Result<(), Vec<String>> {
+        // There was when it began; an installation may take long.
+        generations::has_room(self.booted.generation()).map_err(|why| vec![why])?;
         proof::prove(&self.candidate(&self.etc()))
     }
 

@@ -1,17 +1,17 @@
 //! State follows the slot: what one system changes in /etc the other does not see, what does not fit is
 //! refused or rolled back, and a factory reset takes all of it away, whatever the power does.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use machine::Machine;
-use machine::scenario::{ANSWER, BOOT, ask, field, tell};
+use machine::scenario::{ANSWER, BOOT, ask, field, tell, until};
 use machine::server::{Manner, Server};
 use machine::slots::{Device, Told, commits, running};
 use mounts::slot::Slot;
 use mounts::slot::record::{Ended, Stage};
 
-use crate::{bytes, installed, is_not_installed, network, status};
+use crate::{bytes, installed, is_not_installed, network, nothing_is_armed, status};
 
 /// Fills the data partition, reserve and all.
 const FILL: &str = "dd if=/dev/zero of=/var/fill bs=64k 2>/dev/null; dd if=/dev/zero of=/var/more bs=4k 2>/dev/null; sync";
@@ -113,6 +113,45 @@ fn what_one_system_changes_the_other_does_not_see() -> anyhow::Result<()> {
     reboots_into(&mut machine, "sharkctl update rollback --reboot", "b")?;
     ensure!(who(&mut machine)? == "from-b", "b reads what a has written");
     keeper_has(&mut machine, "kept-by-b")?;
+    machine.power_off(ANSWER)?;
+    Ok(())
+}
+
+#[test]
+fn data_that_are_filled_while_a_bundle_comes_keep_it_from_being_armed() -> anyhow::Result<()> {
+    let device = Device::new()?;
+    let mut machine = device.power_on("")?;
+    commits(&machine, 0)?;
+    network(&mut machine)?;
+    ask(&mut machine, "cp /run/shark/handover.json /etc/big")?;
+    let bundle = bytes("good")?;
+    let half = bundle.len() as u64 / 2;
+    let server = Server::start(bundle, Manner::Stalls(half))?;
+    let install = format!(
+        "(sharkctl update install {} </dev/null >/run/said 2>&1; echo $? >/run/status) &",
+        server.url()
+    );
+    ask(&mut machine, &install)?;
+    let begun = Instant::now();
+    while server.sent() < half {
+        ensure!(begun.elapsed() < ANSWER, "only {} bytes", server.sent());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    ask(&mut machine, FILL)?;
+    server.change(Manner::Good);
+    let status = until(&mut machine, "cat /run/status", |it| it.status == 0)?;
+    let said = ask(&mut machine, "cat /run/said")?;
+    ensure!(
+        status.text().trim() == "6" && said.contains("data partition is too full"),
+        "{}: {said}",
+        status.text()
+    );
+    nothing_is_armed(&mut machine)?;
+
+    // With room again, it goes on with what is there.
+    ask(&mut machine, "rm /var/fill /var/more")?;
+    let done = installed(&mut machine, &server.url())?;
+    ensure!(field(&done, "/written")? == 0, "{done}");
     machine.power_off(ANSWER)?;
     Ok(())
 }
