@@ -4,12 +4,14 @@
 use services::definition::Kind;
 use services::id::{RunId, ServiceName};
 use services::notify::Begun;
+use services::status::StateName;
 use services::supervisor::Supervisor;
 use services::supervisor::event::ExitStatus;
 
 use crate::entry::{Before, Cause, Entry, Life, Live, is_good};
 use crate::invariants::{Invariant, Verdict, ensure};
 use crate::model::Model;
+use crate::open::standing;
 
 impl Model {
     /// The starter says how far it is.
@@ -119,9 +121,22 @@ impl Model {
             waits && skipped && (told || looked_at)
         });
         for name in unbound {
-            let standing = core.lookup(name.as_str()).and_then(|id| core.standing(id));
-            if standing.is_some_and(|(_, wanted)| !wanted) {
-                self.unwant(&name);
+            if standing(&name, core).is_some_and(|(_, wanted)| !wanted) {
+                self.free(&name, core);
+            }
+        }
+    }
+
+    /// It is wanted no more, and so is nothing that goes along with it: but for what requires one that has
+    /// failed, and was looked at before.
+    fn free(&mut self, root: &ServiceName, core: &Supervisor) {
+        let failed = |name: &ServiceName| {
+            standing(name, core) == Some((StateName::Failed, true)) && self.is_doomed(name)
+        };
+        let goes = |it: &Entry| it.wanted && !it.failed && !failed(&it.definition.name);
+        for name in self.swayed(root, goes) {
+            if self.entries[&name].wanted {
+                self.unwish(&name);
             }
         }
     }

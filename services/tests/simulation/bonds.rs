@@ -39,9 +39,25 @@ impl Model {
             let Some(name) = loose.map(|(name, _)| name.clone()) else {
                 return;
             };
-            for name in self.swayed(&name, active) {
-                self.part(&name, Cause::Bond);
+            let fell = |it: &Entry| self.fell.contains(&it.definition.name) && it.fell();
+            for name in self.swayed(&name, |it| active(it) || (it.wanted && fell(it))) {
+                self.lose_bond(&name);
                 self.loosed.insert(name);
+            }
+        }
+    }
+
+    /// With one tick it may have lost a bond before it was found late or unhealthy.
+    fn lose_bond(&mut self, name: &ServiceName) {
+        let fell = self.fell.contains(name);
+        let Some(entry) = self.entries.get_mut(name) else {
+            return;
+        };
+        if let Life::Live(live) = &mut entry.life {
+            let cause = *live.cause.get_or_insert(Cause::Bond);
+            if fell && cause.is_fall() {
+                live.instead = Some((cause, entry.failures, entry.starts.clone()));
+                live.cause = Some(Cause::Bond);
             }
         }
     }
@@ -90,7 +106,7 @@ impl Model {
             if let Some(Life::Live(live)) = self.entries.get_mut(&name).map(|it| &mut it.life)
                 && live.cause == Some(Cause::Bond)
             {
-                live.cause = None;
+                live.cause = live.instead.take().map(|(cause, _, _)| cause);
             }
         }
     }

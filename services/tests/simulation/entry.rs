@@ -32,6 +32,16 @@ pub(crate) enum Cause {
     Bitten,
 }
 
+impl Cause {
+    /// It was found late, unhealthy or silent.
+    pub(crate) const fn is_fall(self) -> bool {
+        match self {
+            Self::Late | Self::Unhealthy | Self::Bitten => true,
+            Self::Asked | Self::Bond | Self::Dependency | Self::Itself | Self::Skipped => false,
+        }
+    }
+}
+
 /// Longest time that a service can make of a deadline by asking for more.
 const EXTENDED_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -295,6 +305,17 @@ impl Entry {
     /// Runs or is up, and nothing speaks against it.
     pub(crate) fn held(&self) -> bool {
         self.live().is_some_and(|live| live.cause.is_none())
+    }
+
+    pub(crate) fn fell(&self) -> bool {
+        let cause = self.live().and_then(|live| live.cause);
+        cause.is_some_and(Cause::is_fall)
+    }
+
+    /// Its run is over, and its restart policy says what follows.
+    pub(crate) fn ends_by_itself(&self) -> bool {
+        let asked = |live: &Live| matches!(live.cause, None | Some(Cause::Asked | Cause::Bond));
+        self.live().is_some_and(|live| live.over() && !asked(live))
     }
 
     /// It was wanted anew before it was found late or unhealthy.

@@ -59,7 +59,7 @@ invariants! {
     Unhealthy, "unhealthy", "a run with `health.failures` bad probes in a row is stopped, and none with fewer";
     Watchdog, "watchdog", "a service that is up, and silent for the time of its watchdog, gets the signal of it then, and none other does";
     Soak, "soak", "a boot is found good only after everything essential was up and healthy for a whole soak";
-    SettlesOnce, "settles-once", "the boot settles once, when each service of its target is up, has failed or has been tried";
+    SettlesOnce, "settles-once", "the boot settles once, when each service of its target is up, has failed, has been tried or is wanted no more";
     AnsweredOnce, "answered-once", "every request is answered exactly once, unless its client has gone";
     AnsweredRightly, "answered-rightly", "a request is answered with what became of what it asked for";
     FinishOnce, "finish-once", "`Finish` comes exactly once, after a shutdown, and nothing follows it";

@@ -27,10 +27,8 @@ impl fmt::Display for Told<'_> {
 
 impl Model {
     pub(crate) fn action(&mut self, action: &Action, core: &Supervisor) -> Verdict {
-        let known = self.contested.clone();
         self.took(action, core)?;
-        let fresh = self.contested.difference(&known).cloned().collect();
-        self.yield_to_rivals(&fresh, core);
+        self.yield_to_rivals(core);
         self.go_on(core, |live| live.run.is_some());
         self.mind_bonds();
         self.free_unbound(core, |_, _| false);
@@ -79,7 +77,9 @@ impl Model {
                             it.swayed(root, |_| true).contains(&name)
                         });
                     }
-                    self.announced(&name, change)
+                    self.announced(&name, change)?;
+                    self.rings_after_failure(&name, core);
+                    Ok(())
                 }
                 None => Err(Invariant::KnownIds.broken(&"an announcement")),
             },
@@ -134,6 +134,7 @@ impl Model {
             return self.main_killed(name);
         }
         if abort && !stop {
+            self.fell_bitten(name);
             let live = self.ending_run(name)?;
             let right = live.cause == Some(Cause::Bitten) && !live.aborted;
             live.aborted = true;
@@ -144,6 +145,16 @@ impl Model {
             live.stop.get_or_insert(Deadline::new(now, limit));
         }
         Ok(())
+    }
+
+    /// It was wanted anew and silent for too long with one tick.
+    fn fell_bitten(&mut self, name: &ServiceName) {
+        if let Some(entry) = self.entries.get_mut(name)
+            && let Some(live) = entry.live()
+            && matches!(live.instead, Some((Cause::Bitten, _, _)))
+        {
+            entry.fell_after_all();
+        }
     }
 
     fn name(&self, run: &RunId, core: &Supervisor) -> Result<ServiceName, Broken> {
@@ -253,7 +264,8 @@ impl Model {
             let Some(entry) = self.entries.get(name) else {
                 continue;
             };
-            let settled = entry.settled || entry.removed || self.is_tried(name);
+            let down = !entry.wanted && matches!(entry.life, Life::Idle);
+            let settled = entry.settled || entry.removed || down || self.is_tried(name);
             ensure(settled, Invariant::SettlesOnce, name)?;
         }
         self.awaited.clear();
@@ -286,7 +298,10 @@ impl Model {
             (Command::Start(_) | Command::Restart(_), Outcome::Superseded) => {
                 !wanted || self.dropped.contains(name) || self.is_unbound(name)
             }
-            (Command::Stop(_) | Command::StopAll(_), Outcome::Superseded) => wanted,
+            // Maybe for a moment only.
+            (Command::Stop(_) | Command::StopAll(_), Outcome::Superseded) => {
+                wanted || self.yielded.contains(name) || self.is_unbound(name)
+            }
             (Command::Start(_) | Command::Restart(_), Outcome::Refused(_)) => self.ending,
             (Command::Stop(_) | Command::StopAll(_), Outcome::Refused(_)) => self.ending,
             (Command::Stop(_) | Command::StopAll(_), Outcome::Failed(_)) => false,

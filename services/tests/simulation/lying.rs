@@ -138,8 +138,9 @@ impl Model {
         let comes = |it: &Entry| it.rings(boot, civil).is_some_and(|at| at <= due);
         // What is only wanted with this tick lies down first.
         let lies_down = |it: &Entry| matches!(it.life, Life::Idle) && !it.failed && it.lies();
-        for name in self.names(|it| comes(it) && !lies_down(it)) {
-            let Some(entry) = self.entries.get_mut(&name) else {
+        let rings = self.names(|it| comes(it) && !lies_down(it));
+        for name in &rings {
+            let Some(entry) = self.entries.get_mut(name).filter(|it| it.wanted) else {
                 continue;
             };
             let first = entry.definition.timer.as_ref().and_then(|it| it.on_boot);
@@ -152,10 +153,27 @@ impl Model {
                 if entry.failed {
                     self.revived.insert(name.clone());
                 }
-                self.trigger(&name);
-                self.fell.insert(name);
+                let open = entry.rivals.iter().any(|it| rings.contains(it));
+                self.rise(name);
+                if open {
+                    // Whose turn comes first is open.
+                    self.contested.insert(name.clone());
+                } else if !self.is_doomed(name) {
+                    self.oust(name, &BTreeSet::new());
+                }
+                self.fell.insert(name.clone());
+                self.had_to_go_again();
+            } else if matches!(entry.life, Life::Idle) {
+                self.rung.insert(name.clone());
             }
         }
+    }
+
+    /// Of two rivals whose times came with one tick, the first may have been started before the second.
+    fn had_to_go_again(&mut self) {
+        let gone = |name: &&ServiceName| self.entries.get(*name).is_some_and(|it| !it.wanted);
+        let gone: Vec<ServiceName> = self.fell.iter().filter(gone).cloned().collect();
+        self.yielded.extend(gone);
     }
 
     /// It lies in wait no longer: it is to be started, with what it requires.

@@ -41,6 +41,8 @@ pub(crate) struct Model {
     /// Left failed until the latest event, a tick, in which their timer was due: what else was due then may
     /// have found them so.
     pub(crate) revived: BTreeSet<ServiceName>,
+    /// A time of their timers came while they waited, with the latest event, a tick.
+    pub(crate) rung: BTreeSet<ServiceName>,
     /// They have lost what they are bound to with the latest event.
     pub(crate) loosed: BTreeSet<ServiceName>,
     /// Not wanted since the latest event, or for a moment of it.
@@ -74,6 +76,7 @@ impl Model {
         self.reloaded = matches!(event, Event::Replace { .. });
         self.fell.clear();
         self.revived.clear();
+        self.rung.clear();
         self.loosed.clear();
         self.dropped.clear();
         self.torn.clear();
@@ -308,7 +311,7 @@ impl Model {
             }
             Life::Live(live) => {
                 if let Some(cause) = live.cause {
-                    if self.fell.contains(name) && cause != Cause::Asked {
+                    if self.fell.contains(name) && cause.is_fall() {
                         live.instead = Some((cause, entry.failures, entry.starts.clone()));
                     }
                     live.cause = Some(Cause::Asked);

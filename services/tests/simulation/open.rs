@@ -7,7 +7,7 @@ use services::id::ServiceName;
 use services::status::StateName;
 use services::supervisor::Supervisor;
 
-use crate::entry::{Cause, Life, Live};
+use crate::entry::{Cause, Entry, Life, Live};
 use crate::model::Model;
 
 /// What the core says of a service, and whether that is wanted.
@@ -23,7 +23,7 @@ impl Model {
             self.listen_anew(core);
         }
         self.start_fresh();
-        self.yield_to_rivals(&self.contested.clone(), core);
+        self.yield_to_rivals(core);
         let held = self.names(|it| it.wanted && !it.failed);
         let entries = &self.entries;
         self.contested.retain(|name| {
@@ -48,20 +48,32 @@ impl Model {
         self.want_all(&started, 0);
     }
 
-    /// One of two rivals goes, with all that require it.
-    pub(crate) fn yield_to_rivals(&mut self, contested: &BTreeSet<ServiceName>, core: &Supervisor) {
+    /// One of two rivals goes, with all that require it; not before it is told of the end of its run.
+    pub(crate) fn yield_to_rivals(&mut self, core: &Supervisor) {
         let mut open = BTreeSet::new();
-        for name in contested {
+        for name in &self.contested {
             open.extend(self.swayed(name, |_| true));
         }
         // It may have been so for a moment only.
         self.dropped.extend(open.iter().cloned());
         for name in open {
-            let wanted = self.entries.get(&name).is_some_and(|it| it.wanted);
-            if wanted && !standing(&name, core).is_some_and(|(_, wanted)| wanted) {
+            let goes = |it: &Entry| it.wanted && !it.ends_by_itself();
+            if self.entries.get(&name).is_some_and(goes)
+                && !standing(&name, core).is_some_and(|(_, wanted)| wanted)
+            {
                 self.unwish(&name);
                 self.yielded.insert(name);
             }
+        }
+    }
+
+    /// A time of its timer came with the same tick with which it failed: it is started again, if that came
+    /// later.
+    pub(crate) fn rings_after_failure(&mut self, name: &ServiceName, core: &Supervisor) {
+        let failed = self.entries.get(name).is_some_and(|it| it.failed);
+        let state = standing(name, core).map(|(state, _)| state);
+        if failed && state != Some(StateName::Failed) && self.rung.remove(name) {
+            self.trigger(name);
         }
     }
 
