@@ -3,6 +3,7 @@
 
 use mounts::loader::agree::{Verdict, compare};
 use mounts::loader::boot_loader_spec::{BootLoaderSpec, OneShot};
+use mounts::loader::uboot::UBoot;
 use mounts::loader::{self, Entry, Kind, Loader, Source, Standing, entries};
 use mounts::slot::Slot;
 use mounts::slot::account::{self, Running};
@@ -14,6 +15,7 @@ use mounts::slot::update::{self, System};
 use mounts::verity::RootHash;
 
 use crate::fat::{Fat, Loss};
+use crate::script;
 
 const NOW: Stamp = Stamp { unix: 9 };
 /// How often the machine may start until somebody has arrived.
@@ -67,6 +69,8 @@ pub(crate) struct Arrived {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Device {
+    /// systemd-boot or U-Boot.
+    kind: Kind,
     pub(crate) fat: Fat,
     one_shot: Option<String>,
     /// Whether the firmware keeps variables.
@@ -82,9 +86,10 @@ pub(crate) struct Device {
 
 impl Device {
     /// Slot a runs and is committed; slot b holds what the image has brought.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(kind: Kind) -> Self {
         let system = |byte| Some((RootHash::new([byte; 32]), 1));
         let mut device = Self {
+            kind,
             fat: Fat::default(),
             one_shot: None,
             has_variables: true,
@@ -101,7 +106,11 @@ impl Device {
                 count: None,
             };
             let text = entries::content(name, Kind::Uefi, "console=ttyS0");
-            device.fat.put(&name.path(), text.as_bytes());
+            match kind {
+                Kind::Uefi => device.fat.put(&name.path(), text.as_bytes()),
+                // Without an environment, it is a before b.
+                Kind::UBoot | Kind::Gpt => {}
+            }
             let kernel = Kernel::Works.bytes(0);
             device.fat.put(&entries::kernel_path(slot), &kernel);
             device.fat.put(&entries::initramfs_path(slot), &kernel);
@@ -122,7 +131,11 @@ impl Device {
         } else {
             &mut none
         };
-        act(&mut BootLoaderSpec::new(&mut self.fat, Variable(variable)))
+        match self.kind {
+            Kind::Uefi => act(&mut BootLoaderSpec::new(&mut self.fat, Variable(variable))),
+            Kind::UBoot => act(&mut UBoot::new(&mut self.fat)),
+            Kind::Gpt => panic!("it has no files"),
+        }
     }
 
     pub(crate) fn standing(&mut self) -> Standing {
@@ -204,9 +217,26 @@ impl Device {
         self.follow()
     }
 
-    /// The firmware and its boot loader: whose kernel is started, and whether it works. A parser and an
-    /// order of its own, after the specification.
+    /// The firmware and its boot loader: whose kernel is started, and whether it works.
     fn firmware(&mut self) -> Result<(Slot, Kernel), String> {
+        let slot = match self.kind {
+            Kind::Uefi => self.systemd_boot()?,
+            Kind::UBoot => script::run(&mut self.fat)?,
+            Kind::Gpt => panic!("it has no files"),
+        };
+        let files = self.fat.files();
+        let bytes = &files[&entries::kernel_path(slot)];
+        assert!(
+            bytes.len() > 64 && bytes.ends_with(b"kkkk"),
+            "half a kernel was started"
+        );
+        assert_eq!(files.get(&entries::initramfs_path(slot)), Some(bytes));
+        let works = bytes.starts_with(b"Works");
+        Ok((slot, if works { Kernel::Works } else { Kernel::Dies }))
+    }
+
+    /// The slot that it starts. A parser and an order of its own, after the specification.
+    fn systemd_boot(&mut self) -> Result<Slot, String> {
         let one_shot = self.one_shot.take();
         let files = self.fat.files();
         let mut found = Vec::new();
@@ -260,14 +290,7 @@ impl Device {
             linux.starts_with(&format!("/shark/{slot}/")),
             "{linux} {options}"
         );
-        let bytes = &files[linux.trim_start_matches('/')];
-        assert!(
-            bytes.len() > 64 && bytes.ends_with(b"kkkk"),
-            "half a kernel was started"
-        );
-        assert_eq!(files.get(&format!("shark/{slot}/initrd")), Some(bytes));
-        let works = bytes.starts_with(b"Works");
-        Ok((slot, if works { Kernel::Works } else { Kernel::Dies }))
+        Ok(slot)
     }
 
     /// What the loader does before it starts an entry that is counted.

@@ -7,8 +7,9 @@
 mod bits;
 mod device;
 mod fat;
+mod script;
 
-use mounts::loader::Entry;
+use mounts::loader::{Entry, Kind};
 use mounts::slot::Slot;
 use mounts::slot::record::Ended;
 
@@ -157,12 +158,14 @@ fn cut_in(
 fn devices() -> Vec<Device> {
     [(true, false), (true, true), (false, false)]
         .map(|(has_variables, removes_first)| {
-            let mut device = Device::new();
+            let mut device = Device::new(Kind::Uefi);
             device.has_variables = has_variables;
             device.removes_first = removes_first;
             device
         })
-        .into()
+        .into_iter()
+        .chain([Device::new(Kind::UBoot)])
+        .collect()
 }
 
 #[test]
@@ -184,9 +187,11 @@ fn every_cut_ends_in_a_boot_that_record_and_loader_agree_on() {
 #[test]
 fn a_second_cut_on_the_way_back_changes_nothing_of_that() {
     let mut tried = 0;
-    // One kind of firmware: these are many.
-    for device in devices().into_iter().take(1) {
-        for life in [Life::Update, Life::Dies, Life::TakenBack] {
+    // One kind of firmware of each loader: these are many.
+    let uefi: &[Life] = &[Life::Update, Life::Dies, Life::TakenBack];
+    for (kind, lives) in [(Kind::Uefi, uefi), (Kind::UBoot, &[Life::Dies])] {
+        let device = Device::new(kind);
+        for &life in lives {
             let cuts = (0..).map_while(|number| cut_in(&device, number, |it| life.live(it)));
             // All lost, and all there: the first and the last but the torn ones.
             let ends = cuts.flat_map(|left| {
@@ -213,7 +218,7 @@ fn a_second_cut_on_the_way_back_changes_nothing_of_that() {
 
 #[test]
 fn a_loader_that_starts_what_it_likes_costs_two_restarts_and_no_loop() {
-    let mut device = Device::new();
+    let mut device = Device::new(Kind::Uefi);
     device.install(Slot::A, Kernel::Works).unwrap();
     device.end(Slot::A).unwrap();
     device.obstinate = Some(Slot::A);
@@ -222,7 +227,7 @@ fn a_loader_that_starts_what_it_likes_costs_two_restarts_and_no_loop() {
     let newest = device.record.history.newest().unwrap();
     assert_eq!((newest.slot, newest.ended), (Slot::B, Ended::NeverArrived));
 
-    let mut device = Device::new();
+    let mut device = Device::new(Kind::Uefi);
     Life::Update.live(&mut device).unwrap();
     device.end(Slot::B).unwrap();
     device.obstinate = Some(Slot::A);
