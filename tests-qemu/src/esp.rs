@@ -37,6 +37,19 @@ impl DiskCopy {
         self.mtool("mtype", &[&format!("::{path}")])
     }
 
+    /// Replaces what a file holds.
+    ///
+    /// # Errors
+    /// When mtools cannot write it.
+    pub fn write_esp(&self, path: &str, content: &[u8]) -> anyhow::Result<()> {
+        let folder = tempfile::tempdir().context("no temporary folder for a file")?;
+        let file = folder.path().join("file");
+        fs::write(&file, content)?;
+        let from = file.to_string_lossy();
+        let arguments = ["-D", "o", "-o", &from, &format!("::{path}")];
+        self.mtool("mcopy", &arguments).map(drop)
+    }
+
     /// Renames a file, as the loader does.
     ///
     /// # Errors

@@ -42,13 +42,15 @@ pub struct SmallImages {
     pub rescue_ssh: PathBuf,
     /// The private key that it lets in.
     pub rescue_key: PathBuf,
-    /// Started by EFI firmware.
-    pub uefi: UefiImages,
+    /// Started by EFI firmware and systemd-boot.
+    pub uefi: LoaderImages,
+    /// Started by U-Boot, on arm64.
+    pub u_boot: LoaderImages,
 }
 
-/// The small system as EFI firmware starts it.
+/// The small system as firmware and an outer loader start it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UefiImages {
+pub struct LoaderImages {
     /// Folder of the image; its agent is in the root.
     pub image: PathBuf,
     /// A bundle of another version that works.
@@ -72,9 +74,19 @@ pub struct Image {
     /// Words for the kernel command line.
     #[serde(default)]
     pub words: String,
-    /// It is started by EFI firmware from its own disk, which has kernel and initramfs as well.
+    /// What starts it from its own disk, which has kernel and initramfs as well.
     #[serde(default)]
-    pub firmware: bool,
+    pub firmware: Option<Firmware>,
+}
+
+/// What starts a loader, or is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Firmware {
+    /// OVMF.
+    Efi,
+    /// U-Boot.
+    UBoot,
 }
 
 impl Image {

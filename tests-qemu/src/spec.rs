@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::accel::Accel;
 use crate::agent;
 use crate::debugger;
-use crate::image::Image;
+use crate::image::{Firmware, Image};
 use crate::monitor;
 
 /// Processor architecture of the machine.
@@ -70,6 +70,9 @@ pub const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 /// Variables of a machine that was never started.
 pub const OVMF_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 
+/// U-Boot of Debian's package u-boot-qemu, for arm64.
+pub const U_BOOT: &str = "/usr/lib/u-boot/qemu_arm64/u-boot.bin";
+
 /// Who starts the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Start {
@@ -79,6 +82,8 @@ pub enum Start {
     Firmware,
     /// The same; its variables are kept in this file, which is there.
     FirmwareKept(PathBuf),
+    /// U-Boot, with the boot script that it finds on the disk.
+    UBoot,
 }
 
 /// A machine to be started.
@@ -131,10 +136,10 @@ impl Spec {
         Self {
             arch: image.arch,
             accel,
-            start: if image.firmware {
-                Start::Firmware
-            } else {
-                Start::Direct
+            start: match image.firmware {
+                None => Start::Direct,
+                Some(Firmware::Efi) => Start::Firmware,
+                Some(Firmware::UBoot) => Start::UBoot,
             },
             kernel: image.kernel.clone(),
             initrd: image.initrd.clone(),
@@ -207,6 +212,9 @@ impl Spec {
             }
             Start::Firmware => add_firmware(&mut command, Path::new(OVMF_VARIABLES), "on"),
             Start::FirmwareKept(variables) => add_firmware(&mut command, variables, "off"),
+            Start::UBoot => {
+                command.args(["-bios", U_BOOT]);
+            }
         }
         command.args(["-device", "virtio-rng-pci"]);
         self.add_disk(&mut command);
@@ -304,7 +312,7 @@ mod tests {
             kernel: "/k".into(),
             initrd: "/i".into(),
             words: String::new(),
-            firmware: false,
+            firmware: None,
         };
         let disk = Disk::Fresh(image.disk.clone());
         Spec {

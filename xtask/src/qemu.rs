@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
+use machine::image::Firmware;
 use machine::machine::Boot;
 use machine::overlay::Overlay;
 use machine::{Accel, Disk, Image, Machine, Spec};
 
+use crate::arch::Arch;
 use crate::image::{self, ImageOptions};
 use crate::{command, setup};
 
@@ -103,6 +105,15 @@ fn forward(text: &str) -> Result<(u16, u16), String> {
 /// Builds the image and boots it.
 pub(crate) fn run(args: &QemuArgs) -> Result<ExitCode> {
     setup::need(&[setup::Need::Qemu(args.image.arch)])?;
+    match (args.image.loader.firmware(), args.image.arch) {
+        (None, _) => {}
+        (Some(Firmware::Efi), Arch::Aarch64) => {
+            bail!(
+                "--loader uefi: EFI firmware is there for machines of x86_64 alone; for aarch64, give --loader u-boot"
+            )
+        }
+        (Some(firmware), _) => setup::need(&[setup::Need::Firmware(firmware)])?,
+    }
     let image = image::make(&args.image)?;
     let spec = spec(args, &image)?;
     match &args.run {

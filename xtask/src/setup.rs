@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 use clap::Args;
+use machine::image::Firmware;
 
 use crate::arch::Arch;
 use crate::{command, libsystemd};
@@ -24,8 +25,10 @@ pub(crate) enum Need {
     Test,
     /// Images with an outer loader.
     Loader,
-    /// Virtual machines that EFI firmware starts.
-    Firmware,
+    /// Those with U-Boot's.
+    BootScript,
+    /// Virtual machines that this firmware starts.
+    Firmware(Firmware),
 }
 
 /// A tool: this path, or a program of this name in PATH, shows that its package is installed.
@@ -76,7 +79,9 @@ impl Need {
                 tool("lz4", "lz4"),
             ],
             Self::Loader => vec![tool("mcopy", "mtools")],
-            Self::Firmware => vec![tool(machine::spec::OVMF_CODE, "ovmf")],
+            Self::BootScript => vec![tool("mkimage", "u-boot-tools")],
+            Self::Firmware(Firmware::Efi) => vec![tool(machine::spec::OVMF_CODE, "ovmf")],
+            Self::Firmware(Firmware::UBoot) => vec![tool(machine::spec::U_BOOT, "u-boot-qemu")],
             Self::Test => vec![
                 tool("/usr/include/stdio.h", "libc6-dev"),
                 tool("apt-get", "apt"),
@@ -118,8 +123,11 @@ pub(crate) fn run(args: &SetupArgs) -> Result<()> {
     let needs = [
         Need::Image,
         Need::Loader,
-        Need::Firmware,
+        Need::BootScript,
+        Need::Firmware(Firmware::Efi),
+        Need::Firmware(Firmware::UBoot),
         Need::Qemu(args.arch),
+        Need::Qemu(Arch::Aarch64),
         Need::Test,
     ];
     let missing = missing(&needs);
@@ -242,7 +250,9 @@ mod tests {
             Need::Image,
             Need::Test,
             Need::Loader,
-            Need::Firmware,
+            Need::BootScript,
+            Need::Firmware(Firmware::Efi),
+            Need::Firmware(Firmware::UBoot),
             Need::Qemu(Arch::X86_64),
             Need::Qemu(Arch::Aarch64),
         ] {

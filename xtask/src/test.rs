@@ -7,8 +7,11 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use clap::Args;
+use machine::image::Firmware;
 
+use crate::arch::Arch;
 use crate::image::{self, ImageOptions};
+use crate::setup::Need;
 use crate::{build, command, libsystemd, paths, setup};
 
 /// Service files that the boots of `tests-qemu` put to the test.
@@ -33,7 +36,7 @@ pub(crate) struct TestArgs {
 /// Runs them; the first step that fails ends the run.
 pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
     let start = Instant::now();
-    setup::need(&[setup::Need::Test])?;
+    setup::need(&[Need::Test])?;
     if !args.only_qemu {
         if args.filter.is_none() {
             step("formatting", cargo(&["fmt", "--all", "--check"]))?;
@@ -109,7 +112,12 @@ fn boots(args: &TestArgs) -> Result<()> {
         services: vec![paths::workspace().join(TEST_SERVICES)],
         ..ImageOptions::default()
     };
-    setup::need(&[setup::Need::Qemu(options.arch), setup::Need::Firmware])?;
+    setup::need(&[
+        Need::Qemu(options.arch),
+        Need::Firmware(Firmware::Efi),
+        Need::Qemu(Arch::Aarch64),
+        Need::Firmware(Firmware::UBoot),
+    ])?;
     let folder = image::make_folder(&options)?;
     if args.filter.is_none() {
         same_bytes(&options, &folder)?;

@@ -65,7 +65,8 @@ impl Plan {
         if order.is_empty() {
             order = Slot::ALL.into();
         }
-        let number = |name| value(name).and_then(|text| text.parse().ok());
+        // Hexadecimal, as U-Boot has it.
+        let number = |name| value(name).and_then(|text| u32::from_str_radix(text, 16).ok());
         let trial = (value(TRIAL) == Some("1")).then(|| Trial {
             count: number(COUNT).unwrap_or(0),
             limit: number(LIMIT).unwrap_or(TRIES),
@@ -142,8 +143,8 @@ impl<F: BootFiles> UBoot<F> {
             count: 0,
             limit: TRIES,
         });
-        environment.set(COUNT, &count.to_string())?;
-        environment.set(LIMIT, &limit.to_string())?;
+        environment.set(COUNT, &format!("{count:x}"))?;
+        environment.set(LIMIT, &format!("{limit:x}"))?;
         let bytes = environment.encode(pair.serial)?;
         let [first, second] = COPIES;
         let path = if pair.next == 0 { first } else { second };
@@ -246,6 +247,7 @@ mod tests {
             (on("b a", "0"), Slot::B, [Blessed, Armed]),
             (on("b a", "1"), Slot::A, [Blessed, Tried]),
             (on("b a", "2"), Slot::A, [Blessed, Tried]),
+            (on("b a", "a"), Slot::A, [Blessed, Tried]),
             (on("b a", "?"), Slot::B, [Blessed, Armed]),
             (on("b", "1"), Slot::B, [Absent, Tried]),
             (

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod gpt;
+mod u_boot;
 mod uefi;
 
 use std::time::Duration;

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use machine::disk::DiskCopy;
-use machine::image::{Image, SmallImages, UefiImages};
+use machine::image::{Image, LoaderImages, SmallImages};
 use machine::overlay::Overlay;
 use machine::scenario::{ANSWER, accel, ask};
 use machine::slots::{Told, commits, start};
@@ -23,7 +23,7 @@ const MEMORY: u32 = 768;
 struct Device {
     disk: DiskCopy,
     image: Image,
-    bundles: UefiImages,
+    bundles: LoaderImages,
     variables: PathBuf,
     _folder: tempfile::TempDir,
 }

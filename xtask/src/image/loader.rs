@@ -5,21 +5,25 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use mounts::loader::bits::Mark;
 use mounts::loader::entries::{self, Name};
-use mounts::loader::{INITRAMFS_IN_ROOT, KERNEL_IN_ROOT, Kind};
+use mounts::loader::environment::Environment;
+use mounts::loader::{INITRAMFS_IN_ROOT, KERNEL_IN_ROOT, Kind, uboot};
 use mounts::slot::Slot;
 
-use super::Inputs;
 use super::initrd;
 use super::root;
+use super::{Inputs, Loader};
 use crate::arch::Arch;
 use crate::cache::{self, Hasher, Key};
 use crate::{command, paths};
 
 /// What systemd-boot is told: the first entry, at once, and nobody at the keyboard changes it.
 const SETTINGS: &str = "timeout 0\neditor no\nauto-entries no\nauto-firmware no\n";
+
+/// What U-Boot runs, with a place for the kernel command line.
+const BOOT_SCRIPT: &str = include_str!("u_boot.txt");
 
 /// Kernel and initramfs as a root holds them.
 #[derive(Clone, Debug)]
@@ -104,34 +108,13 @@ pub(super) fn options(arch: Arch, asked: Option<&str>) -> String {
 
 /// Puts together what the EFI system partition of an image holds; new files go to `dir`.
 pub(super) fn esp_files(inputs: &Inputs<'_>, boot: &BootFiles, dir: &Path) -> Result<Vec<EspFile>> {
-    let (package, name) = match inputs.options.arch {
-        Arch::X86_64 => ("systemd-bootx64.efi", "BOOTX64.EFI"),
-        Arch::Aarch64 => ("systemd-bootaa64.efi", "BOOTAA64.EFI"),
-    };
-    let unpacked = inputs.systemd_boot()?;
-    let program = unpacked.join("usr/lib/systemd/boot/efi").join(package);
-    if !program.exists() {
-        bail!("Debian's systemd-boot-efi has no {package}");
-    }
-    let mut files = vec![EspFile {
-        path: format!("EFI/BOOT/{name}"),
-        from: program,
-    }];
-    let text = |path: String, text: &str| -> Result<EspFile> {
-        let from = dir.join(path.replace('/', "-"));
-        fs::write(&from, text).with_context(|| format!("cannot write {}", from.display()))?;
-        Ok(EspFile { path, from })
-    };
-    files.push(text("loader/loader.conf".to_owned(), SETTINGS)?);
     let options = options(inputs.options.arch, inputs.options.cmdline.as_deref());
-    for (slot, rank) in [(Slot::A, 2), (Slot::B, 1)] {
-        let name = Name {
-            rank,
-            slot,
-            count: None,
-        };
-        let entry = entries::content(name, Kind::Uefi, &options);
-        files.push(text(name.path(), &entry)?);
+    let mut files = match inputs.options.loader {
+        Loader::Uefi => systemd_boot(inputs, &options, dir)?,
+        Loader::UBoot => u_boot(inputs.options.arch, &options, dir)?,
+        Loader::Record | Loader::Gpt => Vec::new(),
+    };
+    for slot in Slot::ALL {
         for (path, from) in [
             (entries::kernel_path(slot), &boot.kernel),
             (entries::initramfs_path(slot), &boot.initramfs),
@@ -143,6 +126,84 @@ pub(super) fn esp_files(inputs: &Inputs<'_>, boot: &BootFiles, dir: &Path) -> Re
         }
     }
     Ok(files)
+}
+
+/// A file with this content, in `dir` until it is copied.
+fn made(path: &str, content: impl AsRef<[u8]>, dir: &Path) -> Result<EspFile> {
+    let from = dir.join(path.replace('/', "-"));
+    fs::write(&from, content).with_context(|| format!("cannot write {}", from.display()))?;
+    Ok(EspFile {
+        path: path.to_owned(),
+        from,
+    })
+}
+
+/// The loader itself, its settings, and an entry for each slot.
+fn systemd_boot(inputs: &Inputs<'_>, options: &str, dir: &Path) -> Result<Vec<EspFile>> {
+    let (package, name) = match inputs.options.arch {
+        Arch::X86_64 => ("systemd-bootx64.efi", "BOOTX64.EFI"),
+        Arch::Aarch64 => ("systemd-bootaa64.efi", "BOOTAA64.EFI"),
+    };
+    let unpacked = inputs.systemd_boot()?;
+    let program = unpacked.join("usr/lib/systemd/boot/efi").join(package);
+    if !program.exists() {
+        bail!("Debian's systemd-boot-efi has no {package}");
+    }
+    let mut files = vec![
+        EspFile {
+            path: format!("EFI/BOOT/{name}"),
+            from: program,
+        },
+        made("loader/loader.conf", SETTINGS, dir)?,
+    ];
+    for (slot, rank) in [(Slot::A, 2), (Slot::B, 1)] {
+        let name = Name {
+            rank,
+            slot,
+            count: None,
+        };
+        let entry = entries::content(name, Kind::Uefi, options);
+        files.push(made(&name.path(), entry, dir)?);
+    }
+    Ok(files)
+}
+
+/// The boot script, and its environment: slot a comes first.
+fn u_boot(arch: Arch, options: &str, dir: &Path) -> Result<Vec<EspFile>> {
+    if options.contains(['\'', '"', '$', ';', '\\']) {
+        bail!(
+            "--cmdline {options}: U-Boot's script would take quotes, `$`, `;` and `\\` for its own"
+        );
+    }
+    let text = dir.join("boot.txt");
+    fs::write(&text, BOOT_SCRIPT.replace("@BOOTARGS@", options))
+        .with_context(|| format!("cannot write {}", text.display()))?;
+    let script = dir.join("boot.scr");
+    let arch = match arch {
+        Arch::X86_64 => "x86_64",
+        Arch::Aarch64 => "arm64",
+    };
+    command::run(
+        command::new("mkimage")
+            .env("SOURCE_DATE_EPOCH", "0")
+            .args(["-A", arch, "-O", "linux", "-T", "script", "-C", "none"])
+            .args(["-n", "Shark", "-d"])
+            .args([&text, &script]),
+    )?;
+    let mut environment = Environment::default();
+    environment
+        .set(uboot::ORDER, "a b")
+        .and_then(|()| environment.set(uboot::OPTIONS, options))
+        .map_err(|error| anyhow!(error))?;
+    let copy = environment.encode(0).map_err(|error| anyhow!(error))?;
+    let [first, _] = uboot::COPIES;
+    Ok(vec![
+        EspFile {
+            path: "boot.scr".to_owned(),
+            from: script,
+        },
+        made(first, copy, dir)?,
+    ])
 }
 
 /// Copies files into the FAT filesystem `image`, with `time` as their times.

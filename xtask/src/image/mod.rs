@@ -20,7 +20,7 @@ mod root;
 mod slots;
 pub(crate) mod small;
 mod small_bundles;
-mod small_uefi;
+mod small_loaders;
 mod vmlinux;
 
 use std::fs;
@@ -38,7 +38,7 @@ use self::keyring::Links;
 use self::linux::Linux;
 use self::loader::BootFiles;
 pub(crate) use self::loose::{Packages, bare_kernel};
-pub(crate) use self::options::ImageOptions;
+pub(crate) use self::options::{ImageOptions, Loader};
 use self::rescue::RescueSsh;
 use crate::arch::Arch;
 use crate::build::{self, Programs};
@@ -47,7 +47,7 @@ use crate::setup::{self, Need};
 use crate::{command, paths};
 
 /// How many finished images, and intermediate results of each kind, are kept for an architecture.
-const KEEP: usize = 8;
+const KEEP: usize = 16;
 
 /// What the project promises of the base image with the cloud kernel, compressed.
 const BASE_LIMIT: u64 = 50_000_000;
@@ -81,8 +81,15 @@ pub(crate) fn make(options: &ImageOptions) -> Result<Image> {
 /// Makes the image and returns the folder with its parts and their index, `image.json`.
 pub(crate) fn make_folder(options: &ImageOptions) -> Result<PathBuf> {
     setup::need(&[Need::Image])?;
-    if options.loader != options::Loader::Record {
-        setup::need(&[Need::Loader])?;
+    match options.loader {
+        Loader::Record | Loader::Gpt => {}
+        Loader::Uefi => setup::need(&[Need::Loader])?,
+        Loader::UBoot if options.arch != Arch::Aarch64 => {
+            bail!(
+                "--loader u-boot: its script starts kernels of aarch64 alone; give --arch aarch64"
+            )
+        }
+        Loader::UBoot => setup::need(&[Need::Loader, Need::BootScript])?,
     }
     let _lock = paths::lock()?;
     let inputs = Inputs::gather(options)?;
@@ -433,7 +440,7 @@ impl<'a> Inputs<'a> {
             kernel: folder.join("vmlinuz"),
             initrd: folder.join("initrd.img"),
             words: loader::words(self.options.loader.kind()),
-            firmware: self.options.loader == options::Loader::Uefi,
+            firmware: self.options.loader.firmware(),
         };
         let text = serde_json::to_string_pretty(&index)?;
         fs::write(dir.join(machine::image::INDEX), text + "\n").context("cannot write the index")

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use machine::image::Firmware;
 use mounts::loader::Kind;
 use mounts::slot::Slot;
 
@@ -17,6 +18,8 @@ pub(crate) enum Loader {
     Gpt,
     /// systemd-boot, started by UEFI firmware, with a kernel for each slot
     Uefi,
+    /// U-Boot, by a boot script, with a kernel for each slot
+    UBoot,
 }
 
 impl Loader {
@@ -26,6 +29,16 @@ impl Loader {
             Self::Record => None,
             Self::Gpt => Some(Kind::Gpt),
             Self::Uefi => Some(Kind::Uefi),
+            Self::UBoot => Some(Kind::UBoot),
+        }
+    }
+
+    /// What starts it in a virtual machine; nothing where QEMU starts the kernel.
+    pub(crate) fn firmware(self) -> Option<Firmware> {
+        match self {
+            Self::Record | Self::Gpt => None,
+            Self::Uefi => Some(Firmware::Efi),
+            Self::UBoot => Some(Firmware::UBoot),
         }
     }
 }
@@ -63,7 +76,8 @@ pub(crate) struct ImageOptions {
     #[arg(long, value_name = "cloud|generic|rt|PATH", default_value = "cloud")]
     pub(crate) kernel: String,
 
-    /// Outer loader that chooses between the slots; with `uefi` a bundle brings kernel and initramfs along
+    /// Outer loader that chooses between the slots; with `uefi` and `u-boot` a bundle brings
+    /// kernel and initramfs along
     #[arg(long, value_enum, default_value_t = Loader::Record)]
     pub(crate) loader: Loader,
 

@@ -132,8 +132,10 @@ pub(super) struct Parts<'a> {
 /// What the least of roots is made of.
 pub(super) struct BareParts<'a> {
     pub(super) programs: &'a Programs,
-    /// A static busybox, which runs on this machine as well.
+    /// A static busybox.
     pub(super) busybox: &'a Path,
+    /// One that runs on this machine, to be asked for its applets.
+    pub(super) host_busybox: &'a Path,
     pub(super) version: &'a str,
 }
 
@@ -148,7 +150,7 @@ pub(super) fn assemble_bare(parts: &BareParts<'_>, root: &Path) -> Result<()> {
     directories_and_programs(parts.programs, parts.version, root)?;
     install(parts.busybox, &root.join("usr/bin/busybox"))?;
     inner_links(root)?;
-    applets(parts.busybox, root)
+    applets(parts.host_busybox, root)
 }
 
 /// Assembles the root in `root`, an empty directory.

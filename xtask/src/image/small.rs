@@ -12,7 +12,9 @@ use machine::image::SmallImages;
 
 use super::apt::Apt;
 use super::key::ImageKey;
-use super::{ImageOptions, busybox, make_folder, root, small_bundles, small_uefi, vmlinux};
+use super::{
+    ImageOptions, Loader, busybox, make_folder, root, small_bundles, small_loaders, vmlinux,
+};
 use crate::arch::Arch;
 use crate::build::{self, Programs};
 use crate::cache::{self, Hasher};
@@ -28,20 +30,24 @@ const ROOT_SIZE: u64 = 32;
 /// MiB of the data partition.
 const DATA_SIZE: u64 = 64;
 
-/// Makes the images for this machine's architecture.
+/// Makes the images for this machine's architecture, and one for arm64.
 pub(crate) fn make() -> Result<SmallImages> {
     let arch = Arch::host();
     let place = paths::arch_output(arch).join("small");
     setup::need(&[Need::Test])?;
-    let (trees, bundles) = {
+    let (trees, bundles, uefi) = {
         let _lock = paths::lock()?;
-        let programs = build::programs(arch)?;
-        let busybox = busybox(&Apt::open(arch, false)?)?;
-        cache::remove(&place)?;
-        let signer = ImageKey::open(None)?;
-        let trees = Trees::assemble(&programs, &busybox, &signer, &place)?;
-        let bundles = small_bundles::make(&trees.update, &trees.unproven, &signer)?;
-        (trees, bundles)
+        let maker = Maker::open(arch, place.clone())?;
+        let trees = Trees::assemble(&maker)?;
+        let bundles = small_bundles::make(&trees.update, &trees.unproven, &maker.signer)?;
+        let uefi = small_loaders::Trees::assemble(&maker)?;
+        (trees, bundles, uefi)
+    };
+    let u_boot = {
+        let _lock = paths::lock()?;
+        let arm = Arch::Aarch64;
+        let place = paths::arch_output(arm).join("small");
+        small_loaders::Trees::assemble(&Maker::open(arm, place)?)?
     };
     let rescue_key = rescue_key(&place)?;
     let options = |b: &Path, rescue_ssh: Option<PathBuf>| ImageOptions {
@@ -66,7 +72,8 @@ pub(crate) fn make() -> Result<SmallImages> {
     })?;
     let slots = image(&trees.b, None)?;
     Ok(SmallImages {
-        uefi: small_uefi::make(&trees.uefi)?,
+        uefi: uefi.images(arch, Loader::Uefi)?,
+        u_boot: u_boot.images(Arch::Aarch64, Loader::UBoot)?,
         kernel: vmlinux::of(&Image::load(&slots)?.kernel)?,
         slots,
         rotated,
@@ -101,61 +108,86 @@ struct Trees {
     /// What the bundles hold: version 3, and a version with services that do not fit together.
     update: PathBuf,
     unproven: PathBuf,
-    /// Started by EFI firmware.
-    uefi: small_uefi::Trees,
+}
+
+/// Makes trees of the small system.
+pub(super) struct Maker {
+    programs: Programs,
+    busybox: PathBuf,
+    host_busybox: PathBuf,
+    signer: ImageKey,
+    /// Where they lie.
+    place: PathBuf,
+}
+
+impl Maker {
+    /// For this architecture; what was at `place` is removed.
+    fn open(arch: Arch, place: PathBuf) -> Result<Self> {
+        let programs = build::programs(arch)?;
+        let busybox = busybox(&Apt::open(arch, false)?)?;
+        let host_busybox = match arch == Arch::host() {
+            true => busybox.clone(),
+            false => self::busybox(&Apt::open(Arch::host(), false)?)?,
+        };
+        cache::remove(&place)?;
+        Ok(Self {
+            programs,
+            busybox,
+            host_busybox,
+            signer: ImageKey::open(None)?,
+            place,
+        })
+    }
+
+    /// A tree with what makes it slot `slot`, and a layer `own` that comes before init.
+    pub(super) fn tree(
+        &self,
+        name: &str,
+        slot: &str,
+        version: &str,
+        own: Option<&str>,
+    ) -> Result<PathBuf> {
+        let layers = layers();
+        let tree = self.place.join(name);
+        paths::make_dir(&tree)?;
+        root::assemble_bare(
+            &root::BareParts {
+                programs: &self.programs,
+                busybox: &self.busybox,
+                host_busybox: &self.host_busybox,
+                version,
+            },
+            &tree,
+        )?;
+        root::lay_over(&layers.join("shared"), &tree)?;
+        root::add_updater(&self.programs, &self.signer.trusted(), &tree)?;
+        write(&tree.join("usr/lib/test/slot"), &format!("{slot}\n"))?;
+        fs::write(tree.join("usr/lib/test/ballast"), ballast())
+            .context("cannot write the ballast")?;
+        if let Some(own) = own {
+            rename(&tree.join("usr/sbin/init"), &tree.join("usr/lib/test/init"))?;
+            root::lay_over(&layers.join(own), &tree)?;
+        }
+        Ok(tree)
+    }
+}
+
+/// The layers of the system.
+pub(super) fn layers() -> PathBuf {
+    paths::workspace().join(LAYERS)
 }
 
 impl Trees {
-    fn assemble(
-        programs: &Programs,
-        busybox: &Path,
-        signer: &ImageKey,
-        place: &Path,
-    ) -> Result<Self> {
-        let layers = paths::workspace().join(LAYERS);
-        let tree = |name: &str, slot: &str, version: &str, own: Option<&str>| {
-            let tree = place.join(name);
-            paths::make_dir(&tree)?;
-            root::assemble_bare(
-                &root::BareParts {
-                    programs,
-                    busybox,
-                    version,
-                },
-                &tree,
-            )?;
-            root::lay_over(&layers.join("shared"), &tree)?;
-            root::add_updater(programs, &signer.trusted(), &tree)?;
-            write(&tree.join("usr/lib/test/slot"), &format!("{slot}\n"))?;
-            fs::write(tree.join("usr/lib/test/ballast"), ballast())
-                .context("cannot write the ballast")?;
-            if let Some(own) = own {
-                rename(&tree.join("usr/sbin/init"), &tree.join("usr/lib/test/init"))?;
-                root::lay_over(&layers.join(own), &tree)?;
-            }
-            Ok::<PathBuf, anyhow::Error>(tree)
-        };
-        let uefi = |name: &str, slot: &str, version: &str| {
-            let tree = tree(name, slot, version, None)?;
-            root::lay_over(&layers.join("uefi"), &tree)?;
-            small_uefi::add_agent(&tree)?;
-            Ok::<PathBuf, anyhow::Error>(tree)
-        };
+    fn assemble(maker: &Maker) -> Result<Self> {
         let trees = Self {
-            a: tree("a", "a", "1", None)?,
-            b: tree("b", "b", "2", Some("b"))?,
-            without_init: tree("without-init", "b", "2", None)?,
-            init_not_executable: tree("init-not-executable", "b", "2", None)?,
-            update: tree("update", "b", "3", None)?,
-            unproven: tree("unproven", "b", "3", None)?,
-            uefi: small_uefi::Trees {
-                first: uefi("uefi-first", "a", "1")?,
-                update: uefi("uefi-update", "b", "3")?,
-                dies: uefi("uefi-dies", "b", "4")?,
-            },
+            a: maker.tree("a", "a", "1", None)?,
+            b: maker.tree("b", "b", "2", Some("b"))?,
+            without_init: maker.tree("without-init", "b", "2", None)?,
+            init_not_executable: maker.tree("init-not-executable", "b", "2", None)?,
+            update: maker.tree("update", "b", "3", None)?,
+            unproven: maker.tree("unproven", "b", "3", None)?,
         };
-        small_uefi::add_dead_initramfs(&trees.uefi.dies)?;
-        root::lay_over(&layers.join("unproven"), &trees.unproven)?;
+        root::lay_over(&layers().join("unproven"), &trees.unproven)?;
         foreign(&trees.unproven.join("usr/lib/test/foreign"))?;
         let init = "usr/sbin/init";
         fs::remove_file(trees.without_init.join(init)).context("cannot take init away")?;
