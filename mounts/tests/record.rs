@@ -2,6 +2,7 @@
 // The whole file is a test; clippy takes only what is marked `#[test]` for one.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use mounts::keyring::LinkId;
 use mounts::slot::Slot;
 use mounts::slot::account::charge;
 use mounts::slot::decide::Why;
@@ -58,7 +59,10 @@ fn full() -> Record {
     record.boots = 6;
     record.crash_id = 0x0a0b_0c0d;
     record.security_floor = 0x0304;
-    record.key_links = 0x0506;
+    record.key_link = LinkId {
+        sequence: 0x0506,
+        digest: [0xdd; 16],
+    };
     let b = record.slot_mut(Slot::B);
     b.state_generation = 7;
     b.crashes = 1;
@@ -106,7 +110,9 @@ fn the_layout_is_the_documented_one() {
         (208, &[9; 16]),
         (224, &[61, 0, 0, 0]),
         (228, b"app: not ready\0\0"),
-        (300, &[0; 212]),
+        (300, &[0; 20]),
+        (320, &[0xdd; 16]),
+        (336, &[0; 176]),
         // The history, the newest first.
         (512, &[1, 2, 2, 0, 4, 0, 0, 0, 8, 7, 6, 5, 0, 0, 0, 0]),
         (528, &[0x2c, 1, 0, 0, 1, 0, 0, 0, 0]),
@@ -189,7 +195,7 @@ fn each_defect_has_its_own_error() {
     check(&at(513, 15), value("end of a boot", 15));
     check(&at(532, 0), value("times of a past boot", 0));
     for offset in [
-        12, 46, 114, 127, 178, 300, 319, 320, 511, 515, 534, 3584, 4055, 4060, 4091,
+        12, 46, 114, 127, 178, 300, 319, 336, 511, 515, 534, 3584, 4055, 4060, 4091,
     ] {
         check(&at(offset, 1), RecordError::Reserved { offset });
     }
@@ -494,7 +500,10 @@ fn record() -> impl Strategy<Value = Record> {
                 record.redirects = rescues.rotate_left(3);
                 record.crash_id = crash_id;
                 record.security_floor = crash_id.rotate_left(8);
-                record.key_links = crash_id.rotate_left(16);
+                record.key_link = LinkId {
+                    sequence: crash_id.rotate_left(16),
+                    digest: boot_id,
+                };
                 record.boots = 1000;
                 record.committed = committed;
                 if let Some(phase) = on_trial {

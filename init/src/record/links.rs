@@ -37,7 +37,8 @@ pub fn keep_links(
     basis.chains.splice(0..0, there.iter().cloned());
     let (keyring, _) = basis.keyring();
     let chain = kept(&there, &keyring);
-    if keyring.sequence() == 0 {
+    // Whoever could sign while links are lost must not have that kept.
+    if chain.is_empty() || keyring.lost().is_some() {
         return Ok((keyring, chain));
     }
     copies::store(&mut device, &copies, &chain)
@@ -45,7 +46,7 @@ pub fn keep_links(
     let state = store::load(&mut device);
     let mut record = state.record().cloned();
     if let Some(record) = record.as_mut()
-        && update::keep_links(record, &running.as_told(), keyring.sequence())
+        && update::keep_link(record, &running.as_told(), keyring.newest())
     {
         write(&mut device, &state, record.clone())
             .map_err(|error| format!("the boot record on {path} is not written: {error}"))?;
@@ -56,7 +57,7 @@ pub fn keep_links(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mounts::keyring::{Link, Named};
+    use mounts::keyring::{Link, LinkId, Named};
     use mounts::manifest::PublicKey;
     use mounts::slot::record::Record;
     use mounts::slot::region::{PARTITION_SIZE, Place};
@@ -100,7 +101,7 @@ mod tests {
                 ..Link::default()
             },
             chains,
-            needed: 0,
+            needed: LinkId::default(),
         }
     }
 
@@ -112,7 +113,7 @@ mod tests {
         let record = Record::for_image(None, None).encode();
         let at = Place::FIRST.offset();
         file.as_file().write_all_at(&record, at).unwrap();
-        let number = || super::super::load(path).record().unwrap().key_links;
+        let number = || super::super::load(path).record().unwrap().key_link.sequence;
         let keep = |chains| {
             let kept = keep_links(path, &Identity::default(), basis(chains)).unwrap();
             assert!(kept.0.sequence() == 0 || links(path).0 == [kept.1]);

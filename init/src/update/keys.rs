@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use mounts::handover::KeyFacts;
-use mounts::keyring::{Basis, Entry, Keyring, Link, Named, Origin, SignedLink, Trust};
+use mounts::keyring::{Basis, Entry, Keyring, Link, LinkId, Named, Origin, SignedLink, Trust};
 use mounts::manifest::{self, PublicKey};
 use mounts::slot::Slot;
 use services::update::{Key, KeyState};
@@ -69,7 +69,9 @@ pub(super) fn gather(booted: &Booted) -> Trusting {
     let basis = Basis {
         image: image(booted),
         chains,
-        needed: state.record().map_or(0, |record| record.key_links),
+        needed: state
+            .record()
+            .map_or_else(LinkId::default, |record| record.key_link),
     };
     let (keyring, passed) = basis.keyring();
     problems.extend(passed);

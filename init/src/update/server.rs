@@ -285,6 +285,9 @@ impl Updater {
         if !passed.is_empty() {
             return Err(refused(passed.join("; ")));
         }
+        if let Some(lost) = trust.keyring.lost() {
+            return Err(refused(format!("what is new {lost}")));
+        }
         trust.basis.chains.push(keys::bytes_of(&links));
         trust
             .keep(&booted)

@@ -34,7 +34,7 @@ impl Trusted {
         let basis = Basis {
             image,
             chains,
-            needed: ledger.key_links(),
+            needed: ledger.key_link(),
         };
         let (keyring, passed) = basis.keyring();
         for why in passed {

@@ -9,8 +9,8 @@ use std::sync::Mutex;
 
 use mounts::dps;
 use mounts::handover::RecordFacts;
-use mounts::keyring::Known;
 use mounts::keyring::copies::{self, Copies, CopyError};
+use mounts::keyring::{Known, LinkId};
 use mounts::slot::Slot;
 use mounts::slot::account;
 use mounts::slot::decide::Why;
@@ -285,9 +285,10 @@ impl Ledger {
         }
     }
 
-    /// The number of the newest link of keys that ever counted.
-    pub(crate) fn key_links(&self) -> u32 {
-        self.record.as_ref().map_or(0, |record| record.key_links)
+    /// The newest link of keys that ever counted.
+    pub(crate) fn key_link(&self) -> LinkId {
+        let record = self.record.as_ref();
+        record.map_or_else(LinkId::default, |record| record.key_link)
     }
 
     /// Whether the system with this root hash was found good in `slot`.

@@ -6,6 +6,7 @@ use std::fmt;
 
 use ed25519_dalek::Signature;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::envelope::{EnvelopeError, HEAD_SIZE, Kind};
 use crate::hex::{self, Hex};
@@ -40,6 +41,16 @@ pub struct Named {
     pub name: String,
     /// It.
     pub key: PublicKey,
+}
+
+/// Which link: its number, and the first half of the SHA-256 of its bytes. Two links may have one number,
+/// and only one of them has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkId {
+    /// Its number; 0: no link.
+    pub sequence: u32,
+    /// The digest; zeros where there is no link.
+    pub digest: [u8; 16],
 }
 
 /// What a link says.
@@ -185,6 +196,11 @@ impl SignedLink {
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    pub(super) fn digest(&self) -> [u8; 16] {
+        let digest: [u8; 32] = Sha256::digest(&self.bytes).into();
+        digest.first_chunk().copied().unwrap_or_default()
     }
 
     pub(super) fn message(&self) -> Vec<u8> {

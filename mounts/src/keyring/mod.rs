@@ -12,9 +12,10 @@
 //! good goes on to boot whatever becomes of the key that has signed it ([`Keyring::admits`]): revocation
 //! keeps new systems out, and must not take the last one away.
 //!
-//! The boot record keeps the number of the newest link that ever counted. When all that is found falls
-//! short of it, links were lost, and nobody knows what they revoked: then nothing new is trusted until
-//! they are back, which any bundle does that brings them.
+//! The boot record keeps which link was the newest that ever counted. When that one is not found, links
+//! were lost, and nobody knows what they revoked: then nothing new is trusted until it is back, which any
+//! bundle does that brings it. Its number alone would not do, since a key that it had revoked could then
+//! sign another in its place.
 //!
 //! Not here: the signatures' envelope ([`crate::envelope`]), the disk.
 
@@ -22,8 +23,8 @@ pub mod copies;
 mod link;
 
 pub use link::{
-    CHAIN_MAX, LINK_MAX, LINKS_MAX, Link, LinkError, NAME_MAX, Named, REVOKED_MAX, SignedLink,
-    TRUSTED_MAX, is_name, link_size, of_text, parse, split, to_text,
+    CHAIN_MAX, LINK_MAX, LINKS_MAX, Link, LinkError, LinkId, NAME_MAX, Named, REVOKED_MAX,
+    SignedLink, TRUSTED_MAX, is_name, link_size, of_text, parse, split, to_text,
 };
 
 use std::fmt;
@@ -41,8 +42,8 @@ pub struct Basis {
     pub image: Link,
     /// Chains of links, wherever they were found.
     pub chains: Vec<Vec<u8>>,
-    /// The number of the newest link that ever counted, by the boot record.
-    pub needed: u32,
+    /// The newest link that ever counted, by the boot record.
+    pub needed: LinkId,
 }
 
 impl Basis {
@@ -169,7 +170,11 @@ pub struct Keyring {
     entries: Vec<Entry>,
     links: Vec<SignedLink>,
     sequence: u32,
-    needed: u32,
+    /// The number that it began with.
+    begun: u32,
+    needed: LinkId,
+    /// The last of `links`.
+    newest: LinkId,
 }
 
 impl Keyring {
@@ -187,6 +192,7 @@ impl Keyring {
     pub fn begin(image: &Link) -> Self {
         let mut keyring = Self {
             sequence: image.sequence,
+            begun: image.sequence,
             ..Self::default()
         };
         let revoked = Trust::Revoked(image.sequence);
@@ -219,10 +225,19 @@ impl Keyring {
     /// Whether links are missing that have counted once: the error that follows from it.
     #[must_use]
     pub fn lost(&self) -> Option<SignatureError> {
-        (self.sequence < self.needed).then_some(SignatureError::Lost {
+        let LinkId { sequence, digest } = self.needed;
+        let is_there =
+            self.begun >= sequence || self.links.iter().any(|link| link.digest() == digest);
+        (!is_there).then_some(SignatureError::Lost {
             has: self.sequence,
-            needed: self.needed,
+            needed: sequence,
         })
+    }
+
+    /// The newest link that counts, for the boot record.
+    #[must_use]
+    pub fn newest(&self) -> LinkId {
+        self.newest
     }
 
     /// The links that count.
@@ -270,6 +285,10 @@ impl Keyring {
             return Err(format!("link {number}: {}", LinkError::TooMany));
         }
         self.apply(&link);
+        self.newest = LinkId {
+            sequence: number,
+            digest: signed.digest(),
+        };
         self.links.push(signed.clone());
         Ok(())
     }

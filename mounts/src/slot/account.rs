@@ -15,6 +15,7 @@ use super::record::{
     Attempt, AttemptState, Ended, History, PastBoot, Phase, Reason, Record, SlotRecord, Stage,
     TRIES, Text,
 };
+use crate::keyring::LinkId;
 use crate::verity::RootHash;
 
 /// Priority of the slot that is to be booted, where there are two.
@@ -346,7 +347,7 @@ pub fn rebuild(running: &Running, now: Stamp) -> Record {
         boots: 0,
         crash_id: 0,
         security_floor: 0,
-        key_links: 0,
+        key_link: LinkId::default(),
         slots: [other; 2],
         attempt: None,
         history: History::default(),

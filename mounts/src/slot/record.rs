@@ -21,7 +21,8 @@
 //! | 64 | 64 | slot a, as below |
 //! | 128 | 64 | slot b, as below |
 //! | 192 | 128 | the attempt, as below; zeros when there is none |
-//! | 320 | 192 | reserved, zero |
+//! | 320 | 16 | digest of that link, see [`LinkId`]; zeros when there is none |
+//! | 336 | 176 | reserved, zero |
 //! | 512 | 3072 | history: 32 past boots of 96 bytes, as below, newest first, zeros after the last |
 //! | 3584 | 472 | reserved, zero |
 //! | 4056 | 4 | kind of authentication: 0 none (no other kind in version 1) |
@@ -87,7 +88,7 @@ pub use super::record_error::RecordError;
 use super::attempt::ATTEMPT_SIZE;
 use super::fields::{SLOT_SIZE, is_zero, reserved, slot_byte, slot_of};
 use super::history::PAST_BOOT_SIZE;
-use crate::keyring::Known;
+use crate::keyring::{Known, LinkId};
 use crate::verity::RootHash;
 use crate::wire::{Reader, Writer};
 
@@ -135,8 +136,8 @@ pub struct Record {
     pub crash_id: u32,
     /// The highest security version that was ever found good: nothing below it is installed.
     pub security_floor: u32,
-    /// The number of the newest link of keys that ever counted; 0 none. See [`crate::keyring`].
-    pub key_links: u32,
+    /// The newest link of keys that ever counted. See [`crate::keyring`].
+    pub key_link: LinkId,
     /// Slot a, slot b.
     pub slots: [SlotRecord; 2],
     /// The boot that is, or was last, under way.
@@ -175,7 +176,7 @@ impl Record {
             boots: 0,
             crash_id: 0,
             security_floor: 0,
-            key_links: 0,
+            key_link: LinkId::default(),
             slots: [slot(2, a), slot(1, b)],
             attempt: None,
             history: History::default(),
@@ -238,12 +239,13 @@ impl Record {
         out.put(&self.boots.to_le_bytes());
         out.put(&self.crash_id.to_le_bytes());
         out.put(&self.security_floor.to_le_bytes());
-        out.put(&self.key_links.to_le_bytes());
+        out.put(&self.key_link.sequence.to_le_bytes());
         out.skip_to(SLOTS_AT);
         for slot in &self.slots {
             out.put(&slot.encode());
         }
         out.put(&Attempt::encode(self.attempt.as_ref()));
+        out.put(&self.key_link.digest);
         out.skip_to(HISTORY_AT);
         for boot in self.history.iter() {
             out.put(&boot.encode());
@@ -279,13 +281,17 @@ impl Record {
         let boots = input.u32()?;
         let crash_id = input.u32()?;
         let security_floor = input.u32()?;
-        let key_links = input.u32()?;
+        let key_link = input.u32()?;
         let slots = [
             SlotRecord::decode(&mut input)?,
             SlotRecord::decode(&mut input)?,
         ];
         let attempt = Attempt::decode(&mut input)?;
-        reserved(&mut input, HISTORY_AT - ATTEMPT_AT - ATTEMPT_SIZE)?;
+        let key_digest: [u8; 16] = input.array()?;
+        reserved(
+            &mut input,
+            HISTORY_AT - ATTEMPT_AT - ATTEMPT_SIZE - key_digest.len(),
+        )?;
         let history = History::decode(&mut input)?;
         reserved(&mut input, AUTHENTICATION_AT - HISTORY_END)?;
         match input.u32()? {
@@ -304,7 +310,10 @@ impl Record {
             boots,
             crash_id,
             security_floor,
-            key_links,
+            key_link: LinkId {
+                sequence: key_link,
+                digest: key_digest,
+            },
             slots,
             attempt,
             history,

@@ -13,6 +13,7 @@ use super::Slot;
 use super::account::{Running, prefer, written_by};
 use super::decide::{PassedOver, given_up};
 use super::record::{AttemptState, Phase, Reason, Record, SlotRecord, TRIES};
+use crate::keyring::LinkId;
 use crate::verity::RootHash;
 
 /// A system that is being installed.
@@ -204,13 +205,13 @@ pub fn roll_back(record: &mut Record, running: &Running) -> Result<Slot, Refusal
     Ok(slot)
 }
 
-/// Links of keys up to this number count on this machine: what falls short of it from now on is known to
-/// be lost. Whether the record says more by that.
-pub fn keep_links(record: &mut Record, running: &Running, newest: u32) -> bool {
-    if newest <= record.key_links {
+/// This link of keys counts on this machine: where it is not found from now on, it is known to be lost.
+/// Whether the record says more by that.
+pub fn keep_link(record: &mut Record, running: &Running, newest: LinkId) -> bool {
+    if newest.sequence <= record.key_link.sequence {
         return false;
     }
-    record.key_links = newest;
+    record.key_link = newest;
     written_by(record, running, Reason::Update);
     true
 }

@@ -8,8 +8,8 @@ mod disk;
 use ed25519_dalek::{Signer, SigningKey};
 use mounts::dps::Architecture;
 use mounts::keyring::{
-    Basis, Keyring, Known, LINKS_MAX, Link, LinkError, Named, Origin, REVOKED_MAX, SignatureError,
-    SignedLink, TRUSTED_MAX, Trust, kept, parse, split,
+    Basis, Keyring, Known, LINKS_MAX, Link, LinkError, LinkId, Named, Origin, REVOKED_MAX,
+    SignatureError, SignedLink, TRUSTED_MAX, Trust, kept, parse, split,
 };
 use mounts::manifest::{
     self, Algorithm, Filesystem, Manifest, ManifestError, PublicKey, verify_installed,
@@ -47,6 +47,13 @@ fn link(sequence: u32, by: u8, trusted: &[u8], revoked: &[u8]) -> SignedLink {
     };
     link.seal(|message| key(by).sign(message).to_bytes())
         .unwrap()
+}
+
+/// The newest of `links`, on a machine that came with this key.
+fn id(seed: u8, links: &[SignedLink]) -> LinkId {
+    let mut keyring = Keyring::of(of(&[seed]));
+    keyring.extend(links);
+    keyring.newest()
 }
 
 fn trust(keyring: &Keyring, seed: u8) -> Option<Trust> {
@@ -142,7 +149,7 @@ fn links_count_by_number_and_signature_wherever_they_come_from() {
     let basis = Basis {
         image: image(&[1]),
         chains: vec![chain(&all[..1]), chain(&all[..2]), chain(&all)],
-        needed: 5,
+        needed: once.newest(),
     };
     let (again, passed) = basis.keyring();
     assert_eq!((passed.len(), again.lost()), (0, None));
@@ -195,7 +202,7 @@ fn lost_links_are_noticed_and_nothing_new_is_trusted_until_they_are_back() {
     let lost = Basis {
         image: image(&[1]),
         chains: vec![links[0].as_bytes().to_vec(), b"SHARKKEY".to_vec()],
-        needed: 2,
+        needed: id(1, &links),
     };
     let (mut keyring, passed) = lost.keyring();
     assert_eq!(passed.len(), 1);
@@ -207,6 +214,13 @@ fn lost_links_are_noticed_and_nothing_new_is_trusted_until_they_are_back() {
         assert!(said(&keyring, by).contains("are lost"));
         let good = verify_installed(&system(by), &keyring, |_| Known::Good);
         assert!(good.is_ok(), "{good:?}");
+    }
+    // The key that the lost link revoked signs another in its place, and one beyond it.
+    for number in [2, 9] {
+        let mut forged = keyring.clone();
+        forged.extend(&[link(number, 1, &[1, 8], &[2])]);
+        assert_eq!(forged.sequence(), number);
+        assert!(forged.lost().is_some() && said(&forged, 8).contains("are lost"));
     }
     assert_eq!(keyring.extend(&links), [""; 0]);
     assert_eq!((keyring.lost(), said(&keyring, 2)), (None, String::new()));
@@ -231,7 +245,7 @@ fn an_initramfs_that_is_newer_than_links_needs_none_of_them_and_keeps_them_for_a
             revoked: of(&[1]),
         },
         chains: vec![bytes(&links[..2])],
-        needed: 2,
+        needed: id(1, &links[..2]),
     };
     let (mut keyring, passed) = newer.keyring();
     assert_eq!((passed.len(), keyring.lost()), (0, None));
@@ -245,7 +259,7 @@ fn an_initramfs_that_is_newer_than_links_needs_none_of_them_and_keeps_them_for_a
     let (older, passed) = Basis {
         image: image(&[1]),
         chains: vec![all],
-        needed: 3,
+        needed: id(1, &links),
     }
     .keyring();
     assert_eq!((passed.len(), older.lost(), older.sequence()), (0, None, 3));
@@ -362,7 +376,7 @@ proptest! {
                 }
             }
             prop_assert!(keyring.entries().iter().any(|it| it.trust == Trust::Trusted));
-            let basis = Basis { image: image(&[1, 2]), chains: vec![keyring.chain()], needed: 0 };
+            let basis = Basis { image: image(&[1, 2]), chains: vec![keyring.chain()], needed: LinkId::default() };
             prop_assert_eq!(basis.keyring(), (keyring.clone(), Vec::new()));
         }
     }

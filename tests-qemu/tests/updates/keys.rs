@@ -118,7 +118,7 @@ fn a_key_is_rotated_in_by_an_update_and_the_old_one_signs_nothing_new_any_more()
     is_not_installed(&mut machine, &good.url(), 6, &[REVOKED])?;
     machine.power_off(ANSWER)?;
     let record = device.disk.record()?;
-    ensure!(record.key_links == 2, "{record:?}");
+    ensure!(record.key_link.sequence == 2, "{record:?}");
     Ok(())
 }
 
