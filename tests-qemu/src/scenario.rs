@@ -33,10 +33,13 @@ pub fn spec(disk: Option<&Path>) -> anyhow::Result<Spec> {
     Ok(Spec::new(&image, accel(image.arch), disk))
 }
 
-/// The accelerator, found out once.
+/// The accelerator, found out once for this machine's architecture; others are translated.
 #[must_use]
 pub fn accel(arch: Arch) -> Accel {
     static ACCEL: OnceLock<Accel> = OnceLock::new();
+    if !arch.is_native() {
+        return Accel::probe(arch).0;
+    }
     *ACCEL.get_or_init(|| Accel::probe(arch).0)
 }
 
