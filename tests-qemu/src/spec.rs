@@ -243,10 +243,15 @@ impl Spec {
         drive.push(escape_commas(path));
         drive.push(format!(",snapshot={snapshot}"));
         command.arg("-drive").arg(drive);
-        // Firmware looks here first, and nowhere on the network.
+        let first = match &self.start {
+            // The kernel that QEMU starts is the first already.
+            Start::Direct => "",
+            // Firmware looks here, and nowhere on the network.
+            Start::Firmware | Start::FirmwareKept(_) => ",bootindex=0",
+        };
         command.args([
             "-device",
-            "virtio-blk-pci,drive=disk,serial=shark,bootindex=0",
+            &format!("virtio-blk-pci,drive=disk,serial=shark{first}"),
         ]);
     }
 
@@ -340,6 +345,16 @@ mod tests {
         assert!(line.contains(" ramoops.mem_address=0x1e000000 "), "{line}");
         assert!(words(8192, Arch::X86_64).contains("$0x7e000000 "));
         assert!(!words(512, Arch::Aarch64).contains("ramoops"));
+    }
+
+    #[test]
+    fn the_disk_is_the_first_only_where_firmware_starts_the_machine() {
+        for (start, expect) in [(Start::Direct, false), (Start::Firmware, true)] {
+            let spec = Spec { start, ..spec() };
+            let command = format!("{:?}", spec.command(Path::new("/i"), None));
+            assert_eq!(command.contains("bootindex=0"), expect, "{command}");
+            assert_eq!(command.contains("-kernel"), !expect, "{command}");
+        }
     }
 
     #[test]
