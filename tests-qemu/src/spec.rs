@@ -247,7 +247,7 @@ impl Spec {
             // The kernel that QEMU starts is the first already.
             Start::Direct => "",
             // Firmware looks here, and nowhere on the network.
-            Start::Firmware | Start::FirmwareKept(_) => ",bootindex=0",
+            Start::Firmware | Start::FirmwareKept(_) | Start::UBoot => ",bootindex=0",
         };
         command.args([
             "-device",
