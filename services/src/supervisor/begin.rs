@@ -99,6 +99,8 @@ impl Supervisor {
         self.announce(index, Change::Skipped { cause });
         self.settle(index);
         self.answer(index, Goal::Up, &Outcome::Done);
+        // What it is bound to may have gone while its run did.
+        self.mark(index);
         if self.is_timed(index) {
             // The condition may hold at its next time.
             if let Some(service) = self.table.get_mut(index) {

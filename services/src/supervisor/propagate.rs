@@ -93,12 +93,15 @@ impl Supervisor {
         self.oust_for_start(index, &BTreeSet::new());
     }
 
-    /// What cannot run beside `index` is stopped, unless it only lies in wait for now. What is `spared`
-    /// goes on, though it is part of that.
-    pub(super) fn oust_for_start(&mut self, index: u32, spared: &BTreeSet<u32>) {
-        if self.waits_for_timer(index) || self.is_lazy(index) {
+    /// What cannot run beside `index` is stopped, unless it only lies in wait for now. What its start
+    /// brings up, and what is started `beside` it, goes on, though it is part of that.
+    pub(super) fn oust_for_start(&mut self, index: u32, beside: &BTreeSet<u32>) {
+        let alone = self.topology.conflicts(index).is_empty();
+        if alone || self.waits_for_timer(index) || self.is_lazy(index) {
             return;
         }
+        let mut spared = self.closure(index, |_, _| true);
+        spared.extend(beside);
         for at in 0.. {
             let Some(rival) = self.topology.conflicts(index).get(at).copied() else {
                 break;
@@ -109,7 +112,7 @@ impl Supervisor {
             if held && !mutated(Mutation::RivalsNotOusted) {
                 let name = self.name_of(index);
                 let why = format!("{name} was started, which it conflicts with");
-                self.unwant_but(rival, &why, spared);
+                self.unwant_but(rival, &why, &spared);
             }
         }
     }

@@ -130,9 +130,7 @@ impl Model {
     /// It is wanted no more, and so is nothing that goes along with it: but for what requires one that has
     /// failed, and was looked at before.
     fn free(&mut self, root: &ServiceName, core: &Supervisor) {
-        let failed = |name: &ServiceName| {
-            standing(name, core) == Some((StateName::Failed, true)) && self.is_doomed(name)
-        };
+        let failed = |name: &ServiceName| standing(name, core) == Some((StateName::Failed, true));
         let goes = |it: &Entry| it.wanted && !it.failed && !failed(&it.definition.name);
         for name in self.swayed(root, goes) {
             if self.entries[&name].wanted {

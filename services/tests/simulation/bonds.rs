@@ -103,10 +103,17 @@ impl Model {
     /// Who has lost a bond with this very event has not: it is looked at again.
     fn bind_again(&mut self) {
         for name in std::mem::take(&mut self.loosed) {
-            if let Some(Life::Live(live)) = self.entries.get_mut(&name).map(|it| &mut it.life)
+            let Some(entry) = self.entries.get_mut(&name) else {
+                continue;
+            };
+            let wanted = entry.wanted;
+            if let Life::Live(live) = &mut entry.life
                 && live.cause == Some(Cause::Bond)
             {
                 live.cause = live.instead.take().map(|(cause, _, _)| cause);
+                if !wanted {
+                    live.cause = Some(Cause::Asked);
+                }
             }
         }
     }

@@ -41,6 +41,7 @@ impl Model {
             Action::Spawn { run } => {
                 let name = self.name(run, core)?;
                 self.begins(&name, *run)
+                    .map(|()| self.goes_along(&name, core))
             }
             Action::Signal { run, signal } => {
                 let name = self.name(run, core)?;
@@ -79,6 +80,7 @@ impl Model {
                     }
                     self.announced(&name, change)?;
                     self.rings_after_failure(&name, core);
+                    self.rings_after_wish(&name, core);
                     Ok(())
                 }
                 None => Err(Invariant::KnownIds.broken(&"an announcement")),

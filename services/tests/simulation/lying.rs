@@ -213,7 +213,8 @@ impl Model {
         entry.leave_behind();
         entry.renew();
         let told = format!("{name}: {entry:?}");
-        let lies = (waited && entry.lies()) || (ended && entry.definition.timer.is_some());
+        let lies = (waited && (entry.lies() || self.revived.contains(name)))
+            || (ended && entry.definition.timer.is_some());
         ensure(
             lies && (entry.wanted || dropped) && !entry.failed,
             Invariant::Lying,

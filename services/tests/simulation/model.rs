@@ -338,13 +338,15 @@ impl Model {
         }
     }
 
-    /// What it conflicts with is stopped, and nothing that is spared with it.
-    pub(crate) fn oust(&mut self, name: &ServiceName, spared: &BTreeSet<ServiceName>) {
+    /// What it conflicts with is stopped; what its start brings up, and what is started beside it, goes on.
+    pub(crate) fn oust(&mut self, name: &ServiceName, beside: &BTreeSet<ServiceName>) {
+        let mut spared = self.closure(name, |_| true);
+        spared.extend(beside.iter().cloned());
         let rivals = self.entries.get(name).map(|it| it.rivals.clone());
         for rival in rivals.unwrap_or_default() {
             let other = self.entries.get(&rival);
             if other.is_some_and(|it| it.wanted && !it.failed) {
-                self.unwant_but(&rival, spared);
+                self.unwant_but(&rival, &spared);
             }
         }
     }

@@ -77,6 +77,33 @@ impl Model {
         }
     }
 
+    /// Left failed, wanted anew and due with one tick, in an order that is open: it lay down in between, and
+    /// is started if its time came later.
+    pub(crate) fn rings_after_wish(&mut self, name: &ServiceName, core: &Supervisor) {
+        let lies = self.entries.get(name).map(|it| &it.life);
+        let state = standing(name, core).map(|(state, _)| state);
+        if matches!(lies, Some(Life::Lying))
+            && state != Some(StateName::Armed)
+            && self.revived.remove(name)
+        {
+            self.trigger(name);
+        }
+    }
+
+    /// It was started before something that takes it along was stopped, with one tick.
+    pub(crate) fn goes_along(&mut self, name: &ServiceName, core: &Supervisor) {
+        let Some(entry) = self.entries.get(name) else {
+            return;
+        };
+        let mut others = entry.requires.iter().chain(&entry.part_of);
+        let along = others.any(|it| self.loosed.contains(it));
+        let stops = standing(name, core) == Some((StateName::Stopping, true));
+        if self.ticked && along && stops {
+            self.part(name, Cause::Bond);
+            self.loosed.insert(name.clone());
+        }
+    }
+
     /// What had to go and is wanted again with the same event may have been left alone, where nobody had
     /// looked at it in between.
     pub(crate) fn go_on(&mut self, core: &Supervisor, which: impl Fn(&Live) -> bool) {
