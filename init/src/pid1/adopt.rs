@@ -109,6 +109,7 @@ impl Init {
         };
         let log = left.log_of(pid);
         self.table.place(service, name).log = log;
+        self.find_reserve(service, name);
         self.watch_cgroup(service, name);
         self.table.started(run, pid, pidfd);
         self.tell(Event::Spawned { run });

@@ -1,14 +1,11 @@
 //! The cgroups of the services as policy: what they are called, which controllers they need, who
 //! owns them, and what is told of a machine that lacks something. Not here: cgroupfs itself
-//! (`kernel::cgroup`), when to kill, and which hierarchy is taken (`setup`).
-//!
-//! What is kept for services (memory.min) counts only as far as the cgroup above keeps as much: `services`
-//! is given the sum.
+//! (`kernel::cgroup`), when to kill, which hierarchy is taken (`setup`), and how much memory is kept for
+//! all together (`reserves`).
 //!
 //! Layout below the root: `services/NAME` is one service. PID 1 and its helpers are in the root itself
 //! where that is the machine's, and in `shark.init` where it is that of a namespace.
 
-use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 
@@ -44,9 +41,6 @@ pub(super) enum Remains {
 #[derive(Debug)]
 pub(super) struct Cgroups {
     services: String,
-    /// Memory kept for services, in bytes, by name; `None`: a former program of this process has set it,
-    /// and it is in the cgroups alone.
-    kept: Option<BTreeMap<String, u64>>,
 }
 
 impl Cgroups {
@@ -75,16 +69,12 @@ impl Cgroups {
         }
         Ok(Self {
             services: services.path().to_owned(),
-            kept: Some(BTreeMap::new()),
         })
     }
 
     /// The hierarchy that a former program of this process has set up.
     pub(super) const fn again(services: String) -> Self {
-        Self {
-            services,
-            kept: None,
-        }
+        Self { services }
     }
 
     /// The directory of all services' cgroups.
@@ -159,27 +149,20 @@ impl Cgroups {
         refused
     }
 
-    /// Keeps `bytes` of memory for the service from now on, `None`: nothing any more. The service's own
-    /// cgroup is the business of [`Self::prepare`].
+    /// Has the cgroup above all services keep so many bytes of memory.
     ///
     /// # Errors
-    /// The sum cannot be written, for people: then less is kept than was asked for.
-    pub(super) fn keep(&mut self, name: &str, bytes: Option<u64>) -> Result<(), String> {
-        let services = self.services.clone();
-        let kept = self.kept.get_or_insert_with(|| kept_below(&services));
-        let before = match bytes {
-            Some(bytes) => kept.insert(name.to_owned(), bytes),
-            None => kept.remove(name),
-        };
-        if before == bytes {
-            return Ok(());
-        }
-        let sum = kept
-            .values()
-            .fold(0, |sum: u64, it| sum.saturating_add(*it));
-        let written =
-            Cgroup::open(&services).and_then(|it| it.write("memory.min", &sum.to_string()));
+    /// For people.
+    pub(super) fn keep_for_all(&self, bytes: u64) -> Result<(), String> {
+        let services = Cgroup::open(&self.services);
+        let written = services.and_then(|it| it.write("memory.min", &bytes.to_string()));
         written.map_err(text)
+    }
+
+    /// How much memory the cgroup of the service keeps.
+    pub(super) fn kept(&self, name: &str) -> u64 {
+        let read = self.open(name).and_then(|it| it.read("memory.min"));
+        read.map_or(0, |text| text.trim().parse().unwrap_or(0))
     }
 
     /// The cgroup of a service that runs, opened to start a command beside its processes. Its limits
@@ -308,19 +291,6 @@ impl Cgroups {
     }
 }
 
-/// What is kept for the services, as their cgroups say.
-fn kept_below(services: &str) -> BTreeMap<String, u64> {
-    let names = std::fs::read_dir(services).into_iter().flatten().flatten();
-    let names = names.filter_map(|entry| entry.file_name().into_string().ok());
-    names
-        .filter_map(|name| {
-            let cgroup = Cgroup::open(&format!("{services}/{name}")).ok()?;
-            let bytes = cgroup.read("memory.min").ok()?.trim().parse().ok()?;
-            (bytes > 0).then_some((name, bytes))
-        })
-        .collect()
-}
-
 /// Whether a command may be started in `below`, which lies in a cgroup that a service may have been
 /// given: PID 1 waits from clone to exec, and who owns a cgroup can freeze it, or give it to the
 /// processor for no time at all. In one that is `ours` the service can do neither: its files stay
@@ -409,8 +379,7 @@ mod tests {
             fs::write(dir.path().join("a").join(name), "").unwrap();
         }
         let services = dir.path().to_str().unwrap().to_owned();
-        let kept = Some(BTreeMap::new());
-        (dir, Cgroups { services, kept })
+        (dir, Cgroups::again(services))
     }
 
     fn content(dir: &Path, name: &str) -> String {
@@ -475,26 +444,6 @@ mod tests {
         assert_eq!(told(&limits, ""), "\n");
         limits.cpus = CpuList::parse("2,0-1").ok();
         assert_eq!(told(&limits, "+cpuset"), "0-2");
-    }
-
-    #[test]
-    fn the_cgroup_above_keeps_what_is_kept_for_all() {
-        let (dir, mut cgroups) = with_files(&["memory.min"]);
-        fs::write(dir.path().join("memory.min"), "").unwrap();
-        let sum = || fs::read_to_string(dir.path().join("memory.min")).unwrap();
-        assert_eq!(cgroups.keep("a", Some(100)), Ok(()));
-        assert_eq!(cgroups.keep("b", Some(11)), Ok(()));
-        assert_eq!(sum(), "111");
-        assert_eq!(cgroups.keep("c", None), Ok(()));
-        assert_eq!(cgroups.keep("b", None), Ok(()));
-        assert_eq!(sum(), "100");
-        // Another program of this process has it from the cgroups.
-        let mut again = Cgroups::again(cgroups.services().to_owned());
-        fs::write(dir.path().join("a/memory.min"), "100\n").unwrap();
-        assert_eq!(again.keep("d", Some(1)), Ok(()));
-        assert_eq!(sum(), "101");
-        fs::remove_file(dir.path().join("memory.min")).unwrap();
-        assert!(again.keep("d", Some(2)).unwrap_err().contains("memory.min"));
     }
 
     #[test]

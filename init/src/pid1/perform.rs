@@ -18,6 +18,7 @@ use super::cgroups::{self, Remains};
 use super::later::Later;
 use super::plan::{self, Surroundings};
 use super::ready_line;
+use super::reserves;
 use super::say::Level;
 use super::sockets;
 use super::table::Seek;
@@ -271,13 +272,9 @@ impl Init {
         let has_them = earlier == Some(limits);
         let (cgroup, unset) = cgroups.prepare(name, limits, owner, has_them)?;
         let leaf = cgroups.leaf(&cgroup, scope, limits)?;
-        let unset = match (has_them, &mut self.cgroups) {
-            (false, Some(cgroups)) => {
-                let kept = cgroups.keep(name, limits.memory_min.map(|it| it.0));
-                unset.into_iter().chain(kept.err()).collect()
-            }
-            (true, _) | (false, None) => unset,
-        };
+        let mut unset = unset;
+        let bytes = limits.memory_min.map_or(0, |it| it.0);
+        unset.extend(reserves::keep(&mut self.table, cgroups, service, bytes).err());
         if let Some(place) = self.table.get(service) {
             place.oom_kills = cgroups::oom_kills(&cgroup);
             // What could not be set is tried again, and told again.
@@ -381,10 +378,14 @@ impl Init {
                 self.say(Level::Warning, &format!("{name}: {error}"));
             }
         }
-        let Some(cgroups) = &mut self.cgroups else {
+        let Some(cgroups) = &self.cgroups else {
             return;
         };
-        let done = [cgroups.remove(&name), cgroups.keep(&name, None)];
+        let removed = cgroups.remove(&name);
+        let done = [
+            removed,
+            reserves::keep(&mut self.table, cgroups, service, 0),
+        ];
         for error in done.into_iter().filter_map(Result::err) {
             self.say(Level::Warning, &format!("{name}: {error}"));
         }

@@ -117,6 +117,8 @@ pub(super) struct Place {
     pub(super) watch: Option<i32>,
     /// The limits that its cgroup was given.
     pub(super) limits: Option<CgroupLimits>,
+    /// Bytes of memory that the cgroup above keeps for it, as last written there.
+    pub(super) reserve: u64,
     /// OOM kills of its cgroup that have been told.
     pub(super) oom_kills: u64,
     /// The inode of its cgroup, from the first start on.
@@ -165,6 +167,7 @@ impl Table {
             log: None,
             watch: None,
             limits: None,
+            reserve: 0,
             oom_kills: 0,
             cgroup: None,
             live: None,

@@ -20,15 +20,17 @@ fn who(machine: &mut Machine) -> anyhow::Result<String> {
     ask(machine, "cat /etc/who")
 }
 
-/// The directory that follows the slot is the service's, which runs in it, with what is kept for it.
+/// The directory that follows the slot is the service's, which runs in it, with what is kept for it; and
+/// that is kept as long as it runs, after it was stopped and init replaced too.
 fn keeper_is_as_its_file_says(machine: &mut Machine) -> anyhow::Result<()> {
     let told = ask(
         machine,
-        "sharkctl --quiet start keeper; cd /sys/fs/cgroup/services; \
-         echo $(readlink /proc/$(cat keeper/cgroup.procs)/cwd) $(stat -c %U /var/lib/keeper) \
+        "cd /sys/fs/cgroup/services; sharkctl --quiet start keeper; sharkctl reexec >/dev/null; \
+         sharkctl --quiet stop keeper; stopped=$(cat memory.min); sharkctl --quiet start keeper; \
+         echo $stopped $(readlink /proc/$(cat keeper/cgroup.procs)/cwd) $(stat -c %U /var/lib/keeper) \
          $(cat memory.min keeper/memory.min keeper/cpuset.cpus)",
     )?;
-    let expect = "/var/lib/keeper nobody 1048576 1048576 0";
+    let expect = "0 /var/lib/keeper nobody 1048576 1048576 0";
     ensure!(told == expect, "keeper: {told}, expected {expect}");
     Ok(())
 }
