@@ -99,7 +99,7 @@ impl Supervisor {
         self.boot.begun_at = Some(self.now);
         if let Some(root) = self.table.lookup(target.as_str()) {
             self.want(root);
-            for index in self.closure(root, |_, _| true) {
+            for index in self.closure(&[root], |_, _| true) {
                 self.expect(index);
             }
         }
@@ -121,10 +121,10 @@ impl Supervisor {
         }
     }
 
-    /// `root` and all that is required and wanted, as far as `through` lets pass.
+    /// `roots` and all that is required and wanted, as far as `through` lets pass.
     pub(super) fn closure(
         &self,
-        root: u32,
+        roots: &[u32],
         through: impl Fn(u32, &Service) -> bool,
     ) -> BTreeSet<u32> {
         // By place, as a set is slow to grow by one service after the other.
@@ -133,8 +133,8 @@ impl Supervisor {
             let seen = seen.get_mut(index as usize);
             seen.is_some_and(|seen| !core::mem::replace(seen, true))
         };
-        see(root);
-        let mut work = vec![root];
+        let mut work = roots.to_vec();
+        work.retain(|root| see(*root));
         while let Some(index) = work.pop() {
             let passes = |service| through(index, service);
             if !self.table.get(index).is_some_and(passes) {

@@ -29,7 +29,7 @@ impl Supervisor {
             .boot
             .target()
             .and_then(|target| self.table.lookup(target.as_str()));
-        let reached = root.map(|root| self.closure(root, |_, _| true));
+        let reached = root.map(|root| self.closure(&[root], |_, _| true));
         let reached = reached.unwrap_or_default();
         let mut marks = Marks::default();
         for id in self.table.sorted() {

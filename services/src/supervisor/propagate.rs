@@ -20,10 +20,7 @@ impl Supervisor {
     /// The same of several at once, so many steps after the failure that began it.
     pub(super) fn want_all(&mut self, roots: &[u32], step: u8) {
         // Whoever has to go for them goes first: what is part of that and started here goes on.
-        let spared: BTreeSet<u32> = roots
-            .iter()
-            .flat_map(|root| self.closure(*root, |_, _| true))
-            .collect();
+        let spared = self.closure(roots, |_, _| true);
         for index in self.reached(roots) {
             self.oust_for_start(index, &spared);
         }
@@ -34,7 +31,8 @@ impl Supervisor {
 
     /// `roots`, and all that a start of them starts: what is up already starts nothing.
     fn reached(&self, roots: &[u32]) -> Vec<u32> {
-        let mut seen: BTreeSet<u32> = roots.iter().copied().collect();
+        let asked: BTreeSet<u32> = roots.iter().copied().collect();
+        let mut seen = asked.clone();
         let mut work = roots.to_vec();
         let mut reached = Vec::new();
         while let Some(index) = work.pop() {
@@ -42,7 +40,7 @@ impl Supervisor {
                 continue;
             };
             let up = matches!(service.state, State::Up { .. }) && service.desired == Desired::Up;
-            if up && !roots.contains(&index) {
+            if up && !asked.contains(&index) {
                 continue;
             }
             reached.push(index);
@@ -100,7 +98,7 @@ impl Supervisor {
         if alone || self.waits_for_timer(index) || self.is_lazy(index) {
             return;
         }
-        let mut spared = self.closure(index, |_, _| true);
+        let mut spared = self.closure(&[index], |_, _| true);
         spared.extend(beside);
         for at in 0.. {
             let Some(rival) = self.topology.conflicts(index).get(at).copied() else {
