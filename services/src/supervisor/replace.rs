@@ -41,12 +41,27 @@ struct Meeting {
     others: Vec<u32>,
 }
 
+/// What has become of the services of a graph that was laid over the table.
+#[derive(Default)]
+struct Laid {
+    /// The place of each, in the order of the graph.
+    places: Vec<u32>,
+    /// Those that were there, and are others now.
+    others: Vec<u32>,
+    /// Those that were not there, or had been removed.
+    fresh: BTreeSet<u32>,
+    /// Some have got a new place.
+    more: bool,
+    /// Some that were there mean something else for the boot.
+    roles: bool,
+}
+
 /// What a new graph says of a service.
 enum News {
     /// What the one before has said.
     Nothing,
-    /// It is another one now, or will be at its next start.
-    Other,
+    /// It is another one now, or will be at its next start; `role`: for the boot too.
+    Other { role: bool },
     /// It was not there before, or had been removed.
     Fresh,
 }
@@ -125,46 +140,67 @@ impl Supervisor {
     /// Lays `graph` over the table: new services get places, changed ones their next definition,
     /// and those that are in it no more are stopped. What stays as it is costs a look.
     pub(super) fn install(&mut self, graph: &Compiled) {
-        let meeting = self.meet(graph);
-        let gone: BTreeSet<u32> = meeting.others.iter().copied().collect();
+        let Meeting { places, others } = self.meet(graph);
+        let gone: BTreeSet<u32> = others.into_iter().collect();
         gone.iter().for_each(|index| self.remove(*index));
-        let mut fresh = BTreeSet::new();
-        let mut places = Vec::with_capacity(graph.count());
-        let mut more = false;
-        let mut others = !gone.is_empty();
-        let mut shared = Shared::default();
-        for (entry, place) in graph.services().zip(meeting.places) {
-            let (index, news) = match place {
-                Some(index) => (index, self.redefine(index, &entry, &mut shared)),
-                None => (self.settle_in(&entry, &mut shared), News::Fresh),
-            };
-            more |= place.is_none();
-            places.push(index);
-            match news {
-                News::Nothing => {}
-                News::Other => others = true,
-                News::Fresh => {
-                    fresh.insert(index);
-                }
-            }
-        }
+        let laid = self.lay(graph, places);
+        let same_services = gone.is_empty() && laid.fresh.is_empty();
         // All the rest follows from the definitions, and has followed from these before.
-        if !others && fresh.is_empty() {
+        if same_services && laid.others.is_empty() {
             return;
         }
-        if more {
+        // Nothing follows for anybody else.
+        if same_services && self.topology.is_of(graph.relations()) {
+            laid.others.iter().for_each(|index| self.look_again(*index));
+            if laid.roles {
+                self.mark_roles();
+            }
+            return;
+        }
+        if laid.more {
             self.table.sort();
         }
         let rest = self.ties_among(&gone);
         let rows = self.table.indices().len();
-        let topology = Topology::new(graph.relations(), &places, rest, rows);
+        let topology = Topology::new(graph.relations(), &laid.places, rest, rows);
         if topology != self.topology {
             self.topology = topology;
             self.table.related();
         }
-        self.look_again();
-        self.start_fresh(&fresh);
+        // Whoever waits may wait for somebody else now, or for nobody.
+        self.table
+            .indices()
+            .for_each(|index| self.look_again(index));
+        self.start_fresh(&laid.fresh);
         self.mark_roles();
+    }
+
+    /// Gives each service of `graph` its place, and its definition.
+    fn lay(&mut self, graph: &Compiled, places: Vec<Option<u32>>) -> Laid {
+        let mut laid = Laid {
+            places: Vec::with_capacity(places.len()),
+            ..Laid::default()
+        };
+        let mut shared = Shared::default();
+        for (entry, place) in graph.services().zip(places) {
+            let (index, news) = match place {
+                Some(index) => (index, self.redefine(index, &entry, &mut shared)),
+                None => (self.settle_in(&entry, &mut shared), News::Fresh),
+            };
+            laid.more |= place.is_none();
+            laid.places.push(index);
+            match news {
+                News::Nothing => {}
+                News::Other { role } => {
+                    laid.others.push(index);
+                    laid.roles |= role;
+                }
+                News::Fresh => {
+                    laid.fresh.insert(index);
+                }
+            }
+        }
+        laid
     }
 
     /// Stops what the newest graph does not have.
@@ -214,6 +250,7 @@ impl Supervisor {
         if same && !back && service.next.is_none() {
             return News::Nothing;
         }
+        let before = service.role();
         self.table.set_removed(index, false);
         if let Some(service) = self.table.get_mut(index) {
             if same {
@@ -226,9 +263,12 @@ impl Supervisor {
             }
         }
         self.table.redefined(index);
+        let after = self.table.get(index).map(Service::role);
         match back {
             true => News::Fresh,
-            false => News::Other,
+            false => News::Other {
+                role: after != Some(before),
+            },
         }
     }
 
@@ -246,46 +286,44 @@ impl Supervisor {
         ties
     }
 
-    /// Whoever waits may wait for somebody else now, or for nobody.
-    fn look_again(&mut self) {
-        for index in self.table.indices() {
-            // Most are up and bound to nobody: they are looked at and not touched.
-            let Some(service) = self.table.get(index) else {
-                continue;
-            };
-            match service.state {
-                State::Waiting { .. } => {
-                    self.begin_again(index);
-                    self.schedule(index);
-                    self.start_without_timer(index);
-                    self.mark(index);
-                }
-                State::Leaving { .. } => {
-                    self.begin_again(index);
-                    self.mark(index);
-                }
-                // Its timer may be another, or be there no longer: then those after it wait for it.
-                State::Armed => {
-                    let freed = service.desired == Desired::Up && !self.waits_for_timer(index);
-                    self.schedule(index);
-                    self.mark(index);
-                    if freed && self.is_lazy(index) {
-                        self.start_over(index);
-                    } else if freed {
-                        self.trigger(index);
-                    }
-                }
-                // Its sockets may be others; those that are the same stay open. Or it has a timer now.
-                State::Listening if service.desired == Desired::Up => self.start_over(index),
-                State::Listening => self.mark(index),
-                State::Failed | State::Backoff => self.schedule(index),
-                // What it is bound to may be another service now: before anything is started
-                // that would only be stopped with it.
-                State::Spawning { .. } | State::Starting(_) | State::Up { .. } => {
-                    self.mind_bond(index);
-                }
-                State::Down | State::Stopping { .. } => {}
+    /// A service whose definition is another, or whose neighbours may be, goes on from its state.
+    fn look_again(&mut self, index: u32) {
+        // Most are up and bound to nobody: they are looked at and not touched.
+        let Some(service) = self.table.get(index) else {
+            return;
+        };
+        match service.state {
+            State::Waiting { .. } => {
+                self.begin_again(index);
+                self.schedule(index);
+                self.start_without_timer(index);
+                self.mark(index);
             }
+            State::Leaving { .. } => {
+                self.begin_again(index);
+                self.mark(index);
+            }
+            // Its timer may be another, or be there no longer: then those after it wait for it.
+            State::Armed => {
+                let freed = service.desired == Desired::Up && !self.waits_for_timer(index);
+                self.schedule(index);
+                self.mark(index);
+                if freed && self.is_lazy(index) {
+                    self.start_over(index);
+                } else if freed {
+                    self.trigger(index);
+                }
+            }
+            // Its sockets may be others; those that are the same stay open. Or it has a timer now.
+            State::Listening if service.desired == Desired::Up => self.start_over(index),
+            State::Listening => self.mark(index),
+            State::Failed | State::Backoff => self.schedule(index),
+            // What it is bound to may be another service now: before anything is started
+            // that would only be stopped with it.
+            State::Spawning { .. } | State::Starting(_) | State::Up { .. } => {
+                self.mind_bond(index);
+            }
+            State::Down | State::Stopping { .. } => {}
         }
     }
 
@@ -312,7 +350,7 @@ impl Supervisor {
         let Some(root) = target else {
             return;
         };
-        let reached = self.closure(root, |index, service| {
+        let reached = self.closure(&[root], |index, service| {
             service.desired == Desired::Up || fresh.contains(&index)
         });
         let started: Vec<u32> = reached.intersection(fresh).copied().collect();

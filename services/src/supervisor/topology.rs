@@ -136,6 +136,8 @@ pub(super) struct Relations {
     rescuers: Rows<u32>,
     /// All services, each after all its predecessors: shows that there is no circle.
     order: Vec<u32>,
+    /// Tells these from others between as many services.
+    digest: u64,
 }
 
 impl Relations {
@@ -164,13 +166,32 @@ impl Relations {
             let pairs = indices.flat_map(|index| of(index).iter().map(move |it| (index, *it)));
             Rows::new(&pairs.collect::<Vec<_>>(), count)
         }
-        Self {
+        let mut made = Self {
             predecessors: Rows::new(&ordered, count),
             conflicts: rows(count, |index| graph.conflicts(index)),
             parts: rows(count, |index| graph.parts(index)),
             rescuers: rows(count, |index| graph.rescuers(index)),
             order: graph.order().to_vec(),
-        }
+            digest: 0,
+        };
+        made.digest = made.digested();
+        made
+    }
+
+    /// FNV-1a of all that a topology is made of.
+    fn digested(&self) -> u64 {
+        let edges = self.predecessors.items.iter();
+        let edges = edges.flat_map(|edge| [edge.other, edge.tie as u32]);
+        let plain = [&self.conflicts, &self.parts, &self.rescuers];
+        let plain = plain
+            .iter()
+            .flat_map(|rows| rows.ends.iter().chain(&rows.items));
+        let numbers = self.predecessors.ends.iter().copied();
+        let numbers = numbers.chain(edges).chain(plain.copied());
+        let bytes = numbers.flat_map(u32::to_le_bytes);
+        bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        })
     }
 
     /// These, with the order of others.
@@ -209,6 +230,8 @@ impl Relations {
 /// All relations, between places.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Topology {
+    /// Of the relations that it was made of, if it was of nothing else.
+    digest: Option<u64>,
     predecessors: Rows<Edge>,
     successors: Rows<Edge>,
     conflicts: Rows<u32>,
@@ -232,6 +255,7 @@ impl Topology {
             Some((later, Edge { other, tie }))
         });
         back.extend(of_graph);
+        let digest = rest.is_empty().then_some(relations.digest);
         let of_rest = rest.into_iter();
         back.extend(of_rest.map(|(other, later, tie)| (later, Edge { other, tie })));
         let turned = |(later, edge): &(u32, Edge)| {
@@ -245,12 +269,19 @@ impl Topology {
             Rows::new(&pairs.collect::<Vec<_>>(), rows)
         };
         Self {
+            digest,
             predecessors: Rows::new(&back, rows),
             successors: Rows::new(&forth, rows),
             conflicts: plain(&relations.conflicts),
             parts: plain(&relations.parts),
             rescuers: plain(&relations.rescuers),
         }
+    }
+
+    /// Whether it was made of these relations and of nothing else. The services that they are between must
+    /// be the same, and in the same places.
+    pub(super) fn is_of(&self, relations: &Relations) -> bool {
+        self.digest == Some(relations.digest)
     }
 
     /// What comes before `index`: what it requires and wants, and mere order.
@@ -276,5 +307,55 @@ impl Topology {
     /// What cannot run beside `index`.
     pub(super) fn conflicts(&self, index: u32) -> &[u32] {
         self.conflicts.of(index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::{Source, load};
+
+    /// The relations of `a`, which has these keys, between `b` and `c`.
+    fn relations(keys: &str) -> Relations {
+        let source = |name: &str, text: &str| Source {
+            path: format!("/v/{name}.toml"),
+            layer: 0,
+            text: format!("exec = '/x'\n{text}"),
+        };
+        let sources = [
+            source("a", keys),
+            source("b", "wanted-by = []"),
+            source("c", ""),
+        ];
+        Relations::new(&load(&sources, None).graph.unwrap())
+    }
+
+    #[test]
+    fn a_topology_knows_the_relations_that_it_was_made_of() {
+        let different = [
+            "",
+            "requires = ['b']",
+            "requires = ['c']",
+            "binds-to = ['b']",
+            "wants = ['b']",
+            "after = ['b']",
+            "before = ['b']",
+            "conflicts = ['b']",
+            "part-of = ['b']",
+            "on-failure.start = ['b']",
+            "wanted-by = []",
+        ];
+        for keys in different {
+            let made = relations(keys);
+            let topology = Topology::new(&made, &[0, 1, 2, 3], Vec::new(), 4);
+            for others in different {
+                let same = topology.is_of(&relations(others));
+                assert_eq!(same, keys == others, "`{keys}` and `{others}`");
+            }
+            let described = relations(&format!("description = 'x'\n{keys}"));
+            assert!(topology.is_of(&described), "`{keys}`");
+            let more = Topology::new(&made, &[0, 1, 2, 3], vec![(4, 5, Tie::Order)], 6);
+            assert!(!more.is_of(&made), "it is of others too");
+        }
     }
 }
