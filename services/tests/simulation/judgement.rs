@@ -28,6 +28,7 @@ impl fmt::Display for Told<'_> {
 impl Model {
     pub(crate) fn action(&mut self, action: &Action, core: &Supervisor) -> Verdict {
         self.took(action, core)?;
+        self.forget_failures(core);
         self.yield_to_rivals(core);
         self.go_on(core, |live| live.run.is_some());
         self.mind_bonds();
@@ -180,6 +181,8 @@ impl Model {
         let (now, ending) = (self.now, self.ending);
         let doomed = self.is_doomed(name) || self.was_doomed(name);
         let yielded = self.yielded.contains(name) || self.is_unbound(name);
+        // It may have been told of its end before somebody was found to have to go.
+        let until_now = yielded && self.dropped.contains(name);
         let Some(entry) = self.entries.get_mut(name) else {
             return Err(Invariant::KnownIds.broken(name));
         };
@@ -205,7 +208,10 @@ impl Model {
         let was_wanted = entry.wanted;
         let stuck = ending && matches!(change, Change::Failed { .. });
         ensure(over || stuck, Invariant::Sequel, name)?;
-        entry.follows(change, doomed, stuck, now)?;
+        entry.wanted |= until_now && *change != Change::Down;
+        let follows = entry.follows(change, doomed, stuck, now);
+        entry.wanted = was_wanted;
+        follows?;
         entry.leave_behind();
         entry.renew();
         entry.life = match change {

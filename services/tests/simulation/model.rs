@@ -43,6 +43,10 @@ pub(crate) struct Model {
     pub(crate) revived: BTreeSet<ServiceName>,
     /// A time of their timers came while they waited, with the latest event, a tick.
     pub(crate) rung: BTreeSet<ServiceName>,
+    /// Their pause was over with the latest event, a tick.
+    pub(crate) woken: BTreeSet<ServiceName>,
+    /// Of those, whoever was wanted anew with it: maybe before.
+    pub(crate) wished: BTreeSet<ServiceName>,
     /// They have lost what they are bound to with the latest event.
     pub(crate) loosed: BTreeSet<ServiceName>,
     /// Not wanted since the latest event, or for a moment of it.
@@ -77,6 +81,8 @@ impl Model {
         self.fell.clear();
         self.revived.clear();
         self.rung.clear();
+        self.woken.clear();
+        self.wished.clear();
         self.loosed.clear();
         self.dropped.clear();
         self.torn.clear();
@@ -287,7 +293,11 @@ impl Model {
             return;
         };
         match &mut entry.life {
-            Life::Idle if waits => {}
+            Life::Idle if waits => {
+                if self.woken.contains(name) {
+                    self.wished.insert(name.clone());
+                }
+            }
             Life::Lying if entry.definition.timer.is_some() && !entry.due => {
                 entry.failures = 0;
                 entry.starts.clear();
@@ -436,6 +446,7 @@ impl Model {
         for name in self.names(|it| matches!(it.life, Life::Pausing(until) if until <= due)) {
             if self.entries[&name].wanted {
                 self.set_life(&name, Life::Idle);
+                self.woken.insert(name.clone());
                 self.goes_before_its_time(&name);
                 self.want_what_ended(&name);
             }

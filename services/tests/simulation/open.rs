@@ -90,6 +90,21 @@ impl Model {
         }
     }
 
+    /// Wanted anew with the tick with which their pause was over: their failures are forgotten, if that came
+    /// first.
+    pub(crate) fn forget_failures(&mut self, core: &Supervisor) {
+        for name in std::mem::take(&mut self.wished) {
+            let id = core.lookup(name.as_str());
+            let status = id.and_then(|id| core.status(id));
+            if let Some(entry) = self.entries.get_mut(&name)
+                && status.is_some_and(|it| it.restarts == 0)
+            {
+                entry.failures = 0;
+                entry.starts.clear();
+            }
+        }
+    }
+
     /// It was started before something that takes it along was stopped, with one tick.
     pub(crate) fn goes_along(&mut self, name: &ServiceName, core: &Supervisor) {
         let Some(entry) = self.entries.get(name) else {
