@@ -408,6 +408,21 @@ fn a_delay_lies_in_its_bounds_is_the_same_each_time_and_differs_between_machines
 }
 
 #[test]
+fn a_start_before_its_delay_is_over_is_not_the_one_after_the_boot() {
+    let job = job("on-boot = \"5min\"\nrandom-delay = \"10min\"");
+    let mut machine = Machine::new(&[("job", &job)], MIDNIGHT);
+    let (first, _) = machine.core.poll_timeout().unwrap();
+    let first = i64::try_from(first.since(Time::default()).as_secs()).unwrap();
+    assert!(first > 310, "it is put off: {first}");
+    machine.go_on(305);
+    machine.ask(Command::Start, "job");
+    machine.go_on(HOUR);
+    assert_eq!(machine.took(), [305, first]);
+    machine.go_on(HOUR);
+    assert_eq!(machine.took(), [0; 0], "once in a boot");
+}
+
+#[test]
 fn who_requires_it_may_run_while_it_waits() {
     let job = job("on-calendar = [\"daily\"]");
     let above = "exec = \"/bin/above\"\nrequires = [\"job\"]\n";

@@ -312,7 +312,6 @@ impl Supervisor {
         service.probing = None;
         service.whole = false;
         service.started = Some(now);
-        service.starts.note(&service.kept.rules.restart, now);
         let manner = service.kept.rules.manner;
         self.note_start(index);
         let Some(service) = self.table.get_mut(index) else {
@@ -321,6 +320,7 @@ impl Supervisor {
         match manner {
             Manner::Target => self.up(index, None),
             Manner::Simple | Manner::Notify | Manner::Oneshot | Manner::Forking => {
+                service.starts.note(&service.kept.rules.restart, now);
                 service.runs = service.runs.wrapping_add(1).max(1);
                 service.dirty = true;
                 service.listens |= service.kept.rules.sockets;

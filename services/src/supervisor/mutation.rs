@@ -54,6 +54,9 @@ pub enum Mutation {
     TimerNotAwaited,
     TimerAsleep,
     CorrectionForgets,
+    DelayVaries,
+    StartNotRemembered,
+    MissedForgotten,
     SoakCutShort,
     SparedKilled,
     SparedAwaited,
@@ -73,7 +76,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 61] = [
+    pub const ALL: [Self; 64] = [
         Self::RequiredNotAwaited,
         Self::WantedNotAwaited,
         Self::RivalsNotAwaited,
@@ -120,6 +123,9 @@ impl Mutation {
         Self::TimerNotAwaited,
         Self::TimerAsleep,
         Self::CorrectionForgets,
+        Self::DelayVaries,
+        Self::StartNotRemembered,
+        Self::MissedForgotten,
         Self::SoakCutShort,
         Self::SparedKilled,
         Self::SparedAwaited,

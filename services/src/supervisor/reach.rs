@@ -113,9 +113,12 @@ impl Supervisor {
     pub(super) fn sweep_left(&mut self, index: u32) -> bool {
         let idle = self.table.get(index).is_some_and(|it| !it.state.active());
         let due = idle && self.sweep(index, End::Asked);
-        // A failed one, which is wanted still, must not start for it.
-        if due && let Some(service) = self.table.get_mut(index) {
-            service.desired = Desired::Down;
+        // A failed one, which is wanted still, must not start for it, and its timer counts no further.
+        if due {
+            if let Some(service) = self.table.get_mut(index) {
+                service.desired = Desired::Down;
+            }
+            self.unschedule(index);
         }
         due
     }

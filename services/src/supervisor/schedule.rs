@@ -58,7 +58,9 @@ impl Clock {
 
     /// By how much the times of a service are put off: the same whenever it is asked for.
     fn delay(&self, name: &ServiceName, most: Duration) -> Duration {
-        let seed = self.seed.to_le_bytes();
+        let zero = self.zero.filter(|_| mutated(Mutation::DelayVaries));
+        let more = zero.and_then(|zero| u64::try_from(zero).ok());
+        let seed = self.seed.wrapping_add(more.unwrap_or(0)).to_le_bytes();
         let bytes = seed.iter().chain(name.as_str().as_bytes());
         // FNV-1a, and its high half, which its last bytes reach too.
         let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
@@ -268,7 +270,8 @@ impl Supervisor {
             return;
         };
         let persistent = timer.persistent;
-        let first = timer.on_boot;
+        let delay = self.clock.delay(&service.name, timer.random_delay);
+        let first = timer.on_boot.map(|wait| wait + delay);
         let begun = self.boot.begun_at();
         self.schedule(index);
         let Some(schedule) = self
@@ -283,7 +286,8 @@ impl Supervisor {
         let begun = begun.unwrap_or(schedule.armed);
         schedule.booted |= first.is_some_and(|wait| begun + wait <= now);
         schedule.ran_at = seconds.or(schedule.ran_at);
-        if let (true, Some(service), Some(unix_seconds)) = (persistent, id, seconds) {
+        let told = persistent && !mutated(Mutation::StartNotRemembered);
+        if let (true, Some(service), Some(unix_seconds)) = (told, id, seconds) {
             self.actions.push_back(Action::RememberStart {
                 service,
                 unix_seconds,
@@ -329,7 +333,8 @@ impl Supervisor {
         let service = self.table.get(index);
         let unknown = service.is_some_and(|it| {
             let persistent = it.kept.rules.timer.as_ref().is_some_and(|it| it.persistent);
-            persistent && it.schedule.as_ref().is_some_and(|it| !it.recalled)
+            let wanted = it.desired == Desired::Up;
+            persistent && wanted && it.schedule.as_ref().is_some_and(|it| !it.recalled)
         });
         if unknown && self.boot.settled() && !self.clock.recalling {
             self.clock.recalling = true;
@@ -368,6 +373,7 @@ impl Supervisor {
             schedule.recalled = true;
             let found = starts.map(|starts| starts.iter().find(|(name, _)| *name == service.name));
             match (found, schedule.ran_at) {
+                (Some(Some(_)), None) if mutated(Mutation::MissedForgotten) => {}
                 (Some(Some((_, at))), None) => {
                     schedule.ran_at = Some(*at);
                     schedule.after = None;

@@ -126,12 +126,13 @@ impl Books {
                 let none = kernel.run_of(&name).is_none();
                 ensure(none, Invariant::Released, &name)
             }
-            Action::Unlisten { .. } => Ok(()),
+            Action::Unlisten { .. } | Action::RecallStarts => Ok(()),
+            Action::RememberStart { service, .. } => ensure(
+                core.name(*service).is_some(),
+                Invariant::KnownIds,
+                &"a start",
+            ),
             Action::Listen { run } => Self::listens(*run, core, kernel),
-            // Nothing here has a timer over power-offs: tests/timers.rs has.
-            Action::RememberStart { .. } | Action::RecallStarts => {
-                Err(Invariant::KnownIds.broken(&"a persistent timer"))
-            }
             Action::Announce { service, change } => {
                 let definition = core.definition(*service);
                 let definition = definition.ok_or_else(|| unknown(&"a service"))?;

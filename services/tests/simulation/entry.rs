@@ -277,6 +277,14 @@ pub(crate) struct Entry {
     /// It is to be started, though it has a timer.
     pub(crate) due: bool,
     pub(crate) plan: Option<Plan>,
+    /// Its timer has counted at least once.
+    pub(crate) planned: bool,
+    /// By how much its times are put off, where its file says that they are put off by up to so much.
+    pub(crate) delay: Option<(Duration, Duration)>,
+    /// Its last start by the clock of the machine, in a former boot too.
+    pub(crate) ran: Option<i64>,
+    /// What former boots have left of it has been told.
+    pub(crate) recalled: bool,
     /// The time of its timer after the boot has come.
     pub(crate) booted: bool,
     /// How many failures have started one service after the other, down to this one.
@@ -470,6 +478,10 @@ impl Entry {
             removed: false,
             due: false,
             plan: None,
+            planned: false,
+            delay: None,
+            ran: None,
+            recalled: false,
             booted: false,
             rescue: 0,
             failures: 0,

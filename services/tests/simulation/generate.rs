@@ -174,8 +174,11 @@ fn timer(rng: &mut Rng) -> Timer {
         on_boot: (which & 1 > 0).then(|| Duration::from_millis(rng.u64(1..20_000))),
         every: (which & 2 > 0).then(|| Duration::from_millis(rng.u64(2000..30_000))),
         calendar: calendar.into_iter().filter(|_| which & 4 > 0).collect(),
-        persistent: false,
-        random_delay: Duration::ZERO,
+        persistent: which & 4 > 0 && rng.bool(),
+        random_delay: match rng.u8(0..3) {
+            0 if which & 5 > 0 => Duration::from_secs(rng.u64(1..12)),
+            _ => Duration::ZERO,
+        },
     }
 }
 
@@ -468,7 +471,7 @@ fn describe(services: &[Definition]) -> String {
             list(&r.conflicts),
             list(&r.wanted_by),
             list(&r.on_failure),
-            service.timer.as_ref().map(|it| (it.on_boot, it.every, it.calendar.len())),
+            service.timer,
             service.failure_action,
             service.restart,
             service.stop,

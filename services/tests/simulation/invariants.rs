@@ -49,6 +49,8 @@ invariants! {
     FailureSpreads, "failure-spreads", "nothing runs on whose required service is left failed";
     Bound, "bound", "what is bound to a service runs only while that is up, comes up again with it, and stays down with it when that has ended well";
     Lying, "lying", "what has a timer lies in wait while it is wanted and does not run, and is started when a time of its timer has come, or by somebody, and then only";
+    Delayed, "delayed", "`random-delay` puts the times of a timer off by whole seconds up to it, and always by the same";
+    Remembered, "remembered", "each start of a persistent service is told to be kept, and what former boots have kept of it is asked for once the boot has settled";
     Sockets, "sockets", "the sockets of a service stay open from its first start on, and are closed when it is stopped, left failed or skipped, and then only";
     Listening, "listening", "a lazy service only has its sockets opened while it is wanted and does not run, and is started by traffic, or by somebody, and then only";
     Skipped, "skipped", "a service is skipped, and counts as up with nothing running, when one of its conditions does not hold, and then only";

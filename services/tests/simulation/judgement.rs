@@ -37,7 +37,6 @@ impl Model {
     }
 
     fn took(&mut self, action: &Action, core: &Supervisor) -> Verdict {
-        let now = self.now;
         match action {
             Action::Spawn { run } => {
                 let name = self.name(run, core)?;
@@ -63,12 +62,7 @@ impl Model {
             Action::Release { service } => self.released(*service, core),
             Action::Probe { run, purpose: _ } => {
                 let name = self.name(run, core)?;
-                if let Some(entry) = self.entries.get_mut(&name) {
-                    let limit = entry.probe_limit();
-                    if let Life::Live(live) = &mut entry.life {
-                        live.probe = Asked::Running(now + limit);
-                    }
-                }
+                self.probes(&name);
                 Ok(())
             }
             Action::Announce { service, change } => match core.name(*service) {
@@ -98,14 +92,28 @@ impl Model {
                 self.reloads(&name);
                 Ok(())
             }
-            Action::RememberStart { .. }
-            | Action::RecallStarts
-            | Action::Unlisten { .. }
+            Action::RememberStart {
+                service,
+                unix_seconds,
+            } => self.remembers(*service, *unix_seconds, core),
+            Action::RecallStarts => self.recalls(),
+            Action::Unlisten { .. }
             | Action::KillProbe { .. }
             | Action::FindMain { .. }
             | Action::Adopt { .. }
             | Action::Complete { .. }
             | Action::Finish { .. } => Ok(()),
+        }
+    }
+
+    /// It is asked how it is.
+    fn probes(&mut self, name: &ServiceName) {
+        let now = self.now;
+        if let Some(entry) = self.entries.get_mut(name) {
+            let limit = entry.probe_limit();
+            if let Life::Live(live) = &mut entry.life {
+                live.probe = Asked::Running(now + limit);
+            }
         }
     }
 
@@ -268,6 +276,7 @@ impl Model {
     }
 
     fn boot_settled(&mut self) -> Verdict {
+        self.former.settles();
         for name in &self.awaited {
             let Some(entry) = self.entries.get(name) else {
                 continue;
@@ -353,11 +362,13 @@ impl Model {
         self.nothing_waits_idly()?;
         self.plan_all();
         self.nobody_oversleeps()?;
+        self.all_is_kept()?;
         for (name, _) in &self.owed {
             ensure(false, Invariant::Rescue, name)?;
         }
         for (name, entry) in &self.entries {
             let mut required = entry.requires.iter().filter_map(|it| self.entries.get(it));
+            self.is_put_off(name, entry, core)?;
             let lost = entry.held() && !entry.excused && required.any(|it| it.failed);
             ensure(!lost, Invariant::FailureSpreads, name)?;
         }
@@ -366,6 +377,7 @@ impl Model {
 
     /// After a long calm: who must be up is up, who must be down is down.
     pub(crate) fn at_rest(&self) -> Verdict {
+        self.all_is_recalled()?;
         for (name, entry) in &self.entries {
             let told = format!("{name}: {entry:?}");
             let right = match &entry.life {

@@ -11,6 +11,7 @@ use services::notify::Message;
 use services::supervisor::event::{Event, ExitStatus};
 use services::time::Time;
 
+use crate::former::kept_before;
 use crate::generate::BROKEN;
 use crate::pods::Pods;
 
@@ -65,6 +66,10 @@ pub(crate) struct Kernel {
     pub(crate) watched: BTreeSet<ServiceId>,
     events: BTreeMap<(Time, u64), Event>,
     sequence: u64,
+    /// Last starts, which outlive the machine.
+    pub(crate) kept: BTreeMap<ServiceName, i64>,
+    /// How often these have been asked for.
+    pub(crate) recalls: u64,
     /// No more accidents: everything works from now on.
     pub(crate) calm: bool,
     /// No memory and no descriptors are left until then.
@@ -82,6 +87,8 @@ impl Kernel {
             reaped: None,
             old: Vec::new(),
             watched: BTreeSet::new(),
+            kept: kept_before(seed),
+            recalls: 0,
             events: BTreeMap::new(),
             sequence: 0,
             calm: false,

@@ -30,7 +30,7 @@ impl Civil {
         self.zero + i128::from(at.as_nanos())
     }
 
-    fn seconds(self, at: Time) -> i64 {
+    pub(crate) fn seconds(self, at: Time) -> i64 {
         i64::try_from(self.nanos(at).div_euclid(SECOND)).unwrap()
     }
 
@@ -48,7 +48,7 @@ pub(crate) struct Plan {
     /// Its last start, or the last of its times that found it running.
     last: Option<Time>,
     /// Points of the calendar up to this one are done with.
-    done: i64,
+    pub(crate) done: i64,
 }
 
 impl Entry {
@@ -70,10 +70,11 @@ impl Entry {
         let again = timer.every.filter(|_| first.is_none());
         let points = timer.calendar.iter();
         let point = points.filter_map(|it| it.next_after(plan.done)).min();
+        let delay = self.delay_seconds();
         let times = [
-            first.map(|wait| boot + wait),
+            first.map(|wait| boot + wait + self.delay()),
             again.map(|pause| plan.last.unwrap_or(plan.since) + pause),
-            point.map(|seconds| civil.when(seconds)),
+            point.map(|seconds| civil.when(seconds + delay)),
         ];
         times.into_iter().flatten().min()
     }
@@ -89,7 +90,8 @@ impl Live {
 impl Model {
     /// Its timer counts from now on, unless it does already.
     pub(crate) fn plan(&mut self, name: &ServiceName) {
-        let (since, done) = (self.now, self.civil.seconds(self.now));
+        let (since, seconds) = (self.now, self.civil.seconds(self.now));
+        let seed = self.former.seed;
         let Some(entry) = self.entries.get_mut(name) else {
             return;
         };
@@ -97,7 +99,9 @@ impl Model {
             entry.plan = None;
             return;
         }
-        let last = None;
+        entry.find_delay(seed);
+        entry.planned = true;
+        let (last, done) = (None, entry.done_by(seconds));
         entry.plan.get_or_insert(Plan { since, last, done });
     }
 
@@ -117,9 +121,11 @@ impl Model {
     /// It is started now, by its timer or by somebody.
     pub(crate) fn note_start(&mut self, name: &ServiceName) {
         let (now, boot) = (self.now, self.boot);
-        // A time after the boot that has passed by now is this start's.
-        let first = |it: &Timer| it.on_boot.is_some_and(|wait| boot + wait <= now);
         self.plan(name);
+        self.note_for_later(name);
+        // A time after the boot that has passed by now is this start's.
+        let delay = self.entries.get(name).map_or(Duration::ZERO, Entry::delay);
+        let first = |it: &Timer| it.on_boot.is_some_and(|wait| boot + wait + delay <= now);
         if let Some(entry) = self.entries.get_mut(name) {
             entry.note_start(now);
             if let Some(plan) = &mut entry.plan {
@@ -144,10 +150,12 @@ impl Model {
                 continue;
             };
             let first = entry.definition.timer.as_ref().and_then(|it| it.on_boot);
-            entry.booted |= first.is_some_and(|wait| boot + wait <= now);
+            let delay = entry.delay();
+            entry.booted |= first.is_some_and(|wait| boot + wait + delay <= now);
+            let done = civil.seconds(now) - entry.delay_seconds();
             if let Some(plan) = &mut entry.plan {
                 plan.last = Some(now);
-                plan.done = plan.done.max(civil.seconds(now));
+                plan.done = plan.done.max(done);
             }
             if matches!(entry.life, Life::Lying) || entry.failed {
                 if entry.failed {
@@ -276,10 +284,12 @@ impl Model {
         let step = (before - i128::from(unix_nanos)).unsigned_abs();
         self.civil.zero = i128::from(unix_nanos) - i128::from(now.as_nanos());
         let seconds = self.civil.seconds(now);
-        for plan in self.entries.values_mut().filter_map(|it| it.plan.as_mut()) {
-            if step > SMALL_STEP.as_nanos() {
-                plan.done = seconds;
-            }
+        if step <= SMALL_STEP.as_nanos() {
+            return;
+        }
+        for entry in self.entries.values_mut() {
+            let done = entry.done_by(seconds);
+            entry.plan.iter_mut().for_each(|it| it.done = done);
         }
     }
 

@@ -18,6 +18,7 @@ mod begun;
 mod bonds;
 mod check;
 mod entry;
+mod former;
 mod generate;
 mod invariants;
 mod judgement;

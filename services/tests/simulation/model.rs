@@ -15,6 +15,7 @@ use services::supervisor::event::{Command, Event};
 use services::time::Time;
 
 use crate::entry::{Asked, Before, Cause, Deadline, Entry, Life, Live};
+use crate::former::Former;
 use crate::lying::Civil;
 
 /// All services.
@@ -30,6 +31,7 @@ pub(crate) struct Model {
     /// When the boot began.
     pub(crate) boot: Time,
     pub(crate) civil: Civil,
+    pub(crate) former: Former,
     /// Whether the latest event was a tick.
     pub(crate) ticked: bool,
     /// Whether it was a reload, which looks at bonds before anything fails.
@@ -78,6 +80,7 @@ impl Model {
         self.now = self.now.max(now);
         self.ticked = matches!(event, Event::Tick);
         self.reloaded = matches!(event, Event::Replace { .. });
+        self.former.forget_event();
         self.fell.clear();
         self.revived.clear();
         self.rung.clear();
@@ -116,11 +119,9 @@ impl Model {
             Event::MainSought { run, outcome } => self.sought(*run, outcome.is_ok()),
             Event::Listening { run } => self.opened(*run),
             Event::Traffic { service } => self.traffic(*service),
-            Event::OutOfMemory { .. }
-            | Event::Machine { .. }
-            | Event::StartsRecalled { .. }
-            | Event::Forget { .. }
-            | Event::Replace { .. } => {}
+            Event::Machine { seed } => self.former.seed = *seed,
+            Event::StartsRecalled { starts } => self.starts_recalled(starts.as_deref()),
+            Event::OutOfMemory { .. } | Event::Forget { .. } | Event::Replace { .. } => {}
         }
         self.mind_left();
         self.mind_bonds();

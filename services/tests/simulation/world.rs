@@ -34,6 +34,8 @@ const THAWED: u64 = 251;
 /// No frozen core is larger.
 const FROZEN_MAX: usize = 1 << 20;
 
+/// What the clock of the machine says at the beginning of all time, in seconds.
+pub(crate) const EPOCH: i64 = 1_700_000_000;
 /// When init takes over.
 const START: Time = Time::from_nanos(1_000_000_000);
 
@@ -340,10 +342,18 @@ impl<'a> World<'a> {
             Action::SpawnReload { run } => self.kernel.reload(*run, self.now),
             Action::Probe { run, .. } => self.kernel.probe(*run, self.now),
             Action::KillProbe { run } => self.kernel.kill_probe(*run, self.now),
+            Action::RememberStart {
+                service,
+                unix_seconds,
+            } => {
+                let name = self.core.name(*service).map(ServiceName::new);
+                if let Some(Ok(name)) = name {
+                    self.kernel.remember(name, *unix_seconds);
+                }
+            }
+            Action::RecallStarts => self.kernel.recall(self.now),
             Action::Adopt { .. }
             | Action::Release { .. }
-            | Action::RememberStart { .. }
-            | Action::RecallStarts
             | Action::Announce { .. }
             | Action::Complete { .. }
             | Action::BootSettled { .. }
@@ -446,7 +456,7 @@ impl<'a> World<'a> {
     /// The clock of the machine is so many seconds ahead of what it said in the beginning.
     fn set_clock(&mut self, ahead: i64) -> Held {
         let now = i64::try_from(self.now.as_nanos()).unwrap_or_default();
-        let unix_nanos = (1_700_000_000 + ahead) * 1_000_000_000 + now;
+        let unix_nanos = (EPOCH + ahead) * 1_000_000_000 + now;
         self.tell(Event::ClockSet { unix_nanos })
     }
 
