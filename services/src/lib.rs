@@ -15,6 +15,7 @@ pub mod file;
 pub mod gate;
 pub mod graph;
 pub mod id;
+pub mod import;
 pub mod journal;
 pub mod notify;
 pub mod status;

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every test, in the order in which a mistake is cheapest to find. CI runs this
 //! same command. Not here: the tests.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
@@ -16,6 +16,11 @@ use crate::{build, command, libsystemd, paths, setup};
 
 /// Service files that the boots of `tests-qemu` put to the test.
 const TEST_SERVICES: &str = "tests-qemu/services";
+
+/// Packages whose units a test imports.
+const UNITS_LIST: &str = "init/tests/import/packages.txt";
+/// Tells the test where they are.
+const UNITS_VARIABLE: &str = "SHARK_TEST_UNITS";
 
 /// Run every test: formatting, lints, unit and namespace tests, then boots in QEMU.
 #[derive(Args)]
@@ -56,6 +61,7 @@ pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
         let mut tests = cargo(&["test", "--workspace", "--exclude", "tests-qemu", "--locked"]);
         tests.args(&args.filter);
         tests.env(libsystemd::VARIABLE, libsystemd::unpacked()?);
+        tests.env(UNITS_VARIABLE, units()?);
         step("unit and namespace tests", tests)?;
         if args.filter.is_none() {
             step("rules broken on purpose", broken_rules())?;
@@ -88,6 +94,13 @@ fn broken_rules() -> Command {
         "--locked",
         "mutations",
     ])
+}
+
+/// The units of the packages that a test imports; fetched once.
+fn units() -> Result<PathBuf> {
+    let list = std::fs::read_to_string(paths::workspace().join(UNITS_LIST))?;
+    let names: Vec<&str> = list.lines().filter(|it| !it.starts_with('#')).collect();
+    image::Packages::open(Arch::host())?.services(&names)
 }
 
 /// By itself, as it needs the machine; what it prints is part of the evidence.

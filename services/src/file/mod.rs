@@ -43,6 +43,7 @@ pub use differ::differing_keys;
 pub use document::MAX_FILE;
 pub(crate) use probe::SOCKET_PATH_MAX;
 pub(crate) use sockets::SOCKETS_MAX;
+pub(crate) use timer::CALENDAR_MAX;
 
 /// Most problems that are told in one go.
 pub const MAX_DIAGNOSTICS: usize = 1000;

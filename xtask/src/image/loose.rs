@@ -49,6 +49,43 @@ impl Packages {
     }
 }
 
+/// Where packages have descriptions of services.
+const DESCRIPTIONS: [&str; 4] = [
+    "lib/systemd/system",
+    "usr/lib/systemd/system",
+    "etc/init.d",
+    "etc/sv",
+];
+
+impl Packages {
+    /// A directory with the descriptions of services of these packages, in one of its own for each.
+    pub(crate) fn services(&self, names: &[&str]) -> Result<PathBuf> {
+        let mut hasher = Hasher::new("descriptions of services");
+        hasher.texts(names).texts(&DESCRIPTIONS);
+        let dir = paths::cache().join(format!("services-{}", hasher.finish().short()));
+        cache::directory(dir, "fetching packages for their services", |fresh| {
+            let debs = fresh.join("debs");
+            paths::make_dir(&debs)?;
+            self.apt.download_alone(names, &debs)?;
+            for deb in cache::sorted_entries(&debs)? {
+                let file = deb.file_name().unwrap_or_default().to_string_lossy();
+                let name = file.split('_').next().unwrap_or_default();
+                let (all, root) = (fresh.join("all"), fresh.join(name));
+                paths::make_dir(&all)?;
+                apt::unpack(&deb, &all, &["./usr/share", "./usr/bin", "./usr/sbin"])?;
+                for part in DESCRIPTIONS {
+                    if all.join(part).is_dir() {
+                        paths::make_dir(root.join(part).parent().unwrap_or(&root))?;
+                        std::fs::rename(all.join(part), root.join(part))?;
+                    }
+                }
+                cache::remove(&all)?;
+            }
+            cache::remove(&debs)
+        })
+    }
+}
+
 /// Debian's cloud kernel without its decompressor.
 pub(crate) fn bare_kernel(arch: Arch) -> Result<PathBuf> {
     let _lock = paths::lock()?;

@@ -16,6 +16,7 @@ Examples:
   sharkctl boot wait               until the boot was found good, or not
   sharkctl boot history            the boots before this one, and how they ended
   sharkctl update install FILE     into the other slot; `sharkctl reboot` tries it
+  sharkctl import nginx            service files of systemd units, and what became of each line
   sharkctl verify etc/services     check service files, with no init running
   sharkctl --json list | jq        for programs
 
@@ -91,6 +92,8 @@ slots stay as they are. A cut of power in between is followed by the rest.")]
     Metrics,
     /// Check directories of service files as one graph, with no init running
     Verify(Verify),
+    /// Make service files of what another init runs, and tell what became of each line
+    Import(Import),
     /// Write the graph of a root's service files into it, so that it boots without reading them
     Compile(Compile),
     /// Stop every service in reverse order and switch the machine off
@@ -340,6 +343,50 @@ pub(crate) struct Verify {
     /// [with --root, default: usr/lib/shark/services and etc/shark/services in it]
     #[arg(value_name = "DIR", required_unless_present = "root")]
     pub(crate) directories: Vec<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+A line is carried over into keys of the service file, lost with a reason, or irrelevant here. A service,
+its sockets and its timer become one service, so they are imported together. What would be another
+service without what is lost has no file.
+
+Examples:
+  sharkctl import nginx                        # the report only
+  sharkctl import --output out nginx cron.service
+  sharkctl import --root build/root --output out --map network.target=dhcp build/root/lib/systemd/system
+  sharkctl verify out
+
+Exit status:
+  0  every unit has a file, or is part of one, and `sharkctl verify` accepts the files
+  1  one has none, or the files have problems; the others are written
+  6  a file is there already; nothing was changed")]
+pub(crate) struct Import {
+    /// Root of the system the units are from
+    #[arg(long, value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
+    /// Directory to write service files to [default: none is written]
+    #[arg(long, short, value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
+    /// Which service a unit that others name means, such as network.target=dhcp
+    #[arg(long, value_name = "UNIT=SERVICE", value_parser = mapping)]
+    pub(crate) map: Vec<(String, String)>,
+    /// Replace files that are there
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+    /// Make a file even where it is another service without what is lost, if it can be one at all
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Units by name (without a suffix: the service with its socket and timer), by file, or all of a
+    /// directory
+    #[arg(required = true, value_name = "UNIT")]
+    pub(crate) units: Vec<String>,
+}
+
+fn mapping(text: &str) -> Result<(String, String), String> {
+    let (unit, service) = text.split_once('=').ok_or("has no `=`")?;
+    let name = services::id::ServiceName::new(service).map_err(|error| error.to_string())?;
+    Ok((unit.to_owned(), name.to_string()))
 }
 
 #[derive(Args, Debug)]

@@ -10,6 +10,7 @@ mod compile;
 mod debug;
 mod failure;
 mod history;
+mod import;
 mod logs;
 mod machine;
 mod metrics;
@@ -134,6 +135,7 @@ fn perform(verb: Verb, context: &Context, screen: &mut Screen<'_>) -> Result<(),
         Verb::Update { verb } => update::update(context, screen, &verb),
         Verb::Metrics => metrics::metrics(context, screen),
         Verb::Verify(options) => verify::verify(screen, &options),
+        Verb::Import(options) => import::import(screen, &options),
         Verb::Compile(options) => compile::compile(screen, &options),
         Verb::Poweroff(options) => {
             shutdown::shutdown(context, screen, ShutdownKind::Poweroff, options)

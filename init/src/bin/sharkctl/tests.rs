@@ -13,6 +13,7 @@ use services::status::{ShutdownKind, StateName};
 use self::server::{Server, machine, service};
 
 mod boot;
+mod import;
 pub(crate) mod server;
 
 /// What came of one command line.

@@ -22,7 +22,7 @@ use crate::screen::Screen;
 use crate::table::printable;
 
 /// Where service files are, in a root for which no directory is named.
-const USUAL_DIRECTORIES: [&str; 2] = ["usr/lib/shark/services", "etc/shark/services"];
+pub(crate) const USUAL_DIRECTORIES: [&str; 2] = ["usr/lib/shark/services", "etc/shark/services"];
 
 /// Symbolic links that are followed on the way to one program, as many as the kernel follows.
 const LINKS_MAX: usize = 40;
@@ -292,7 +292,7 @@ fn head(path: &Path) -> std::io::Result<Vec<u8>> {
 
 /// The file that `path` names for a process whose root directory is `root`. Links are followed by
 /// hand, because those with an absolute target mean a path below `root`, not one of this machine.
-fn resolve(root: &Path, path: &Path) -> Result<PathBuf, String> {
+pub(crate) fn resolve(root: &Path, path: &Path) -> Result<PathBuf, String> {
     let mut found = root.to_owned();
     let mut depth = 0_usize;
     let mut links = 0;

@@ -1,0 +1,173 @@
+//! Units of Debian's packages, imported by `sharkctl import`: each converts, `sharkctl verify` accepts
+//! what comes of it, and the account names every line. Not here: what becomes of single lines, which
+//! the unit tests of `services::import` say.
+//!
+//! `cargo xtask test` fetches the packages of `packages.txt` and names the directory where their units
+//! are.
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test ends by a panic where something is not as it must be"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// Where units are, in a directory for each package.
+const UNITS: &str = "SHARK_TEST_UNITS";
+const LIST: &str = include_str!("packages.txt");
+/// Packages that come to at least one service file.
+const LEAST: usize = 70;
+
+fn sharkctl(arguments: &[&Path]) -> Output {
+    let program = env!("CARGO_BIN_EXE_sharkctl");
+    let output = Command::new(program).args(arguments).output();
+    output.unwrap()
+}
+
+/// What one package came to.
+struct Told {
+    files: usize,
+    refused: usize,
+    carried: usize,
+    lost: usize,
+    irrelevant: usize,
+}
+
+#[test]
+fn units_of_debians_packages_are_imported_and_every_line_is_named() {
+    let Some(units) = std::env::var_os(UNITS) else {
+        eprintln!("NOT TESTED: {UNITS} names no units: `cargo xtask test` fetches them");
+        return;
+    };
+    let packages = LIST.lines().filter(|line| !line.starts_with('#'));
+    let mut with_files = 0;
+    for package in packages {
+        let root = Path::new(&units).join(package);
+        let told = import(package, &root);
+        let Told {
+            files,
+            refused,
+            carried,
+            lost,
+            irrelevant,
+        } = told;
+        println!(
+            "{package}: {files} service files, {refused} units without; {carried} lines carried over, \
+             {lost} lost, {irrelevant} irrelevant"
+        );
+        with_files += usize::from(files > 0);
+    }
+    println!("{with_files} packages with service files");
+    assert!(with_files >= LEAST, "{with_files} of at least {LEAST}");
+}
+
+fn import(package: &str, root: &Path) -> Told {
+    let directories = ["lib/systemd/system", "usr/lib/systemd/system"];
+    let mut directories = directories.iter().map(|it| root.join(it));
+    let directory = directories.find(|it| it.is_dir());
+    let directory = directory.unwrap_or_else(|| panic!("{package} has no units"));
+    let out = tempfile::tempdir().unwrap();
+    let words = ["--json", "import", "--root"].map(Path::new);
+    let [json, verb, root_option] = words;
+    let output = Path::new("--output");
+    let ran = sharkctl(&[
+        json,
+        verb,
+        root_option,
+        root,
+        output,
+        out.path(),
+        &directory,
+    ]);
+    let text = String::from_utf8(ran.stdout).unwrap();
+    let report: Value = serde_json::from_str(&text)
+        .unwrap_or_else(|error| panic!("{package}: {error}: {text}{:?}", ran.stderr));
+    let list = |key: &str| report[key].as_array().unwrap().clone();
+    let (made, refused) = (list("made").len(), list("refused").len());
+    assert_eq!(list("problems"), Vec::<Value>::new(), "{package}");
+    let expect = if refused == 0 { 0 } else { 1 };
+    assert_eq!(ran.status.code(), Some(expect), "{package}: {text}");
+    let written = fs::read_dir(out.path()).unwrap().count();
+    assert_eq!(written, made, "{package}");
+    if made > 0 {
+        let verified = sharkctl(&[Path::new("verify"), out.path()]);
+        let text = String::from_utf8_lossy(&verified.stdout);
+        assert!(verified.status.success(), "{package}: {text}");
+    }
+    let entries = list("lines");
+    check_account(package, &directory, &entries);
+    let count = |fate: &str| entries.iter().filter(|it| it["fate"] == fate).count();
+    Told {
+        files: made,
+        refused,
+        carried: count("carried"),
+        lost: count("lost"),
+        irrelevant: count("irrelevant"),
+    }
+}
+
+/// Every line of every unit that is no comment is named once; what is not carried over has a reason.
+fn check_account(package: &str, directory: &Path, entries: &[Value]) {
+    let mut named: BTreeMap<(String, u64), Vec<String>> = BTreeMap::new();
+    for entry in entries {
+        let file = entry["file"].as_str().unwrap();
+        let (line, last) = (
+            entry["line"].as_u64().unwrap(),
+            entry["last"].as_u64().unwrap(),
+        );
+        for line in line..=last {
+            let unit = entry["unit"].as_str().unwrap().to_owned();
+            named.entry((file.to_owned(), line)).or_default().push(unit);
+        }
+        let reasons = entry["why"].as_array().unwrap();
+        match entry["fate"].as_str().unwrap() {
+            "carried" => assert!(!entry["into"].as_array().unwrap().is_empty(), "{entry}"),
+            "lost" | "irrelevant" => assert!(!reasons.is_empty(), "{entry}"),
+            other => panic!("{package}: {other}"),
+        }
+    }
+    for path in unit_files(directory) {
+        let text = fs::read_to_string(&path).unwrap();
+        let mut lines = 0;
+        for (at, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with(['#', ';']) {
+                continue;
+            }
+            lines += 1;
+            let place = (path.to_str().unwrap().to_owned(), at as u64 + 1);
+            let units = named.get(&place).cloned().unwrap_or_default();
+            let once: BTreeSet<&String> = units.iter().collect();
+            // An instance with drop-ins of its own has the lines of its template once more.
+            assert!(
+                !units.is_empty() && once.len() == units.len(),
+                "{place:?}: {line}: {units:?}"
+            );
+        }
+        assert!(lines > 0, "{}", path.display());
+    }
+}
+
+/// Units and drop-ins that are files of their own, and not other names of some.
+fn unit_files(directory: &Path) -> Vec<PathBuf> {
+    let suffixes = [
+        "service", "socket", "timer", "target", "path", "mount", "conf",
+    ];
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let kind = path.symlink_metadata().unwrap().file_type();
+        let suffix = path.extension().and_then(|it| it.to_str());
+        if kind.is_dir() && suffix == Some("d") {
+            files.extend(unit_files(&path));
+        } else if kind.is_file() && suffix.is_some_and(|it| suffixes.contains(&it)) {
+            files.push(path);
+        }
+    }
+    files
+}
