@@ -2,6 +2,7 @@
 //! hold (`mounts`).
 
 use std::io::IoSlice;
+use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::fs::{FileType, FlockOperation, Mode, OFlags, flock, fstat, open};
@@ -21,6 +22,43 @@ impl Block {
     fn of(bytes: &[u8; BLOCK]) -> Box<Self> {
         Box::new(Self(*bytes))
     }
+}
+
+/// Bytes in memory that begin where O_DIRECT asks: [`BlockDevice::read_blocks`] and
+/// [`BlockDevice::write_blocks`] reach them without a copy. Memory that is kept is not fetched from the
+/// kernel page by page again.
+#[derive(Debug, Default)]
+pub struct Buffer {
+    /// With up to a block before those that are meant.
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl Buffer {
+    /// Makes it so many bytes long. What it held may be lost; what is new is no more than initialised.
+    pub fn resize(&mut self, length: usize) {
+        self.bytes.resize(length.saturating_add(BLOCK), 0);
+        self.start = self.bytes.as_ptr().align_offset(BLOCK);
+        self.bytes.truncate(self.start.saturating_add(length));
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.bytes.get(self.start..).unwrap_or_default()
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(self.start..).unwrap_or_default()
+    }
+}
+
+fn is_aligned(bytes: &[u8]) -> bool {
+    bytes.as_ptr().align_offset(BLOCK) == 0
 }
 
 /// A disk, a partition, or an image file.
@@ -160,40 +198,38 @@ impl BlockDevice {
     }
 
     /// Fills `into`, wherever in memory it lies, with whole blocks from `offset`; both length and
-    /// offset are multiples of [`BLOCK`].
+    /// offset are multiples of [`BLOCK`]. Without a copy where it begins at such a multiple itself.
     ///
     /// # Errors
     /// As [`BlockDevice::read_at`].
     pub fn read_blocks(&self, offset: u64, into: &mut [u8]) -> Result<()> {
-        let mut bytes = vec![0; into.len().saturating_add(BLOCK)];
-        let start = bytes.as_ptr().align_offset(BLOCK);
-        let end = start.saturating_add(into.len());
-        let Some(place) = bytes.get_mut(start..end) else {
-            // align_offset(BLOCK) of a byte is less than BLOCK.
-            return Err(Error::new("read", &self.path, Errno::NOMEM));
-        };
-        self.read_at(offset, place)?;
-        into.copy_from_slice(place);
+        if is_aligned(into) {
+            return self.read_at(offset, into);
+        }
+        let mut aligned = Buffer::default();
+        aligned.resize(into.len());
+        self.read_at(offset, &mut aligned)?;
+        into.copy_from_slice(&aligned);
         Ok(())
     }
 
     /// Writes whole blocks, wherever in memory they lie, at `offset`; both are multiples of [`BLOCK`].
-    /// The medium holds them only after [`BlockDevice::flush`].
+    /// Without a copy where they begin at such a multiple themselves. The medium holds them only after [`BlockDevice::flush`].
     ///
     /// # Errors
     /// EIO for a medium error, ENOSPC past the end; EINVAL when offset or length are not aligned.
     pub fn write_blocks(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        let object = || format!("{} at byte {offset}", self.path);
-        let mut copy = vec![0; bytes.len().saturating_add(BLOCK)];
-        let start = copy.as_ptr().align_offset(BLOCK);
-        let end = start.saturating_add(bytes.len());
-        let Some(place) = copy.get_mut(start..end) else {
-            // As in `read_blocks`.
-            return Err(Error::new("write", object(), Errno::NOMEM));
+        let mut copy = Buffer::default();
+        let bytes = if is_aligned(bytes) {
+            bytes
+        } else {
+            copy.resize(bytes.len());
+            copy.copy_from_slice(bytes);
+            &copy
         };
-        place.copy_from_slice(bytes);
+        let object = || format!("{} at byte {offset}", self.path);
         let mut done = 0_usize;
-        while let Some(rest) = place.get(done..).filter(|rest| !rest.is_empty()) {
+        while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
             let at = offset.saturating_add(u64::try_from(done).unwrap_or(u64::MAX));
             match retry_on_intr(|| rustix::io::pwrite(&self.fd, rest, at)) {
                 Ok(0) => return Err(Error::new("write", object(), Errno::NOSPC)),

@@ -3,7 +3,8 @@
 //!
 //! 1. The record takes the slot out of the choice ([`crate::slot::update::begin`]).
 //! 2. The slot's manifest is made void: nothing signed names what is about to change.
-//! 3. Chunk by chunk, what is not there already is fetched, compared with the signed table and written.
+//! 3. Chunk by chunk, what is not there already is fetched, compared with the signed table and written
+//!    ([`Machine::store`]).
 //! 4. All of it is read back from the disk and hashed up to the root hash of the manifest.
 //! 5. The new system is proven: its services as one graph, against what is in it.
 //! 6. Kernel and initramfs are brought to where the outer loader finds them, if it takes them by slot.
@@ -19,6 +20,7 @@ use std::ops::Range;
 
 use crate::bundle::{BundleError, Chunk, Header, Part, Table};
 use crate::hash_tree::{BLOCK, HashBlock, HashTree};
+use crate::manifest::Manifest;
 use crate::slot::update::System;
 use crate::verity::{SUPERBLOCK_SIZE, check_superblock};
 
@@ -130,11 +132,12 @@ pub trait Machine {
     /// The source cannot give them.
     fn want(&mut self, runs: &[Range<u32>]) -> Result<(), Failure>;
 
-    /// What the chunk holds. It is compared with the table by whoever calls.
+    /// Takes the chunk from the source, as it is told by the table, and writes what it holds to its
+    /// place; as with [`Machine::write`], it may be lost until [`Machine::flush`].
     ///
     /// # Errors
-    /// The source has ended, stalls, or has something else.
-    fn chunk(&mut self, number: u32, chunk: &Chunk) -> Result<&[u8], Failure>;
+    /// The source has ended, stalls, or has something else; the disk's.
+    fn store(&mut self, number: u32, chunk: &Chunk) -> Result<(), Failure>;
 
     /// The source has nothing more after the last chunk.
     ///
@@ -181,8 +184,8 @@ pub enum Failure {
     Bundle(BundleError),
     /// The disk fails.
     Disk(String),
-    /// The disk gives back something else than what was written: what, and where, in bytes.
-    NotAsWritten(Area, u64),
+    /// The disk gives back something else than what was signed: what, and where, in bytes.
+    NotAsSigned(Area, u64),
     /// What was signed contradicts itself: the words of [`check_superblock`], or the root hash.
     Unsound(String),
     /// The new system would not run: all that is wrong.
@@ -202,10 +205,10 @@ impl fmt::Display for Failure {
                 f.write_str(why)
             }
             Self::Bundle(error) => write!(f, "{error}"),
-            Self::NotAsWritten(area, offset) => write!(
+            Self::NotAsSigned(area, offset) => write!(
                 f,
-                "the disk does not give back what was written: {area}, at byte {offset}; look at the \
-                 disk before you try again"
+                "the disk does not give back what was signed: {area}, at byte {offset}; it is fetched \
+                 again by the next try; look at the disk if that ends like this one"
             ),
             Self::Unsound(why) => write!(f, "the system in this bundle contradicts itself: {why}"),
             Self::Unproven(problems) => {
@@ -263,7 +266,7 @@ pub fn install(
     for area in [Area::Root, Area::Verity] {
         machine.flush(area).map_err(Failure::Disk)?;
     }
-    check(machine, header)?;
+    check(machine, header, table)?;
     tell(machine, Step::Proving, 0, 0)?;
     machine.prove().map_err(Failure::Unproven)?;
     // From here on it cannot be called off: the record is asked for that.
@@ -308,18 +311,16 @@ fn missing(
     header: &Header,
     table: &Table,
 ) -> Result<Vec<u32>, Failure> {
-    let mut bytes = vec![0; header.layout().chunk_size() as usize];
+    let mut memory = vec![0; (header.layout().chunk_size() as usize).saturating_add(BLOCK)];
     let total = table.chunks().map(|it| u64::from(it.length)).sum();
     let mut done = 0;
     let mut missing = Vec::new();
     for (number, chunk) in (0..).zip(table.chunks()) {
         tell(machine, Step::Comparing, done, total)?;
-        let is_there = bytes.get_mut(..chunk.length as usize).is_some_and(|place| {
-            // What cannot be read can perhaps be written.
-            let read = machine.read(chunk.part.into(), chunk.offset, place);
-            read.is_ok() && chunk.holds(place)
-        });
-        if !is_there {
+        let place = aligned(&mut memory, chunk.length as usize);
+        // What cannot be read can perhaps be written.
+        let read = machine.read(chunk.part.into(), chunk.offset, place);
+        if read.is_err() || !chunk.holds(place) {
             missing.push(number);
         }
         done += u64::from(chunk.length);
@@ -343,15 +344,7 @@ fn write_chunks(
     machine.want(&runs(missing))?;
     for (number, chunk) in wanted() {
         tell(machine, Step::Writing, done, total)?;
-        let bytes = machine.chunk(number, &chunk)?;
-        if bytes.len() != chunk.length as usize || !chunk.holds(bytes) {
-            let why = "it holds something else than what was signed".to_owned();
-            return Err(Failure::Bundle(BundleError::Content(number, why)));
-        }
-        let bytes = bytes.to_vec();
-        machine
-            .write(chunk.part.into(), chunk.offset, &bytes)
-            .map_err(Failure::Disk)?;
+        machine.store(number, &chunk)?;
         done += u64::from(chunk.length);
     }
     machine.finish()?;
@@ -371,56 +364,81 @@ fn runs(numbers: &[u32]) -> Vec<Range<u32>> {
     runs
 }
 
-/// Reads all of it back and hashes it up to the root hash.
-fn check(machine: &mut impl Machine, header: &Header) -> Result<(), Failure> {
-    let manifest = header.manifest();
+/// Reads all of it back and hashes it up to the root hash. Nothing else vouches for what was written:
+/// whoever has checked it on the way may have been deceived.
+fn check(machine: &mut impl Machine, header: &Header, table: &Table) -> Result<(), Failure> {
+    let Some(why) = contradiction(machine, header.manifest())? else {
+        return Ok(());
+    };
+    // Which part it is takes another look at all of them.
+    let first = missing(machine, header, table)?.into_iter().next();
+    Err(match first.and_then(|number| table.chunk(number)) {
+        Some(chunk) => Failure::NotAsSigned(chunk.part.into(), chunk.offset),
+        // Each chunk is as it was signed.
+        None => Failure::Unsound(why),
+    })
+}
+
+/// What does not fit together on the disk; nothing when all of it does.
+fn contradiction(
+    machine: &mut impl Machine,
+    manifest: &Manifest,
+) -> Result<Option<String>, Failure> {
     let mut superblock = [0; BLOCK];
     machine
         .read(Area::Verity, 0, &mut superblock)
         .map_err(Failure::Disk)?;
-    check_superblock(
-        superblock.get(..SUPERBLOCK_SIZE).unwrap_or_default(),
-        manifest,
-    )
-    .map_err(|error| Failure::Unsound(error.to_string()))?;
+    let superblock = superblock.get(..SUPERBLOCK_SIZE).unwrap_or_default();
+    if let Err(error) = check_superblock(superblock, manifest) {
+        return Ok(Some(error.to_string()));
+    }
     let mut tree = HashTree::new(manifest.data_blocks, &manifest.salt);
-    let mut bytes = vec![0; READ_SIZE];
+    let mut memory = Vec::new();
+    let mut is_right = true;
     let mut offset = 0;
     while offset < manifest.image_size {
         tell(machine, Step::Checking, offset, manifest.image_size)?;
         let left = usize::try_from(manifest.image_size - offset).unwrap_or(READ_SIZE);
-        let piece = bytes.get_mut(..left.min(READ_SIZE)).unwrap_or_default();
+        let piece = aligned(&mut memory, left.min(READ_SIZE));
         machine
             .read(Area::Root, offset, piece)
             .map_err(Failure::Disk)?;
         let (blocks, _) = piece.as_chunks::<BLOCK>();
         for block in blocks {
-            tree.push(block, |made| is_on_disk(machine, &made))?;
+            tree.push(block, |made| {
+                is_right &= is_on_disk(machine, &made)?;
+                Ok::<(), Failure>(())
+            })?;
         }
         offset = offset.saturating_add(piece.len() as u64);
+        if !is_right {
+            return Ok(Some(format!(
+                "its hash tree is not that of its blocks before byte {offset}"
+            )));
+        }
     }
     tell(machine, Step::Checking, offset, manifest.image_size)?;
-    if tree.root_hash() == Some(manifest.root_hash) {
-        Ok(())
-    } else {
-        // Each chunk was as it was signed, and each block of hashes is right.
-        Err(Failure::Unsound(format!(
-            "its blocks do not hash to {}",
-            manifest.root_hash
-        )))
-    }
+    let hash = manifest.root_hash;
+    Ok((tree.root_hash() != Some(hash)).then(|| format!("its blocks do not hash to {hash}")))
 }
 
-fn is_on_disk(machine: &mut impl Machine, made: &HashBlock) -> Result<(), Failure> {
+fn is_on_disk(machine: &mut impl Machine, made: &HashBlock) -> Result<bool, Failure> {
     let mut there = [0; BLOCK];
     machine
         .read(Area::Verity, made.offset, &mut there)
         .map_err(Failure::Disk)?;
-    if there == *made.bytes {
-        Ok(())
-    } else {
-        Err(Failure::NotAsWritten(Area::Verity, made.offset))
+    Ok(there == *made.bytes)
+}
+
+/// So many bytes of `memory`, beginning where a disk can put them without a copy.
+fn aligned(memory: &mut Vec<u8>, length: usize) -> &mut [u8] {
+    if memory.len() < length.saturating_add(BLOCK) {
+        memory.resize(length.saturating_add(BLOCK), 0);
     }
+    let start = memory.as_ptr().align_offset(BLOCK);
+    memory
+        .get_mut(start..start.saturating_add(length))
+        .unwrap_or_default()
 }
 
 fn write_manifest(machine: &mut impl Machine, bytes: &[u8]) -> Result<(), Failure> {
@@ -435,7 +453,7 @@ fn write_manifest(machine: &mut impl Machine, bytes: &[u8]) -> Result<(), Failur
     if there == bytes {
         Ok(())
     } else {
-        Err(Failure::NotAsWritten(Area::Signature, 0))
+        Err(Failure::NotAsSigned(Area::Signature, 0))
     }
 }
 

@@ -5,14 +5,14 @@
 //!
 //! Standard input is the source, unless it is a URL; standard output is the socket to the updater.
 
-use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use kernel::confine::{self, Kept, Who};
 use mounts::bundle::{BundleError, Chunk, Front, PREFIX_SIZE, Prefix, Start};
 use mounts::keyring::{self, Keyring, LINKS_MAX, LinkError};
-use ruzstd::decoding::StreamingDecoder;
+use zrip_decode::context::DecompressContext;
 
 use super::http::Http;
 use super::source::Source;
@@ -22,6 +22,8 @@ use super::words::{Fault, FaultKind, Order, Said, hear, say};
 const RESOLVER: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
 /// Bytes of address space: two chunks, the table, and the program itself.
 const MEMORY: u64 = 96 << 20;
+/// How often it says that bytes come in.
+const HINT: Duration = Duration::from_secs(1);
 
 /// Runs the child.
 #[must_use]
@@ -29,7 +31,10 @@ pub fn run() -> ExitCode {
     let Ok(socket) = kernel::inherited::duplicate(1).map(UnixStream::from) else {
         return ExitCode::FAILURE;
     };
-    let mut child = Child { updater: socket };
+    let mut child = Child {
+        updater: socket,
+        heard: Instant::now(),
+    };
     match child.serve() {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
@@ -42,6 +47,16 @@ pub fn run() -> ExitCode {
 
 struct Child {
     updater: UnixStream,
+    /// When it last gave a sign of life.
+    heard: Instant,
+}
+
+/// What one chunk after the other goes through, kept between them.
+#[derive(Default)]
+struct Work {
+    stored: Vec<u8>,
+    content: Vec<u8>,
+    decoder: DecompressContext,
 }
 
 impl Child {
@@ -62,7 +77,7 @@ impl Child {
         let Some(Order::Send(runs)) = self.order()? else {
             return Ok(());
         };
-        let mut stored = Vec::new();
+        let mut work = Work::default();
         for (first, end) in runs {
             let until = table.stored_end(end).unwrap_or(header.size());
             source.will_read(base.saturating_add(until));
@@ -71,7 +86,7 @@ impl Child {
                     .chunk(number)
                     .ok_or_else(|| Fault::lasting(format!("there is no chunk {number}")))?;
                 let at = base.saturating_add(chunk.stored_at);
-                self.send(&mut source, at, number, &chunk, &mut stored)?;
+                self.send(&mut source, at, number, &chunk, &mut work)?;
             }
         }
         if !source.ends_at(base.saturating_add(header.size()))? {
@@ -86,6 +101,15 @@ impl Child {
 
     fn say(&mut self, what: &Said) -> Result<(), Fault> {
         say(&mut self.updater, what).map_err(Fault::lasting)
+    }
+
+    /// A sign of life, for whoever waits for a chunk: seldom, as each wakes the updater.
+    fn hint(&mut self) -> Result<(), Fault> {
+        if self.heard.elapsed() < HINT {
+            return Ok(());
+        }
+        self.heard = Instant::now();
+        self.say(&Said::Heard)
     }
 
     /// Before the first byte of the source is read.
@@ -175,8 +199,13 @@ impl Child {
         at: u64,
         number: u32,
         chunk: &Chunk,
-        stored: &mut Vec<u8>,
+        work: &mut Work,
     ) -> Result<(), Fault> {
+        let Work {
+            stored,
+            content,
+            decoder,
+        } = work;
         stored.resize(chunk.stored_length() as usize, 0);
         self.read(source, at, stored, "chunks")?;
         if !chunk.is_stored_as(stored) {
@@ -187,11 +216,11 @@ impl Child {
                 Source::File(_) | Source::Pipe(..) => Fault::refused(error),
             });
         }
-        let content = decompress(stored, chunk.length as usize)
+        decompress(decoder, stored, chunk.length as usize, content)
             .map_err(|why| bad(&BundleError::Content(number, why)))?;
         let length = chunk.length;
         self.say(&Said::Chunk { number, length })?;
-        std::io::Write::write_all(&mut self.updater, &content)
+        std::io::Write::write_all(&mut self.updater, content)
             .map_err(|error| Fault::lasting(format!("write to the updater: {error}")))
     }
 
@@ -202,7 +231,7 @@ impl Child {
         into: &mut [u8],
         part: &'static str,
     ) -> Result<(), Fault> {
-        let mut heard = |bytes| self.say(&Said::Heard(bytes));
+        let mut heard = || self.hint();
         let read = source.read(at, into, &mut heard);
         // A file or a pipe that ends is what it is; a connection may have been lost.
         read.map_err(|fault| match (source, fault.kind) {
@@ -218,16 +247,19 @@ impl Child {
     }
 }
 
-/// What a stored chunk holds: exactly so many bytes.
-fn decompress(stored: &[u8], length: usize) -> Result<Vec<u8>, String> {
-    let mut content = Vec::with_capacity(length);
-    let decoder = StreamingDecoder::new(stored).map_err(|error| format!("zstd: {error}"))?;
+/// What a stored chunk holds, into `content`: exactly so many bytes.
+fn decompress(
+    decoder: &mut DecompressContext,
+    stored: &[u8],
+    length: usize,
+    content: &mut Vec<u8>,
+) -> Result<(), String> {
+    content.clear();
     decoder
-        .take((length as u64).saturating_add(1))
-        .read_to_end(&mut content)
+        .decompress_into_with_limit(stored, content, length)
         .map_err(|error| format!("zstd: {error}"))?;
     if content.len() == length {
-        Ok(content)
+        Ok(())
     } else {
         Err(format!("it holds another number of bytes than {length}"))
     }

@@ -88,7 +88,7 @@ impl Http {
         &mut self,
         at: u64,
         into: &mut [u8],
-        heard: &mut dyn FnMut(u64) -> Result<(), Fault>,
+        heard: &mut dyn FnMut() -> Result<(), Fault>,
     ) -> Result<(), Fault> {
         let end = at.saturating_add(into.len() as u64);
         let mut stream = self.stream_at(at, end, heard)?;
@@ -107,7 +107,7 @@ impl Http {
             return Ok(true);
         };
         let skip = at.saturating_sub(stream.at);
-        pass(&mut stream.body, skip, &mut |_| Ok(())).map_err(|fault| self.named(&fault))?;
+        pass(&mut stream.body, skip, &mut || Ok(())).map_err(|fault| self.named(&fault))?;
         read_some(&mut stream.body, &mut [0])
             .map(|count| count == 0)
             .map_err(|error| self.named(&Fault::passing(format!("read: {error}"))))
@@ -117,7 +117,7 @@ impl Http {
         &mut self,
         at: u64,
         end: u64,
-        heard: &mut dyn FnMut(u64) -> Result<(), Fault>,
+        heard: &mut dyn FnMut() -> Result<(), Fault>,
     ) -> Result<Stream, Fault> {
         let serves =
             |it: &Stream| at.checked_sub(it.at).is_some_and(|gap| gap <= GAP) && end <= it.end;

@@ -295,8 +295,17 @@ impl Machine for Job<'_> {
         self.supply.want(runs)
     }
 
-    fn chunk(&mut self, number: u32, _chunk: &Chunk) -> Result<&[u8], Failure> {
-        self.supply.chunk(number, &mut self.watcher)
+    fn store(&mut self, number: u32, chunk: &Chunk) -> Result<(), Failure> {
+        let Self {
+            supply,
+            watcher,
+            disk,
+            ..
+        } = self;
+        supply.chunk(number, chunk.length, watcher, |content| {
+            disk.write(chunk.part.into(), chunk.offset, content)
+                .map_err(Failure::Disk)
+        })
     }
 
     fn finish(&mut self) -> Result<(), Failure> {

@@ -372,7 +372,7 @@ fn of_failure(failure: Failure) -> UpdateError {
         | Failure::Refused(_)
         | Failure::Bundle(_)
         | Failure::Unsound(_) => UpdateError::Refused { reason },
-        Failure::Source(_) | Failure::Disk(_) | Failure::NotAsWritten(..) => {
+        Failure::Source(_) | Failure::Disk(_) | Failure::NotAsSigned(..) => {
             UpdateError::Failed { reason }
         }
     }

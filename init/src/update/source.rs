@@ -60,7 +60,7 @@ impl Source {
         &mut self,
         at: u64,
         into: &mut [u8],
-        heard: &mut dyn FnMut(u64) -> Result<(), Fault>,
+        heard: &mut dyn FnMut() -> Result<(), Fault>,
     ) -> Result<(), Fault> {
         match self {
             Self::File(file) => {
@@ -87,7 +87,7 @@ impl Source {
         if let Some(length) = self.length() {
             return Ok(length == at);
         }
-        let mut nothing = |_| Ok(());
+        let mut nothing = || Ok(());
         let mut more = [0];
         match self {
             Self::File(file) => {
@@ -110,7 +110,7 @@ impl Source {
 pub(super) fn fill(
     from: &mut impl Read,
     into: &mut [u8],
-    heard: &mut dyn FnMut(u64) -> Result<(), Fault>,
+    heard: &mut dyn FnMut() -> Result<(), Fault>,
 ) -> Result<(), Fault> {
     let mut done = 0_usize;
     while let Some(rest) = into.get_mut(done..).filter(|rest| !rest.is_empty()) {
@@ -125,7 +125,7 @@ pub(super) fn fill(
             }
             Ok(count) => {
                 done = done.saturating_add(count);
-                heard(count as u64)?;
+                heard()?;
             }
             Err(error) => return Err(unread(&error)),
         }
@@ -137,7 +137,7 @@ pub(super) fn fill(
 pub(super) fn pass(
     from: &mut impl Read,
     mut bytes: u64,
-    heard: &mut dyn FnMut(u64) -> Result<(), Fault>,
+    heard: &mut dyn FnMut() -> Result<(), Fault>,
 ) -> Result<(), Fault> {
     let mut piece = vec![0; PIECE];
     while bytes > 0 {

@@ -9,9 +9,10 @@ use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::time::{Duration, Instant};
 
+use kernel::block::Buffer;
 use mounts::bundle::{BundleError, CHUNK_SIZES, Front};
 use mounts::install::Failure;
 use mounts::keyring::Basis;
@@ -47,7 +48,7 @@ pub(super) trait Listener {
 /// What a child has sent.
 enum Sent {
     Said(Said),
-    Content(u32, Vec<u8>),
+    Content(u32, Buffer),
     Gone,
 }
 
@@ -56,6 +57,8 @@ struct Worker {
     child: Child,
     socket: UnixStream,
     sent: Receiver<Sent>,
+    /// Takes memory back that has been used.
+    back: Sender<Buffer>,
 }
 
 impl Drop for Worker {
@@ -75,7 +78,6 @@ pub(super) struct Supply {
     head: Vec<u8>,
     /// What is still to come, in order.
     left: VecDeque<Range<u32>>,
-    content: Vec<u8>,
     /// Tries in a row that brought nothing.
     vain: u32,
 }
@@ -88,7 +90,6 @@ impl Supply {
             worker: None,
             head: Vec::new(),
             left: VecDeque::new(),
-            content: Vec::new(),
             vain: 0,
         }
     }
@@ -118,19 +119,25 @@ impl Supply {
             .map_err(|fault| Failure::Source(fault.words))
     }
 
-    /// The next chunk.
+    /// Passes the next chunk, of so many bytes, to `taken`.
     pub(super) fn chunk(
         &mut self,
         number: u32,
+        length: u32,
         listener: &mut impl Listener,
-    ) -> Result<&[u8], Failure> {
+        taken: impl FnOnce(&[u8]) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
         loop {
             match self.next(listener) {
-                Ok(Some((sent, content))) if sent == number => {
+                Ok(Some((sent, content))) if sent == number && content.len() == length as usize => {
                     self.vain = 0;
                     self.passed(number);
-                    self.content = content;
-                    return Ok(&self.content);
+                    let stored = taken(&content);
+                    if let Some(worker) = &self.worker {
+                        // One that has ended needs no memory.
+                        let _ = worker.back.send(content);
+                    }
+                    return stored;
                 }
                 Ok(_) => return Err(Failure::Source("the fetching child lost its place".into())),
                 Err(fault) => self.again(fault, listener)?,
@@ -236,7 +243,7 @@ impl Supply {
     }
 
     /// The next chunk; none when all have come and nothing follows.
-    fn next(&mut self, listener: &mut impl Listener) -> Result<Option<(u32, Vec<u8>)>, Fault> {
+    fn next(&mut self, listener: &mut impl Listener) -> Result<Option<(u32, Buffer)>, Fault> {
         match self.hear(listener)? {
             Sent::Content(number, content) => Ok(Some((number, content))),
             Sent::Said(Said::Done) => Ok(None),
@@ -250,7 +257,7 @@ impl Supply {
         loop {
             let worker = self.worker.as_ref().ok_or_else(died)?;
             match worker.sent.recv_timeout(TURN) {
-                Ok(Sent::Said(Said::Heard(_))) => last = Instant::now(),
+                Ok(Sent::Said(Said::Heard)) => last = Instant::now(),
                 Ok(Sent::Said(Said::Lacking(words))) => {
                     eprintln!("shark-update: the fetching child is confined less: {words}");
                 }
@@ -294,26 +301,29 @@ fn spawn(origin: &Origin) -> Result<Worker, Fault> {
         .map_err(failed)?;
     // One chunk waits while another is written.
     let (to, sent) = sync_channel(1);
+    let (back, used) = channel();
     let reader = File::from(OwnedFd::from(ours.try_clone().map_err(failed)?));
     let worker = Worker {
         child,
         socket: ours,
         sent,
+        back,
     };
     std::thread::Builder::new()
         .name("supply".into())
-        .spawn(move || pass_on(reader, &to))
+        .spawn(move || pass_on(reader, &to, &used))
         .map_err(failed)?;
     Ok(worker)
 }
 
 /// Passes on what the child sends, until it ends or nobody listens.
-fn pass_on(mut from: File, to: &SyncSender<Sent>) {
+fn pass_on(mut from: File, to: &SyncSender<Sent>, used: &Receiver<Buffer>) {
     let [_, largest] = CHUNK_SIZES;
     loop {
         let sent = match hear(&mut from) {
             Ok(Some(Said::Chunk { number, length })) if length <= largest => {
-                let mut content = vec![0; length as usize];
+                let mut content = used.try_recv().unwrap_or_default();
+                content.resize(length as usize);
                 match from.read_exact(&mut content) {
                     Ok(()) => Sent::Content(number, content),
                     Err(_) => Sent::Gone,

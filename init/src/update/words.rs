@@ -31,8 +31,8 @@ pub(super) enum Order {
 pub(super) enum Said {
     /// What this kernel cannot confine.
     Lacking(String),
-    /// So many bytes have come in since the last word.
-    Heard(u64),
+    /// More bytes have come in; said once a second at most.
+    Heard,
     /// Links of keys, header and table. Whoever reads this checks them again.
     Head(Vec<u8>),
     /// A chunk; so many bytes of content follow.

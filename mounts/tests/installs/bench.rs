@@ -75,7 +75,6 @@ pub(crate) struct Bench {
     running: Running,
     boots: u8,
     offered: Vec<Vec<u8>>,
-    sent: Vec<u8>,
     pub(crate) calls: u64,
     last_call: Option<u64>,
     pub(crate) fault: Option<Fault>,
@@ -107,7 +106,6 @@ impl Bench {
             running: Running::default(),
             boots: 0,
             offered: Vec::new(),
-            sent: Vec::new(),
             calls: 0,
             last_call: None,
             fault: None,
@@ -303,7 +301,7 @@ impl Machine for Bench {
         self.call().map_err(Failure::Source)
     }
 
-    fn chunk(&mut self, number: u32, _chunk: &Chunk) -> Result<&[u8], Failure> {
+    fn store(&mut self, number: u32, chunk: &Chunk) -> Result<(), Failure> {
         self.call().map_err(Failure::Source)?;
         if let Some(left) = &mut self.fetches_left {
             *left = left
@@ -311,11 +309,12 @@ impl Machine for Bench {
                 .ok_or_else(|| Failure::Source("the server has gone".into()))?;
         }
         self.fetched += 1;
-        self.sent = self.offered[number as usize].clone();
+        let mut sent = self.offered[number as usize].clone();
         if matches!(self.fault, Some(Fault::SendsWrong(bad)) if bad == number) {
-            self.sent[0] ^= 1;
+            sent[0] ^= 1;
         }
-        Ok(&self.sent)
+        self.write(chunk.part.into(), chunk.offset, &sent)
+            .map_err(Failure::Disk)
     }
 
     fn finish(&mut self) -> Result<(), Failure> {

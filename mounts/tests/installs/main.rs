@@ -152,7 +152,7 @@ fn a_disk_that_lies_or_fails_arms_nothing() {
         run(&mut bench, &new).unwrap();
         assert!(bench.holds(&new));
     };
-    let misread = |it: &Failure| matches!(it, Failure::NotAsWritten(..) | Failure::Unsound(_));
+    let misread = |it: &Failure| matches!(it, Failure::NotAsSigned(..));
     let disk = |it: &Failure| matches!(it, Failure::Disk(_));
     check(Fault::StoresWrong(Area::Root, 70_000), misread);
     check(Fault::StoresWrong(Area::Verity, 5000), misread);
@@ -166,14 +166,22 @@ fn a_disk_that_lies_or_fails_arms_nothing() {
 }
 
 #[test]
-fn what_the_source_sends_wrongly_is_not_written() {
+fn what_the_source_sends_wrongly_is_not_armed() {
     let (old, new) = (System::new(1, 3), System::new(2, 3));
     for number in 0..new.chunks() {
         let mut bench = Bench::with(&old);
         bench.fault = Some(Fault::SendsWrong(number));
         let failure = run(&mut bench, &new).unwrap_err();
-        assert!(matches!(failure, Failure::Bundle(_)), "{failure}");
+        let chunk = new.table.chunk(number).unwrap();
+        let there = Failure::NotAsSigned(chunk.part.into(), chunk.offset);
+        assert_eq!(failure, there);
         holds(&bench, &[&old, &new]);
+        // It is the only one that is fetched again.
+        bench.fault = None;
+        let before = bench.fetched;
+        run(&mut bench, &new).unwrap();
+        assert_eq!(bench.fetched - before, 1);
+        assert!(bench.holds(&new));
     }
 }
 

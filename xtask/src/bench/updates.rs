@@ -1,6 +1,8 @@
 //! `cargo xtask bench updates`: an update installed from a file, beside the programs that would do the
 //! same by hand: `zstd -d | dd`, then `veritysetup verify`, of the same image on the same machine in the
 //! same boot. Not here: a verdict.
+//!
+//! Two systems take turns, so that nothing of the one that is installed is there already.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -19,9 +21,8 @@ use crate::image::bundle::{self, BundleForm};
 use crate::image::{self, ImageOptions};
 use crate::{command, paths, setup};
 
-/// Where the guest has what it is to install, and the same as one compressed file.
-const BUNDLE: &str = "/var/bench.bundle";
-const WHOLE: &str = "/var/bench.zst";
+/// The versions of the systems that take turns.
+const VERSIONS: [&str; 2] = ["bench-1", "bench-2"];
 /// How long one of the steps may take.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// Debian's packages of the programs by hand.
@@ -61,29 +62,42 @@ pub(super) fn run(args: &UpdatesArgs) -> Result<ExitCode> {
     options.data_size = options.data_size.max(DATA_SIZE);
     options.root_size = Some(options.root_size.unwrap_or(256 + u64::from(args.ballast)));
     let image = image::make(&options)?;
-    // Another system, so that nothing of it is there already.
-    options.version = "bench".to_owned();
     if args.ballast > 0 {
         write_ballast(&ballast, args.ballast)?;
         options.files.push(ballast);
     }
-    let bundle = bundle::make(&options, BundleForm::default())?;
     let mut machine = boot(&image)?;
-    let root = fetch(&mut machine, &bundle)?;
-    let mut rounds = Vec::new();
-    for number in 1..=args.times {
-        command::step(&format!("round {number} of {}", args.times));
-        rounds.push(round(&mut machine, &root)?);
+    let mut systems = Vec::new();
+    for version in VERSIONS {
+        version.clone_into(&mut options.version);
+        let bundle = bundle::make(&options, BundleForm::default())?;
+        systems.push(fetch(&mut machine, &bundle, version)?);
     }
+    let mut rounds = Vec::new();
+    let mut turns = systems.iter().cycle();
+    for (number, system) in (1..=args.times).zip(&mut turns) {
+        command::step(&format!("round {number} of {}", args.times));
+        rounds.push(round(&mut machine, system)?);
+    }
+    command::step("one round more, by its steps");
+    let steps = turns.next().map(|system| steps(&mut machine, system));
     let peak = ask(
         &mut machine,
         "cat /sys/fs/cgroup/services/update/memory.peak",
     )?;
     let peak: u64 = peak.trim().parse().context("memory.peak is no number")?;
     machine.power_off(PATIENCE)?;
+    let [system, ..] = systems.as_slice() else {
+        bail!("no system was installed");
+    };
     print!(
         "{}",
-        table(&root, fs::metadata(&bundle)?.len(), &rounds, peak)
+        table(
+            system,
+            &rounds,
+            &steps.transpose()?.unwrap_or_default(),
+            peak
+        )
     );
     Ok(ExitCode::SUCCESS)
 }
@@ -115,9 +129,14 @@ fn boot(image: &Image) -> Result<Machine> {
     Ok(machine)
 }
 
-/// The root that is installed, as the programs by hand are told of it.
-struct Root {
-    bytes: u64,
+/// A system that is installed, as the updater and the programs by hand are told of it.
+struct System {
+    /// Bytes of its root and of its bundle.
+    root: u64,
+    packed: u64,
+    /// Where the guest has its bundle, and its root as one compressed file.
+    bundle: String,
+    whole: String,
     device: String,
     hash_device: String,
     hash: String,
@@ -125,12 +144,16 @@ struct Root {
 
 /// Brings the bundle onto the machine, installs it once, and makes the compressed file of what is then
 /// in the slot.
-fn fetch(machine: &mut Machine, bundle: &Path) -> Result<Root> {
-    let server = Server::start(fs::read(bundle)?, Manner::Good)?;
+fn fetch(machine: &mut Machine, packed: &Path, version: &str) -> Result<System> {
+    let server = Server::start(fs::read(packed)?, Manner::Good)?;
     let address = "ip link set eth0 up; ip addr add 10.0.2.15/24 dev eth0 2>/dev/null; true";
     ask(machine, address)?;
-    slow(machine, &format!("wget -q -O {BUNDLE} {}", server.url()))?;
-    install(machine)?;
+    let (bundle, whole) = (
+        format!("/var/{version}.bundle"),
+        format!("/var/{version}.zst"),
+    );
+    slow(machine, &format!("wget -q -O {bundle} {}", server.url()))?;
+    slow(machine, &install(&bundle))?;
     let signed = partition(machine, "shark-sig-b")?;
     let hash = ask(
         machine,
@@ -148,15 +171,17 @@ fn fetch(machine: &mut Machine, bundle: &Path) -> Result<Root> {
         &format!("veritysetup dump {hash_device} | sed -n 's/^Data blocks:[^0-9]*//p'"),
     )?;
     let blocks: u64 = blocks.trim().parse().context("no number of blocks")?;
-    let bytes = blocks * 4096;
     slow(
         machine,
         &format!(
-            "dd if={device} bs=4096 count={blocks} 2>/dev/null | zstd -q -9 -f -o {WHOLE}; sync"
+            "dd if={device} bs=4096 count={blocks} 2>/dev/null | zstd -q -9 -f -o {whole}; sync"
         ),
     )?;
-    Ok(Root {
-        bytes,
+    Ok(System {
+        root: blocks * 4096,
+        packed: fs::metadata(packed)?.len(),
+        bundle,
+        whole,
         device,
         hash_device,
         hash,
@@ -168,32 +193,28 @@ fn partition(machine: &mut Machine, name: &str) -> Result<String> {
     Ok(format!("/dev/{}", ask(machine, &find)?.trim()))
 }
 
-fn install(machine: &mut Machine) -> Result<f64> {
-    slow(
-        machine,
-        &format!("sharkctl --quiet update install {BUNDLE}"),
-    )
+fn install(bundle: &str) -> String {
+    format!("sharkctl --quiet update install {bundle}")
 }
 
-fn round(machine: &mut Machine, root: &Root) -> Result<Round> {
-    let Root {
+fn round(machine: &mut Machine, system: &System) -> Result<Round> {
+    let System {
+        whole,
         device,
         hash_device,
         hash,
         ..
-    } = root;
-    // What is there already would be kept.
+    } = system;
+    let install = slow(machine, &install(&system.bundle))?;
     let wipe = format!(
         "dd if=/dev/zero of={device} bs=1M count=$(({} >> 20)) 2>/dev/null",
-        root.bytes
+        system.root
     );
-    slow(machine, &wipe)?;
-    let install = install(machine)?;
     slow(machine, &wipe)?;
     let write = slow(
         machine,
         &format!(
-            "zstd -q -dc {WHOLE} | dd of={device} bs=1M iflag=fullblock oflag=direct conv=fsync 2>/dev/null"
+            "zstd -q -dc {whole} | dd of={device} bs=1M iflag=fullblock oflag=direct conv=fsync 2>/dev/null"
         ),
     )?;
     let verify = slow(
@@ -205,6 +226,45 @@ fn round(machine: &mut Machine, root: &Root) -> Result<Round> {
         write,
         verify,
     })
+}
+
+/// How long each step of an installation takes, in their order.
+fn steps(machine: &mut Machine, system: &System) -> Result<Vec<(String, f64)>> {
+    let output = machine.shell(
+        &format!(
+            "sync; echo 3 >/proc/sys/vm/drop_caches; sharkctl --json update install {} | \
+             while read -r line; do read -r now idle </proc/uptime; echo \"$now $line\"; done",
+            system.bundle
+        ),
+        PATIENCE,
+    )?;
+    steps_of(&output.text())
+}
+
+/// The same, from lines of a time and what was said then.
+fn steps_of(text: &str) -> Result<Vec<(String, f64)>> {
+    let mut steps: Vec<(String, f64)> = Vec::new();
+    let mut before = None;
+    for line in text.lines() {
+        let (time, said) = line.split_once(' ').context("a line without a time")?;
+        let time: f64 = time.parse().with_context(|| format!("no time: {line}"))?;
+        let said: serde_json::Value =
+            serde_json::from_str(said).with_context(|| format!("no JSON: {line}"))?;
+        if let (Some(before), Some((_, took))) = (before, steps.last_mut()) {
+            *took += time - before;
+        }
+        before = Some(time);
+        if let Some(step) = said.pointer("/progress/step").and_then(|it| it.as_str())
+            && steps.last().is_none_or(|(last, _)| last != step)
+        {
+            steps.push((step.to_owned(), 0.0));
+        }
+    }
+    ensure!(
+        !steps.is_empty(),
+        "the installation has said nothing: {text}"
+    );
+    Ok(steps)
 }
 
 /// Runs a command with cold caches, and says how many seconds it took on the machine's own clock.
@@ -231,21 +291,27 @@ fn slow(machine: &mut Machine, command: &str) -> Result<f64> {
     }
 }
 
-fn table(root: &Root, bundle: u64, rounds: &[Round], peak: u64) -> String {
+fn table(system: &System, rounds: &[Round], steps: &[(String, f64)], peak: u64) -> String {
     let least = |of: fn(&Round) -> f64| rounds.iter().map(of).fold(f64::INFINITY, f64::min);
     let install = least(|it| it.install);
     let (write, verify) = (least(|it| it.write), least(|it| it.verify));
     let by_hand = write + verify;
     let ratio = install / by_hand.max(f64::EPSILON);
-    let [root, bundle] = [root.bytes, bundle].map(|bytes| bytes >> 10);
+    let [root, bundle] = [system.root, system.packed].map(|bytes| bytes >> 10);
+    let steps: Vec<String> = steps
+        .iter()
+        .map(|(step, took)| format!("{step} {took:.2}"))
+        .collect();
     format!(
         "| figure | value |\n|---|---|\n\
          | root | {root} KiB, in a bundle of {bundle} KiB |\n\
          | `sharkctl update install` | {install:.2} s |\n\
+         | the same once more, by its steps | {} s |\n\
          | `zstd -dc \\| dd oflag=direct conv=fsync` | {write:.2} s |\n\
          | `veritysetup verify` | {verify:.2} s |\n\
          | install, of these two | {ratio:.2} x |\n\
          | peak memory of the updater's cgroup | {} KiB |\n",
+        steps.join(", "),
         peak.div_ceil(1024)
     )
 }
@@ -261,22 +327,36 @@ mod tests {
             write,
             verify,
         };
-        let root = Root {
-            bytes: 1 << 20,
+        let system = System {
+            root: 1 << 20,
+            packed: 4096,
+            bundle: String::new(),
+            whole: String::new(),
             device: String::new(),
             hash_device: String::new(),
             hash: String::new(),
         };
         let rounds = [round(4.0, 1.0, 3.0), round(5.0, 2.0, 1.0)];
-        let text = table(&root, 4096, &rounds, 2049);
-        assert!(
-            text.contains("| 1024 KiB, in a bundle of 4 KiB |"),
-            "{text}"
-        );
-        assert!(
-            text.contains("| install, of these two | 2.00 x |"),
-            "{text}"
-        );
-        assert!(text.contains("| 3 KiB |"), "{text}");
+        let steps = [("writing".to_owned(), 1.5), ("checking".to_owned(), 0.25)];
+        let text = table(&system, &rounds, &steps, 2049);
+        for part in [
+            "| 1024 KiB, in a bundle of 4 KiB |",
+            "| install, of these two | 2.00 x |",
+            "| 3 KiB |",
+            "| writing 1.50, checking 0.25 s |",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_step_lasts_until_the_next_one_is_told() {
+        let text = "1.0 {\"progress\":{\"step\":\"fetching\",\"done\":0,\"total\":0}}\n\
+                    1.5 {\"progress\":{\"step\":\"writing\",\"done\":0,\"total\":9}}\n\
+                    2.5 {\"progress\":{\"step\":\"writing\",\"done\":9,\"total\":9}}\n\
+                    2.75 {\"installed\":{\"slot\":\"b\"}}\n";
+        let steps = steps_of(text).unwrap();
+        assert_eq!(steps, [("fetching".into(), 0.5), ("writing".into(), 1.25)]);
+        assert!(steps_of("").is_err());
     }
 }
