@@ -154,7 +154,7 @@ fn boots(args: &TestArgs) -> Result<()> {
 fn same_bytes(options: &ImageOptions, folder: &Path) -> Result<()> {
     command::step("same inputs, same bytes: programs");
     build::check_reproducible(options.arch)?;
-    command::step("same inputs, same bytes: image");
+    command::step("same inputs, same bytes: image and bundle");
     image::check_reproducible(options, folder)
 }
 

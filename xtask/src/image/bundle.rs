@@ -14,7 +14,7 @@ use mounts::slot::Slot;
 
 use super::key::ImageKey;
 use super::slots::{self, Release, SlotImage};
-use super::{ImageOptions, Inputs};
+use super::{ImageOptions, Inputs, Sealed};
 use crate::cache::{self, Hasher};
 use crate::setup::{self, Need};
 use crate::{command, paths};
@@ -92,24 +92,36 @@ pub(crate) fn make(options: &ImageOptions, form: BundleForm) -> Result<PathBuf> 
     hasher.bytes(links);
     let output = paths::arch_output(options.arch);
     let place = output.join(format!("bundle-{}", hasher.finish().short()));
-    let release = Release {
-        version: version.to_owned(),
-        security_version,
-        architecture: options.arch.dps(),
-    };
     let dir = cache::directory(place, "writing the bundle (about 10 s)", |fresh| {
-        let target = fresh.join("shark.bundle");
-        pack(
-            &sealed.image,
-            &release,
-            &inputs.signer,
-            links,
-            form,
-            &target,
-        )
+        pack_root(&inputs, &sealed, form, &fresh.join("shark.bundle"))
     })?;
     cache::prune(&output, "bundle-", KEEP)?;
     Ok(dir.join("shark.bundle"))
+}
+
+/// Makes the bundle of a root that was made out of the way, in `place`, and compares it with `first`.
+pub(super) fn check_reproducible(
+    inputs: &Inputs<'_>,
+    sealed: &Sealed,
+    first: &Path,
+    place: &Path,
+) -> Result<()> {
+    let second = place.join("shark.bundle");
+    pack_root(inputs, sealed, BundleForm::default(), &second)?;
+    command::run(command::new("cmp").arg(first).arg(&second))
+        .context("not reproducible: the same inputs gave another bundle")
+}
+
+/// Makes a bundle of the root for slot a.
+fn pack_root(inputs: &Inputs<'_>, sealed: &Sealed, form: BundleForm, target: &Path) -> Result<()> {
+    let (version, security_version) = inputs.options.versions(Slot::A);
+    let release = Release {
+        version: version.to_owned(),
+        security_version,
+        architecture: inputs.options.arch.dps(),
+    };
+    let links = inputs.links.as_ref().map_or(&[][..], |it| &it.bytes);
+    pack(&sealed.image, &release, &inputs.signer, links, form, target)
 }
 
 /// Makes a bundle of the sealed root `image`, at `target`; intermediate files go beside it.

@@ -33,6 +33,7 @@ use mounts::keyring::Named;
 use mounts::slot::Slot;
 
 use self::apt::{Apt, Package};
+use self::bundle::BundleForm;
 use self::key::ImageKey;
 use self::keyring::Links;
 use self::linux::Linux;
@@ -104,11 +105,13 @@ pub(crate) fn make_folder(options: &ImageOptions) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Makes the image once more, out of the way, and compares it with the one in `first`.
+/// Makes the image once more, out of the way, and compares it with the one in `first`; then a bundle of
+/// the same system, twice as well.
 ///
 /// # Errors
 /// Names the first part that differs; both are left for a look.
 pub(crate) fn check_reproducible(options: &ImageOptions, first: &Path) -> Result<()> {
+    let first_bundle = bundle::make(options, BundleForm::default())?;
     let _lock = paths::lock()?;
     let inputs = Inputs::gather(options)?;
     let place = paths::output().join("again");
@@ -125,6 +128,8 @@ pub(crate) fn check_reproducible(options: &ImageOptions, first: &Path) -> Result
                 .context("not reproducible: the same inputs gave other bytes")?;
         }
     }
+    let [sealed, _] = &sealed;
+    bundle::check_reproducible(&inputs, sealed, &first_bundle, &place)?;
     cache::remove(&place)
 }
 
