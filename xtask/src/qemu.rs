@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
+use machine::disk::DiskCopy;
 use machine::image::Firmware;
 use machine::machine::Boot;
 use machine::overlay::Overlay;
@@ -112,20 +113,41 @@ pub(crate) fn run(args: &QemuArgs) -> Result<ExitCode> {
                 "--loader uefi: EFI firmware is there for machines of x86_64 alone; for aarch64, give --loader u-boot"
             )
         }
-        (Some(firmware), _) => setup::need(&[setup::Need::Firmware(firmware)])?,
+        (Some(firmware), _) => {
+            if !args.append.is_empty() {
+                bail!(
+                    "--append: with this loader the command line is that of its entries; give --cmdline"
+                );
+            }
+            setup::need(&[setup::Need::Firmware(firmware)])?;
+        }
     }
     let image = image::make(&args.image)?;
-    let spec = spec(args, &image)?;
+    let given = given(args, &image)?;
+    let spec = spec(args, &image, given.as_ref())?;
     match &args.run {
         Some(guest_command) => run_command(&spec, guest_command, args),
         None => console(&spec),
     }
 }
 
-fn spec(args: &QemuArgs, image: &Image) -> Result<Spec> {
+/// What a machine is given beside its image comes with the initramfs. Firmware takes that from the disk,
+/// so that a disk of its own has it; one that is there already has what it was made with.
+fn given(args: &QemuArgs, image: &Image) -> Result<Option<DiskCopy>> {
+    let is_there = args.disk.as_ref().is_some_and(|path| path.exists());
+    if image.firmware.is_none() || is_there {
+        return Ok(None);
+    }
+    let copy = DiskCopy::of(&image.disk)?;
+    copy.lay_over_esp(&Overlay::default().with_shell().with_agent())?;
+    Ok(Some(copy))
+}
+
+fn spec(args: &QemuArgs, image: &Image, given: Option<&DiskCopy>) -> Result<Spec> {
+    let source = given.map_or(image.disk.as_path(), DiskCopy::path);
     let disk = match &args.disk {
-        None => Disk::Fresh(image.disk.clone()),
-        Some(path) => Disk::Kept(kept_disk(path, &image.disk)?),
+        None => Disk::Fresh(source.to_owned()),
+        Some(path) => Disk::Kept(kept_disk(path, source)?),
     };
     let (accel, why) = Accel::probe(image.arch);
     command::step(&format!(
@@ -146,9 +168,9 @@ fn spec(args: &QemuArgs, image: &Image) -> Result<Spec> {
     })
 }
 
-/// The disk at `path`; a copy of the image's where there is none. The copy is renamed into place
+/// The disk at `path`; a copy of `source` where there is none. The copy is renamed into place
 /// whole, so that an interrupted one is never booted.
-fn kept_disk(path: &Path, image: &Path) -> Result<PathBuf> {
+fn kept_disk(path: &Path, source: &Path) -> Result<PathBuf> {
     if path.exists() {
         return Ok(path.to_owned());
     }
@@ -159,7 +181,7 @@ fn kept_disk(path: &Path, image: &Path) -> Result<PathBuf> {
     command::run(
         command::new("cp")
             .args(["--sparse=always", "--reflink=auto"])
-            .arg(image)
+            .arg(source)
             .arg(&partial),
     )?;
     fs::rename(&partial, path).with_context(|| format!("cannot make {}", path.display()))?;
