@@ -73,3 +73,20 @@ fn rescue_and_time_have_a_status_of_their_own() -> anyhow::Result<()> {
     );
     check(&qemu(&["--timeout", "1", "--run", "true"])?, 124)
 }
+
+#[test]
+fn what_firmware_starts_has_the_agent_on_its_disk() -> anyhow::Result<()> {
+    let uefi = ["--loader", "uefi", "--run", "cat /proc/cmdline"];
+    let output = qemu(&uefi)?;
+    check(&output, 0)?;
+    let words = String::from_utf8_lossy(&output.stdout);
+    ensure!(words.contains("shark.loader=uefi"), "started by: {words}");
+    let output = qemu(&[&uefi[..], &["--append", "quiet"]].concat())?;
+    check(&output, 125)?;
+    let why = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        why.contains("--cmdline"),
+        "it does not say what to do: {why}"
+    );
+    Ok(())
+}
