@@ -522,3 +522,24 @@ fn a_timer_that_was_taken_away_counts_anew() {
     machine.go_on(120);
     assert_eq!(machine.took().len(), 1);
 }
+
+#[test]
+fn what_a_reload_makes_of_a_timer_counts_from_when_it_was_wanted() {
+    let above = "exec = \"/bin/above\"\nrequires = [\"job\"]\n";
+    let files = |timer: &str| [("job", job(timer)), ("above", above.to_owned())];
+    let (first, second) = (files("on-boot = \"5s\""), files("every = \"20s\""));
+    let [first, second] =
+        [&first, &second].map(|it| it.each_ref().map(|(name, text)| (*name, &**text)));
+    let mut machine = Machine::new(&first, MIDNIGHT);
+    machine.go_on(10);
+    machine.ask(Command::Stop, "job");
+    machine.go_on(10);
+    machine.ask(Command::Start, "above");
+    machine.go_on(10);
+    machine.starts.clear();
+    let request = RequestId(99);
+    let graph = Box::new(graph(&second).into());
+    machine.tell(Event::Replace { request, graph });
+    machine.go_on(100);
+    assert_eq!(machine.took().first(), Some(&40));
+}

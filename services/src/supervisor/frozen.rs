@@ -34,7 +34,7 @@ use super::table::{Changes, Table};
 use super::timers::{Due, TimerChanges, Timers, Turned};
 use super::topology::Topology;
 
-/// A service file whose service has of everything something.
+/// A service file whose service has of everything something that one can have that runs.
 const SAMPLE: &str = "\
 description = \"a\"
 exec = \"/bin/a b\"
@@ -44,6 +44,16 @@ env = { A = \"b\" }
 runtime-dirs = [\"a\"]
 [health]
 exec = \"/bin/h\"
+[watchdog]
+timeout = \"1min\"
+";
+
+/// And one whose service waits for its timer.
+const WAITING: &str = "\
+exec = \"/bin/b\"
+[timer]
+every = \"1h\"
+on-calendar = [\"daily\"]
 ";
 
 /// The number of the layout: programs that lay out a sample alike read each other's state. It is
@@ -56,12 +66,13 @@ pub fn layout() -> u32 {
 }
 
 fn find_layout() -> u32 {
-    let source = Source {
-        path: "/sample/a.toml".to_owned(),
+    let source = |name: &str, text: &str| Source {
+        path: format!("/sample/{name}.toml"),
         layer: 0,
-        text: SAMPLE.to_owned(),
+        text: text.to_owned(),
     };
-    let sample = file::load(&[source], None).graph.and_then(sample);
+    let sources = [source("a", SAMPLE), source("b", WAITING)];
+    let sample = file::load(&sources, None).graph.and_then(sample);
     crc32c::crc32c(&sample.unwrap_or_default())
 }
 
@@ -71,6 +82,7 @@ fn sample(graph: Graph) -> Option<Vec<u8>> {
     let at = |seconds| Time::from_nanos(1_000_000_000_u64.saturating_mul(seconds));
     let mut supervisor = Supervisor::new(graph);
     let target = name("default")?;
+    supervisor.handle_event(Event::ClockSet { unix_nanos: 1 }, at(1));
     supervisor.handle_event(Event::Boot { target }, at(1));
     let run = supervisor.current_run(supervisor.lookup("a")?)?;
     supervisor.handle_event(Event::Spawned { run }, at(2));

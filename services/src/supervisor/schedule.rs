@@ -76,8 +76,8 @@ impl Clock {
 pub(super) struct Schedule {
     /// When it is due; it is armed for then.
     next: Option<Time>,
-    /// Since when it has been wanted, or wanted again.
-    armed: Time,
+    /// Since when it has been wanted, or wanted again; `None`: it is not.
+    armed: Option<Time>,
     /// The time after the boot has come.
     booted: bool,
     /// Its last start, or the time that went by while it ran.
@@ -141,7 +141,7 @@ impl Supervisor {
         service.schedule.get_or_insert_with(|| {
             Box::new(Schedule {
                 next: None,
-                armed: now,
+                armed: None,
                 booted: false,
                 counted: None,
                 after: None,
@@ -152,10 +152,8 @@ impl Supervisor {
             })
         });
         let service = self.table.get_mut(index);
-        if let Some(schedule) = service.and_then(|it| it.schedule.as_mut())
-            && (schedule.next, schedule.counted) == (None, None)
-        {
-            schedule.armed = now;
+        if let Some(schedule) = service.and_then(|it| it.schedule.as_mut()) {
+            schedule.armed.get_or_insert(now);
         }
         self.ask_for_former_starts(index);
         let next = self.next_start(index);
@@ -181,7 +179,7 @@ impl Supervisor {
             .and_then(|it| it.schedule.as_mut());
         let next = schedule.and_then(|schedule| {
             // Wanted again, everything counts from then.
-            (schedule.after, schedule.counted) = (None, None);
+            (schedule.armed, schedule.after, schedule.counted) = (None, None, None);
             schedule.next.take()
         });
         self.timers.cancel(Due::Elapse(index), next);
@@ -192,12 +190,13 @@ impl Supervisor {
         let service = self.table.get_mut(index)?;
         let timer = service.kept.rules.timer.as_deref()?;
         let schedule = service.schedule.as_deref_mut()?;
+        let armed = schedule.armed.unwrap_or(now);
         let delay = self.clock.delay(&service.name, timer.random_delay);
         let after_boot = timer.on_boot.filter(|_| !schedule.booted);
-        let after_boot = after_boot.map(|wait| begun.unwrap_or(schedule.armed) + wait + delay);
+        let after_boot = after_boot.map(|wait| begun.unwrap_or(armed) + wait + delay);
         // Where the first start is one after the boot, repetition begins with it.
         let every = timer.every.filter(|_| after_boot.is_none());
-        let every = every.map(|every| schedule.counted.unwrap_or(schedule.armed) + every);
+        let every = every.map(|every| schedule.counted.unwrap_or(armed) + every);
         let calendar = schedule.next_of_calendar(timer, &self.clock, delay, now);
         let earliest = [after_boot, every, calendar].into_iter().flatten().min();
         earliest.map(|at| at.max(now))
@@ -217,13 +216,14 @@ impl Supervisor {
             return;
         };
         schedule.next = None;
+        let armed = schedule.armed.unwrap_or(now);
         if down || service.desired == Desired::Down {
             return;
         }
         let delay = self.clock.delay(&service.name, timer.random_delay);
         let after_boot = timer
             .on_boot
-            .map(|wait| begun.unwrap_or(schedule.armed) + wait + delay);
+            .map(|wait| begun.unwrap_or(armed) + wait + delay);
         schedule.booted |= after_boot.is_some_and(|at| at <= now);
         schedule.counted = Some(now);
         schedule.pass(&self.clock, delay, now);
@@ -283,7 +283,7 @@ impl Supervisor {
         };
         schedule.counted = Some(now);
         // A time that has passed by now is this start's.
-        let begun = begun.unwrap_or(schedule.armed);
+        let begun = begun.or(schedule.armed).unwrap_or(now);
         schedule.booted |= first.is_some_and(|wait| begun + wait <= now);
         schedule.ran_at = seconds.or(schedule.ran_at);
         let told = persistent && !mutated(Mutation::StartNotRemembered);
@@ -364,12 +364,12 @@ impl Supervisor {
                 .timer
                 .as_ref()
                 .is_some_and(|it| it.persistent);
-            let Some(schedule) = service.schedule.as_mut().filter(|it| !it.recalled) else {
+            // Who is not wanted asks when it is again.
+            let asks = persistent && service.desired == Desired::Up;
+            let schedule = service.schedule.as_mut().filter(|it| !it.recalled && asks);
+            let Some(schedule) = schedule else {
                 continue;
             };
-            if !persistent {
-                continue;
-            }
             schedule.recalled = true;
             let found = starts.map(|starts| starts.iter().find(|(name, _)| *name == service.name));
             match (found, schedule.ran_at) {

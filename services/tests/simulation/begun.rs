@@ -127,6 +127,21 @@ impl Model {
         }
     }
 
+    /// Whether its time came, and it could not be up, before a time of what requires it had it wanted
+    /// again, with one tick: it was down in between.
+    pub(crate) fn was_down_for_a_moment(&mut self, name: &ServiceName) -> bool {
+        let may_be = self.ticked && self.is_unbound(name);
+        let Some(entry) = self.entries.get_mut(name).filter(|it| {
+            let waits = it.wanted && it.due && matches!(it.life, Life::Idle);
+            may_be && waits
+        }) else {
+            return false;
+        };
+        (entry.due, entry.plan) = (false, None);
+        self.dropped.insert(name.clone());
+        true
+    }
+
     /// It is wanted no more, and so is nothing that goes along with it: but for what requires one that has
     /// failed, and was looked at before.
     fn free(&mut self, root: &ServiceName, core: &Supervisor) {

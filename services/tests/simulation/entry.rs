@@ -277,8 +277,6 @@ pub(crate) struct Entry {
     /// It is to be started, though it has a timer.
     pub(crate) due: bool,
     pub(crate) plan: Option<Plan>,
-    /// Its timer has counted at least once.
-    pub(crate) planned: bool,
     /// By how much its times are put off, where its file says that they are put off by up to so much.
     pub(crate) delay: Option<(Duration, Duration)>,
     /// Its last start by the clock of the machine, in a former boot too.
@@ -478,7 +476,6 @@ impl Entry {
             removed: false,
             due: false,
             plan: None,
-            planned: false,
             delay: None,
             ran: None,
             recalled: false,

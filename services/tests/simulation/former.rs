@@ -155,7 +155,7 @@ impl Model {
         let seconds = self.civil.seconds(self.now);
         self.former.asked = false;
         for (name, entry) in &mut self.entries {
-            if !entry.persistent() || !entry.planned || entry.recalled {
+            if !entry.persistent() || entry.plan.is_none() || entry.recalled {
                 continue;
             }
             entry.recalled = true;

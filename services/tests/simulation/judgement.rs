@@ -187,6 +187,9 @@ impl Model {
 
     fn announced(&mut self, name: &ServiceName, change: &Change) -> Verdict {
         let (now, ending) = (self.now, self.ending);
+        if *change == Change::Down && self.was_down_for_a_moment(name) {
+            return Ok(());
+        }
         let doomed = self.is_doomed(name) || self.was_doomed(name);
         let yielded = self.yielded.contains(name) || self.is_unbound(name);
         // It may have been told of its end before somebody was found to have to go.

@@ -100,7 +100,6 @@ impl Model {
             return;
         }
         entry.find_delay(seed);
-        entry.planned = true;
         let (last, done) = (None, entry.done_by(seconds));
         entry.plan.get_or_insert(Plan { since, last, done });
     }
