@@ -44,7 +44,9 @@ fn units_of_debians_packages_are_imported_and_every_line_is_named() {
         eprintln!("NOT TESTED: {UNITS} names no units: `cargo xtask test` fetches them");
         return;
     };
-    let packages = LIST.lines().filter(|line| !line.starts_with('#'));
+    let packages = LIST
+        .lines()
+        .filter(|line| !line.starts_with('#') && !is_of_runit(line));
     let mut with_files = 0;
     for package in packages {
         let root = Path::new(&units).join(package);
@@ -66,8 +68,44 @@ fn units_of_debians_packages_are_imported_and_every_line_is_named() {
     assert!(with_files >= LEAST, "{with_files} of at least {LEAST}");
 }
 
+fn is_of_runit(package: &str) -> bool {
+    package.starts_with("runit")
+}
+
+#[test]
+fn service_directories_of_debians_packages_are_imported() {
+    let Some(units) = std::env::var_os(UNITS) else {
+        eprintln!(
+            "NOT TESTED: {UNITS} names no service directories: `cargo xtask test` fetches them"
+        );
+        return;
+    };
+    let packages = LIST.lines().filter(|line| is_of_runit(line));
+    let mut files = 0;
+    for package in packages {
+        let told = import(package, &Path::new(&units).join(package));
+        println!(
+            "{package}: {} service files, {} without",
+            told.files, told.refused
+        );
+        files += told.files;
+    }
+    assert!(files >= 28, "{files}");
+}
+
+/// The first of these directories that there is.
 fn import(package: &str, root: &Path) -> Told {
-    let directories = ["lib/systemd/system", "usr/lib/systemd/system"];
+    let directories = [
+        "lib/systemd/system",
+        "usr/lib/systemd/system",
+        "usr/share/runit/sv",
+        "etc/sv",
+    ];
+    // A package with units of systemd may have service directories too, which do not count then.
+    let directories = match is_of_runit(package) {
+        true => &directories[2..],
+        false => &directories[..2],
+    };
     let mut directories = directories.iter().map(|it| root.join(it));
     let directory = directories.find(|it| it.is_dir());
     let directory = directory.unwrap_or_else(|| panic!("{package} has no units"));
@@ -100,7 +138,10 @@ fn import(package: &str, root: &Path) -> Told {
         assert!(verified.status.success(), "{package}: {text}");
     }
     let entries = list("lines");
-    check_account(package, &directory, &entries);
+    match is_of_runit(package) {
+        true => check_files(&directory, &entries),
+        false => check_account(package, &directory, &entries),
+    }
     let count = |fate: &str| entries.iter().filter(|it| it["fate"] == fate).count();
     Told {
         files: made,
@@ -170,4 +211,25 @@ fn unit_files(directory: &Path) -> Vec<PathBuf> {
         }
     }
     files
+}
+
+/// Every file of every service directory is named once.
+fn check_files(directory: &Path, entries: &[Value]) {
+    let mut count = 0;
+    let mut ahead = vec![directory.to_owned()];
+    while let Some(next) = ahead.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.symlink_metadata().unwrap().is_dir() {
+                ahead.push(path);
+                continue;
+            }
+            let named = entries
+                .iter()
+                .filter(|it| it["file"] == path.to_str().unwrap());
+            assert_eq!(named.count(), 1, "{}", path.display());
+            count += 1;
+        }
+    }
+    assert_eq!(count, entries.len());
 }

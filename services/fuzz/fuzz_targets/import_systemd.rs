@@ -3,7 +3,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use services::import::report::Fate;
-use services::import::systemd::{Options, Unit, UnitFile, convert};
+use services::import::Options;
+use services::import::systemd::{Unit, UnitFile, convert};
 
 fuzz_target!(|input: (&str, &str, &str, bool)| {
     let (service, other, drop_in, force) = input;

@@ -50,11 +50,12 @@ impl Packages {
 }
 
 /// Where packages have descriptions of services.
-const DESCRIPTIONS: [&str; 4] = [
+const DESCRIPTIONS: [&str; 5] = [
     "lib/systemd/system",
     "usr/lib/systemd/system",
     "etc/init.d",
     "etc/sv",
+    "usr/share/runit/sv",
 ];
 
 impl Packages {
@@ -72,7 +73,11 @@ impl Packages {
                 let name = file.split('_').next().unwrap_or_default();
                 let (all, root) = (fresh.join("all"), fresh.join(name));
                 paths::make_dir(&all)?;
-                apt::unpack(&deb, &all, &["./usr/share", "./usr/bin", "./usr/sbin"])?;
+                apt::unpack(
+                    &deb,
+                    &all,
+                    &["./usr/share/[!r]*", "./usr/bin", "./usr/sbin"],
+                )?;
                 for part in DESCRIPTIONS {
                     if all.join(part).is_dir() {
                         paths::make_dir(root.join(part).parent().unwrap_or(&root))?;

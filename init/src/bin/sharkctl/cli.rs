@@ -355,6 +355,7 @@ Examples:
   sharkctl import nginx                        # the report only
   sharkctl import --output out nginx cron.service
   sharkctl import --root build/root --output out --map network.target=dhcp build/root/lib/systemd/system
+  sharkctl import --root build/root --output out build/root/etc/sv
   sharkctl verify out
 
 Exit status:
@@ -362,6 +363,9 @@ Exit status:
   1  one has none, or the files have problems; the others are written
   6  a file is there already; nothing was changed")]
 pub(crate) struct Import {
+    /// What they are of [default: what the paths look like, else systemd]
+    #[arg(long, value_name = "INIT")]
+    pub(crate) from: Option<Foreign>,
     /// Root of the system the units are from
     #[arg(long, value_name = "DIR")]
     pub(crate) root: Option<PathBuf>,
@@ -378,9 +382,17 @@ pub(crate) struct Import {
     #[arg(long)]
     pub(crate) force: bool,
     /// Units by name (without a suffix: the service with its socket and timer), by file, or all of a
-    /// directory
+    /// directory; service directories of runit or s6
     #[arg(required = true, value_name = "UNIT")]
     pub(crate) units: Vec<String>,
+}
+
+/// Another init.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Foreign {
+    Systemd,
+    Runit,
+    S6,
 }
 
 fn mapping(text: &str) -> Result<(String, String), String> {

@@ -1,6 +1,7 @@
 //! `import`: makes service files of what another init runs, and tells what became of each line. Not
 //! here: what becomes of it (`services::import`), and finding units on a disk (`units`).
 
+mod directories;
 mod units;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,9 +12,9 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use services::file::{Role, role};
 use services::import::report::{Entry, Fate, Import as Report};
-use services::import::systemd;
+use services::import::{Options, directory, systemd};
 
-use crate::cli::Import;
+use crate::cli::{Foreign, Import};
 use crate::failure::{Failure, count};
 use crate::screen::Screen;
 use crate::table::printable;
@@ -25,15 +26,17 @@ const SHORT: usize = 100;
 /// `import`.
 pub(crate) fn import(screen: &mut Screen<'_>, options: &Import) -> Result<(), Failure> {
     let root = options.root.as_deref().unwrap_or(Path::new("/"));
-    let found = units::find(root, &options.units)?;
-    let report = systemd::convert(
-        &found,
-        &systemd::Options {
-            known: known(root, options.output.as_deref()),
-            map: options.map.iter().cloned().collect::<BTreeMap<_, _>>(),
-            force: options.force,
-        },
-    );
+    let given = Options {
+        known: known(root, options.output.as_deref()),
+        map: options.map.iter().cloned().collect::<BTreeMap<_, _>>(),
+        force: options.force,
+    };
+    let report = match options.from.unwrap_or_else(|| guess(&options.units)) {
+        Foreign::Systemd => systemd::convert(&units::find(root, &options.units)?, &given),
+        Foreign::Runit | Foreign::S6 => {
+            directory::convert(&directories::find(root, &options.units)?, &given)
+        }
+    };
     if let Some(output) = &options.output {
         write_all(output, &report, options.overwrite)?;
     }
@@ -49,6 +52,15 @@ pub(crate) fn import(screen: &mut Screen<'_>, options: &Import) -> Result<(), Fa
             "no file of {}",
             count(refused, "unit")
         ))),
+    }
+}
+
+/// Of which init they are: what one of the paths is, and systemd where only names are given.
+fn guess(wanted: &[String]) -> Foreign {
+    let mut paths = wanted.iter().filter(|it| it.contains('/')).map(Path::new);
+    match paths.any(directories::is_any) {
+        true => Foreign::Runit,
+        false => Foreign::Systemd,
     }
 }
 

@@ -23,13 +23,12 @@ mod timer;
 mod values;
 mod words;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use super::report::{Entry, Import, Made, Outcome, Refused};
-use crate::diagnostic::Diagnostic;
-use crate::file::{self, Source};
+use super::{Options, problems};
 use crate::id::ServiceName;
 use group::{Blocker, Group};
 use set::{Names, Parsed, Suffix};
@@ -55,17 +54,6 @@ pub struct Unit {
     pub files: Vec<UnitFile>,
     /// Of a template: instances that are wanted of it.
     pub instances: Vec<String>,
-}
-
-/// What counts besides the units.
-#[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// Services that are there already.
-    pub known: BTreeSet<String>,
-    /// Which service a name of a unit means.
-    pub map: BTreeMap<String, String>,
-    /// Whether a file is made where one would be refused and can be made.
-    pub force: bool,
 }
 
 /// Makes service files of `units`.
@@ -131,20 +119,6 @@ fn block_instances(groups: &mut [Group<'_>]) {
             );
         }
     }
-}
-
-/// What the checker says of the files that were made, among services that are there already.
-fn problems(made: &[Made], options: &Options) -> Vec<Diagnostic> {
-    let source = |name: &str, text: &str| Source {
-        path: format!("{name}.toml"),
-        layer: 0,
-        text: text.to_owned(),
-    };
-    let is_made = |name: &&String| made.iter().all(|made| made.service != **name);
-    let known = options.known.iter().filter(is_made);
-    let known = known.map(|name| source(name, "type = \"target\"\nwanted-by = []\n"));
-    let made = made.iter().map(|made| source(&made.service, &made.text));
-    file::load(&known.chain(made).collect::<Vec<_>>(), None).diagnostics
 }
 
 /// Puts units into groups; what can be in none is refused.

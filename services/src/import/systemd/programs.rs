@@ -6,7 +6,6 @@ use super::super::report::{Fate, Outcome};
 use super::command::{self, Command};
 use super::group::{Group, Kind};
 use super::syntax::Assignment;
-use super::values;
 
 /// Signals that a program can take as the wish to reload.
 const TO_RELOAD: [&str; 5] = ["HUP", "USR1", "USR2", "WINCH", "INT"];
@@ -249,7 +248,7 @@ impl Group<'_> {
     }
 
     fn reload_by_signal(&mut self, commands: &Commands, signal: &str) {
-        let known = values::signal(signal).filter(|it| TO_RELOAD.contains(it));
+        let known = super::super::signal(signal).filter(|it| TO_RELOAD.contains(it));
         let Some(((at, _), others)) = commands.split_last() else {
             return;
         };
@@ -270,7 +269,7 @@ impl Group<'_> {
             [(_, command)] => command.signal_to_main(),
             _ => None,
         };
-        let signal = signal.as_deref().and_then(values::signal);
+        let signal = signal.as_deref().and_then(super::super::signal);
         for (at, _) in commands {
             let outcome = match (signal, self.kind) {
                 (Some(signal), Kind::Simple | Kind::Notify | Kind::Forking) => {

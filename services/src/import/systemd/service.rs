@@ -4,10 +4,11 @@
 
 use super::super::draft::Value;
 use super::super::report::Outcome;
+use super::super::signal;
 use super::group::{Group, Kind};
 use super::set::Parsed;
 use super::syntax::Assignment;
-use super::values::{boolean, exit_status, signal, span};
+use super::values::{boolean, exit_status, span};
 use crate::units::duration_text;
 
 impl Group<'_> {

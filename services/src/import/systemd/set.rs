@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::super::Options;
+use super::Unit;
 use super::syntax::Line;
 use super::words::Specifiers;
-use super::{Options, Unit};
 
 /// A unit, taken apart.
 pub(super) struct Parsed<'u> {

@@ -1,5 +1,7 @@
 //! Whole units, and what comes of them: files and account.
 
+use std::collections::BTreeSet;
+
 use super::super::report::Fate;
 use super::*;
 

@@ -91,23 +91,6 @@ pub(super) fn bytes(text: &str) -> Option<Option<u64>> {
     scaled(number, scale).map(Some)
 }
 
-/// Names of signals that a service file takes, in its words; a number is one too.
-pub(super) fn signal(text: &str) -> Option<&'static str> {
-    let name = text.strip_prefix("SIG").unwrap_or(text);
-    Some(match name {
-        "HUP" | "1" => "HUP",
-        "INT" | "2" => "INT",
-        "QUIT" | "3" => "QUIT",
-        "ABRT" | "IOT" | "6" => "ABRT",
-        "KILL" | "9" => "KILL",
-        "USR1" | "10" => "USR1",
-        "USR2" | "12" => "USR2",
-        "TERM" | "15" => "TERM",
-        "WINCH" | "28" => "WINCH",
-        _ => return None,
-    })
-}
-
 /// An exit status by number, or by one of the names of systemd.exec(5).
 pub(super) fn exit_status(text: &str) -> Option<i64> {
     const NAMES: [(&str, i64); 24] = [
@@ -174,9 +157,6 @@ mod tests {
 
     #[test]
     fn names_and_numbers() {
-        assert_eq!(signal("SIGUSR1"), Some("USR1"));
-        assert_eq!(signal("9"), Some("KILL"));
-        assert_eq!(signal("SIGCONT"), None);
         assert_eq!(exit_status("TEMPFAIL"), Some(75));
         assert_eq!(exit_status("143"), Some(143));
         assert_eq!(exit_status("SIGTERM"), None);

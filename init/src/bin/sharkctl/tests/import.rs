@@ -2,7 +2,7 @@
 //! here: what comes of single lines (`services::import`).
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use super::{Ran, run};
@@ -148,4 +148,36 @@ fn without_an_output_nothing_is_written() {
     run("import /etc/passwd").expect(2, "", "is no unit");
     run("import --map x web").expect(2, "", "has no `=`");
     run("import").expect(2, "", "UNIT");
+}
+
+#[test]
+fn a_service_directory_is_found_and_left_where_it_is() {
+    let root = Root::new(&[
+        ("etc/sv/web/run", "#!/bin/sh\nexec /bin/web\n"),
+        ("etc/sv/web/log/run", "#!/bin/sh\nexec svlogd .\n"),
+        ("etc/sv/web/down", ""),
+        ("etc/sv/notes", "no service"),
+    ]);
+    let run_file = root.path().join("etc/sv/web/run");
+    fs::set_permissions(&run_file, PermissionsExt::from_mode(0o755)).unwrap();
+    let all = root.path().join("etc/sv");
+    root.import(&all.display().to_string())
+        .expect(0, "web/log/run:1: lost: log/run: ", "");
+    let text = root.made("web.toml");
+    assert!(
+        text.contains("exec = \"/etc/sv/web/run\"\nwanted-by = []\n"),
+        "{text}"
+    );
+    let out = root.path().join("out");
+    run(&format!("verify {}", out.display())).expect(0, "services, no problems", "");
+    root.import("--from s6 --overwrite web")
+        .expect(0, "web/run:1: carried: run -> exec", "");
+    fs::set_permissions(&run_file, PermissionsExt::from_mode(0o644)).unwrap();
+    root.import("--from runit --overwrite web").expect(
+        1,
+        "web: no file: its `run` is not",
+        "1 unit",
+    );
+    root.import("--from runit gone")
+        .expect(1, "", "no service directory `gone`");
 }
