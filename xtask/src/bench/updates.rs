@@ -27,7 +27,7 @@ const VERSIONS: [&str; 2] = ["bench-1", "bench-2"];
 const PATIENCE: Duration = Duration::from_secs(600);
 /// Debian's packages of the programs by hand.
 const BY_HAND: [&str; 2] = ["zstd", "cryptsetup-bin"];
-/// Size of the data partition, MiB: room for both files.
+/// Size of the data partition, MiB: room for the files of both systems without ballast.
 const DATA_SIZE: u64 = 1024;
 
 /// Arguments of the updates.
@@ -59,7 +59,9 @@ pub(super) fn run(args: &UpdatesArgs) -> Result<ExitCode> {
     let ballast = paths::arch_output(args.image.arch).join("bench-ballast");
     let mut options = args.image.clone();
     options.packages.extend(BY_HAND.map(str::to_owned));
-    options.data_size = options.data_size.max(DATA_SIZE);
+    options.data_size = options
+        .data_size
+        .max(DATA_SIZE + 5 * u64::from(args.ballast));
     options.root_size = Some(options.root_size.unwrap_or(256 + u64::from(args.ballast)));
     let image = image::make(&options)?;
     if args.ballast > 0 {
