@@ -92,6 +92,37 @@ fn a_condition_that_does_not_hold_skips_and_holds_up_nobody() {
     assert_eq!(machine.state("a"), "down");
 }
 
+/// Asked of the command line of the kernel that runs here, whatever that is.
+#[test]
+fn a_condition_on_the_kernel_command_line_is_looked_up_there() {
+    if !possible() {
+        return;
+    }
+    let options = fs::read_to_string("/proc/cmdline").unwrap();
+    let plain = |word: &&str| !word.contains(['"', '\'', '\\']) && !word.starts_with(['=', '!']);
+    let Some(option) = options.split_whitespace().find(plain) else {
+        eprintln!("NOT TESTED: this machine's kernel has no command line");
+        return;
+    };
+    let key = option.split('=').next().unwrap();
+    let service =
+        |words: &str| format!("exec = \"/bin/sleep 1000\"\nconditions.kernel-option = [{words}]\n");
+    let machine = Machine::boot(&[
+        (
+            "whole.toml",
+            &service(&format!("'{option}', '!no-such.word'")),
+        ),
+        ("key.toml", &service(&format!("'{key}'"))),
+        ("other.toml", &service(&format!("'{key}=no-such-value'"))),
+        ("without.toml", &service(&format!("'!{key}'"))),
+    ]);
+    machine.call("WaitBoot", json!({})).unwrap();
+    let states = ["whole", "key", "other", "without"].map(|name| machine.state(name));
+    assert_eq!(states, ["up", "up", "skipped", "skipped"], "{options}");
+    let reason = machine.status("without")["reason"].clone();
+    assert_eq!(reason, format!("condition: kernel-option !{key}"));
+}
+
 #[test]
 fn variables_of_files_go_over_those_of_the_service() {
     if !possible() {

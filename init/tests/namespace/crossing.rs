@@ -105,6 +105,40 @@ fn a_restart_during_a_reload() {
     machine.wait("the command is gone", || (!reloads()).then_some(()));
 }
 
+/// The files of all services this time: many of them, so that the loader is at it for a while.
+#[test]
+fn restarts_while_all_files_are_read_again() {
+    if !possible() {
+        return;
+    }
+    let sleep = "exec = \"/bin/sleep 1000\"\n";
+    let machine = Machine::boot(&[("a.toml", sleep), ("b.toml", sleep)]);
+    machine.call("WaitBoot", json!({})).unwrap();
+    for index in 0..400 {
+        let name = format!("t{index}.toml");
+        machine.write_service(&name, "type = \"target\"\nwanted-by = []\n");
+    }
+    machine.write_service("a.toml", &format!("{sleep}env.NEW = \"yes\"\n"));
+    let (b, mut meanwhile) = (machine.pid("b"), 0);
+    std::thread::scope(|scope| {
+        let reload = scope.spawn(|| machine.call("ReloadAll", json!({})));
+        while !reload.is_finished() {
+            machine.on("Restart", "a").unwrap();
+            meanwhile += 1;
+        }
+        let changes = reload.join().unwrap().unwrap();
+        assert_eq!(changes["added"].as_array().map(Vec::len), Some(400));
+        assert_eq!(changes["changed"], json!(["a"]));
+    });
+    assert!(meanwhile > 0, "the reload was over too soon");
+    assert_eq!((machine.state("a").as_str(), machine.pid("b")), ("up", b));
+    machine.on("Restart", "a").unwrap();
+    let main = machine.host_pid_of(machine.pid("a").unwrap());
+    let environment = fs::read(format!("/proc/{main}/environ")).unwrap();
+    let mut variables = environment.split(|byte| *byte == 0);
+    assert!(variables.any(|it| it == b"NEW=yes"), "the new file counts");
+}
+
 #[test]
 fn a_second_sigterm_changes_nothing() {
     if !possible() {

@@ -291,6 +291,13 @@ fn descriptors_are_kept_for_the_next_run() {
     sd.machine.wait("the pipe is let go", || {
         (sd.status("stored") == json!(["state"])).then_some(())
     });
+    // Another init keeps it, and so does one that goes on after a crash of its own.
+    sd.machine.call("Reexec", json!({})).unwrap();
+    assert_eq!(sd.status("stored"), json!(["state"]));
+    sd.machine.kill("SEGV", 1);
+    sd.machine.wait("init has crashed", || {
+        sd.machine.log("init").contains("signal 11").then_some(())
+    });
     // A service may close its own: it is kept all the same, over a crash.
     sd.machine.kill("KILL", sd.machine.pid("sd").unwrap());
     sd.machine.wait("the next run", || {
@@ -388,6 +395,7 @@ fn an_account_that_cannot_reach_the_path_is_heard_by_an_abstract_socket() {
     sd.machine.call("Reexec", json!({})).unwrap();
     sd.say("STATUS=still");
     assert_eq!(sd.status("statusText"), "still");
+    assert_eq!(sd.status("stored"), json!(["state"]));
     assert_eq!(sd.machine.pid("sd"), Some(main));
     let console = sd.machine.console();
     assert!(!console.contains("notify: ignored"), "{console}");

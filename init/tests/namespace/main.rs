@@ -16,6 +16,7 @@ mod begin;
 mod cgroup;
 mod crossing;
 mod daemon;
+mod failed;
 mod forking;
 mod gate;
 mod health;

@@ -178,6 +178,57 @@ fn a_crash_of_init_is_survived_by_everybody() {
     machine.on("Stop", "a").unwrap();
 }
 
+/// By the command that people have, and seen in what init counts.
+#[test]
+fn sharkctl_replaces_and_crashes_init_and_shows_its_turns() {
+    if !possible() {
+        return;
+    }
+    let machine = Machine::boot(&[("a.toml", SLEEP), ("writer.toml", WRITER)]);
+    machine.call("WaitBoot", json!({})).unwrap();
+    let sharkctl = |words: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_sharkctl"));
+        command
+            .arg("--socket")
+            .arg(machine.path("run/io.shark.Init"));
+        let done = command.args(words).output().unwrap();
+        assert!(done.status.success(), "{words:?}: {done:?}");
+        String::from_utf8(done.stdout).unwrap()
+    };
+    let pids = ["a", "writer"].map(|name| machine.pid(name));
+    assert_eq!(sharkctl(&["reexec"]), "init has been replaced\n");
+    let crashed = "init has crashed, and answers again\n";
+    assert_eq!(sharkctl(&["debug", "panic"]), crashed);
+    assert_eq!(["a", "writer"].map(|name| machine.pid(name)), pids);
+    let text = sharkctl(&["metrics"]);
+    for line in [
+        "shark_services{state=\"up\"} 3",
+        "# TYPE shark_loop_turn_cpu_seconds histogram",
+    ] {
+        assert!(text.lines().any(|it| it == line), "no {line}: {text}");
+    }
+    let turns = || -> Value { serde_json::from_str(&sharkctl(&["metrics", "--json"])).unwrap() };
+    let count = |turns: &Value, of: &str| -> u64 {
+        let buckets = turns[of]["buckets"].as_array().unwrap().iter();
+        buckets.filter_map(Value::as_u64).sum()
+    };
+    let first = turns();
+    machine.on("Restart", "a").unwrap();
+    let then = turns();
+    for of in ["turnCpu", "turnWall"] {
+        assert!(count(&then, of) > count(&first, of), "{first} {then}");
+        let longest = then[of]["longestNs"].as_u64().unwrap();
+        assert!(
+            (1..=then[of]["sumNs"].as_u64().unwrap()).contains(&longest),
+            "{then}"
+        );
+    }
+    assert!(
+        then["events"].as_u64() > first["events"].as_u64(),
+        "{first} {then}"
+    );
+}
+
 #[test]
 fn init_that_crashes_again_and_again_ends() {
     if !possible() {

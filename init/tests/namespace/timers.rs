@@ -41,6 +41,49 @@ fn a_timer_starts_its_service_every_second() {
     assert_eq!(machine.state("tick"), "down");
 }
 
+/// A time that is to come, one of them in an hour, is the same for whoever goes on as init.
+#[test]
+fn another_init_keeps_the_times_that_are_to_come() {
+    if !possible() {
+        return;
+    }
+    let job = |name: &str, timer: &str| {
+        format!(
+            "type = \"oneshot\"\nexec = [\"/bin/sh\", \"-c\", \"echo x >> @DIR@/out/{name}\"]\n\
+             [timer]\n{timer}\n"
+        )
+    };
+    let machine = Machine::boot(&[
+        (
+            "tick.toml",
+            &job("ticks", "on-boot = \"0s\"\nevery = \"1s\""),
+        ),
+        (
+            "hourly.toml",
+            &job("hours", "on-boot = \"0s\"\nevery = \"1h\""),
+        ),
+        ("yearly.toml", &job("years", "on-calendar = [\"yearly\"]")),
+    ]);
+    machine.call("WaitBoot", json!({})).unwrap();
+    machine.wait("both have run", || {
+        (lines(&machine, "ticks") >= 1 && lines(&machine, "hours") == 1).then_some(())
+    });
+    machine.wait_state("hourly", "armed");
+    // A point of the calendar lies where the machine's clock says, which is read anew.
+    let times = || {
+        let next = |name: &str, key: &str| machine.status(name)["timer"][key].as_i64().unwrap();
+        (next("hourly", "nextUs"), next("yearly", "nextUnix"))
+    };
+    let before = times();
+    machine.call("Reexec", json!({})).unwrap();
+    assert_eq!(times(), before);
+    let ticks = lines(&machine, "ticks");
+    machine.wait("it goes on", || {
+        (lines(&machine, "ticks") >= ticks + 2).then_some(())
+    });
+    assert_eq!((lines(&machine, "hours"), lines(&machine, "years")), (1, 0));
+}
+
 #[test]
 fn a_run_missed_while_the_machine_was_off_is_made_up_for() {
     if !possible() {
