@@ -15,6 +15,7 @@ mod programs;
 mod recorded;
 mod report;
 mod result;
+mod turns;
 
 use std::fs;
 use std::path::{Path, PathBuf};

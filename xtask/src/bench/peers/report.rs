@@ -1,6 +1,7 @@
 //! The table of all contestants, in Markdown: as the project's performance marks are put.
 
 use super::result::{End, Outcome, milliseconds, three_digits};
+use super::turns;
 
 /// What all are compared with.
 const FLOOR: &str = "floor";
@@ -36,6 +37,7 @@ pub(super) fn table(outcomes: &[Outcome]) -> String {
     }
     text.push_str(&remarks(outcomes));
     text.push_str(&reloads(outcomes));
+    text.push_str(&histograms(outcomes));
     text
 }
 
@@ -183,6 +185,19 @@ fn reloads(outcomes: &[Outcome]) -> String {
         text.push_str(".\n");
     }
     text
+}
+
+/// How long the turns of PID 1's loop took, of those that tell.
+fn histograms(outcomes: &[Outcome]) -> String {
+    let told = outcomes.iter().filter(|it| !it.turns.is_empty());
+    let texts = told.map(|it| {
+        let table = turns::table(&it.turns);
+        format!(
+            "\n{}, n = {}, turns of PID 1's loop:\n\n{table}",
+            it.name, it.n
+        )
+    });
+    texts.collect()
 }
 
 #[cfg(test)]

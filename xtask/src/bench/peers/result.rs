@@ -2,6 +2,7 @@
 
 use super::contestant::Contestant;
 use super::machine::Work;
+use super::turns::{self, Turns};
 
 /// Lines that the probe writes begin with this.
 const MARK: &str = "BENCH ";
@@ -16,6 +17,8 @@ pub(super) struct Outcome {
     /// Bytes of its programs and the libraries they load.
     pub(super) size: u64,
     pub(super) end: End,
+    /// How long the turns of its PID 1 took, where it tells.
+    pub(super) turns: Vec<Turns>,
     figures: Vec<(String, u64)>,
 }
 
@@ -37,6 +40,7 @@ impl Outcome {
         Self {
             size,
             end: end(&figures, work.limit, text),
+            turns: turns::parse(text),
             figures,
             ..Self::failed(contestant, work, String::new())
         }
@@ -51,6 +55,7 @@ impl Outcome {
             n: work.n,
             size: 0,
             end: End::Failed(why),
+            turns: Vec::new(),
             figures: Vec::new(),
         }
     }
@@ -159,6 +164,7 @@ mod tests {
             n: 10,
             size: 0,
             end: End::Measured,
+            turns: Vec::new(),
             figures: figures(text),
         }
     }
