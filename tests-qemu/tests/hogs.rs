@@ -1,6 +1,6 @@
 //! Services that take all they can get: processes, memory, descriptors. The others and PID 1 go on
 //! beside them, and each is stopped like any other. How long a restart takes before and during is
-//! printed, and not judged: the machine is an emulated one.
+//! printed, and so is how much of the processor PID 1 needs for a turn of its loop; both stay.
 
 use std::time::Duration;
 
@@ -21,6 +21,11 @@ const HOGS: [(&str, &str); 3] = [
 /// Restarts that are timed.
 const TIMES: usize = 9;
 
+/// So many times as long may something take beside the hogs: they have their share of the one processor.
+const SLOWER: u32 = 5;
+/// What a restart may take beyond that: the clock that times it counts in hundredths of a second.
+const A_MOMENT: Duration = Duration::from_millis(200);
+
 #[test]
 fn hogs_of_processes_memory_and_descriptors_disturb_nobody() -> anyhow::Result<()> {
     let mut machine = booted(&spec(None)?)?;
@@ -34,6 +39,7 @@ fn hogs_of_processes_memory_and_descriptors_disturb_nobody() -> anyhow::Result<(
     }
     ask(&mut machine, "sharkctl reload")?;
     let before = restart_time(&mut machine)?;
+    let quiet = turns(&mut machine)?;
     let others = pids(&mut machine)?;
     for (name, _) in HOGS {
         ask(&mut machine, &format!("sharkctl start {name}"))?;
@@ -41,6 +47,20 @@ fn hogs_of_processes_memory_and_descriptors_disturb_nobody() -> anyhow::Result<(
     each_has_what_it_may(&mut machine)?;
     let during = restart_time(&mut machine)?;
     println!("restart of a service: {before:?} before the hogs, {during:?} beside them");
+    ensure!(
+        during <= before * SLOWER + A_MOMENT,
+        "a restart takes {during:?} beside the hogs, and took {before:?}"
+    );
+    let beside = turns(&mut machine)?.since(&quiet);
+    println!(
+        "a turn of PID 1, of the processor: {:?} before the hogs, {:?} beside them",
+        quiet.mean(),
+        beside.mean()
+    );
+    ensure!(
+        beside.count > 0 && beside.mean() <= quiet.mean() * SLOWER,
+        "a turn of PID 1 takes more of the processor: {quiet:?}, then {beside:?}"
+    );
     until(
         &mut machine,
         "wget -q -O - http://127.0.0.1:9100/metrics | grep -c ^node_",
@@ -111,6 +131,39 @@ fn restart_time(machine: &mut Machine) -> anyhow::Result<Duration> {
     }
     times.sort();
     times.get(TIMES / 2).copied().context("no times")
+}
+
+/// What turns of PID 1's loop have taken of the processor.
+#[derive(Debug)]
+struct Turns {
+    count: u32,
+    all: Duration,
+}
+
+impl Turns {
+    fn since(&self, before: &Self) -> Self {
+        Self {
+            count: self.count.saturating_sub(before.count),
+            all: self.all.saturating_sub(before.all),
+        }
+    }
+
+    fn mean(&self) -> Duration {
+        self.all / self.count.max(1)
+    }
+}
+
+/// Those since the boot.
+fn turns(machine: &mut Machine) -> anyhow::Result<Turns> {
+    let metrics = ask_json(machine, "sharkctl metrics --json")?;
+    let all = field(&metrics, "/turnCpu/sumNs")?.as_u64();
+    let buckets = field(&metrics, "/turnCpu/buckets")?.as_array();
+    let counts = buckets.context("no buckets")?.iter();
+    let count: u64 = counts.filter_map(Value::as_u64).sum();
+    Ok(Turns {
+        count: count.try_into()?,
+        all: Duration::from_nanos(all.context("no sum")?),
+    })
 }
 
 /// Main processes of the services that are nobody's business here.
