@@ -376,7 +376,7 @@ const fn at_least(set: u64, least: u32) -> Option<u32> {
 }
 
 /// Days from 1970-01-01 to the first of a month, in the Gregorian calendar.
-fn day_number(year: u32, month: u32) -> i64 {
+pub(crate) fn day_number(year: u32, month: u32) -> i64 {
     const BEFORE: [i64; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
     let past = i64::from(year) - 1;
     let leap_days = |years: i64| years / 4 - years / 100 + years / 400;
@@ -401,7 +401,8 @@ const fn is_leap(year: u32) -> bool {
     year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
 }
 
-const fn days_of(year: u32, month: u32) -> u32 {
+/// How many days a month has.
+pub(crate) const fn days_of(year: u32, month: u32) -> u32 {
     match month {
         4 | 6 | 9 | 11 => 30,
         2 if is_leap(year) => 29,

@@ -17,6 +17,7 @@ pub mod graph;
 pub mod id;
 pub mod import;
 pub mod journal;
+pub mod log;
 pub mod notify;
 pub mod status;
 pub mod supervisor;

@@ -1,6 +1,6 @@
-//! libsystemd and systemd-notify(1) for the tests of sd_notify(3): fetched as Debian packages and
-//! unpacked beside the build, never installed, since they would bring another init. Not here: the
-//! tests.
+//! libsystemd and systemd-notify(1) for the tests of sd_notify(3), and systemd-journal-remote(8) with
+//! journalctl(1) for those of exported logs: fetched as Debian packages and unpacked beside the build,
+//! never installed, since they would bring another init. Not here: the tests.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,12 +12,16 @@ use crate::{cache, command, paths, setup};
 /// Tells the tests where they are unpacked.
 pub(crate) const VARIABLE: &str = "SHARK_TEST_LIBSYSTEMD";
 
-/// The two, and what they need of libraries that not every machine has.
+/// Where they are in the cache; another name for another list.
+const DIRECTORY: &str = "libsystemd-2";
+
+/// Them, and what they need of libraries that not every machine has.
 const PACKAGES: &[&str] = &[
     "libsystemd-dev",
     "libsystemd0",
     "libsystemd-shared",
     "systemd",
+    "systemd-journal-remote",
     "libacl1",
     "libaudit1",
     "libblkid1",
@@ -28,6 +32,7 @@ const PACKAGES: &[&str] = &[
     "libip4tc2",
     "libkmod2",
     "liblz4-1",
+    "libmicrohttpd12",
     "libmount1",
     "libpam0g",
     "libpcre2-8-0",
@@ -38,27 +43,31 @@ const PACKAGES: &[&str] = &[
 
 /// The directory where they are unpacked; fetched once.
 pub(crate) fn unpacked() -> Result<PathBuf> {
-    let target = paths::cache().join("libsystemd");
-    cache::directory(target, "fetching libsystemd and systemd-notify", |dir| {
-        let debs = dir.join("debs");
-        paths::make_dir(&debs)?;
-        setup::download(PACKAGES, &debs)?;
-        let found = cache::sorted_entries(&debs)?;
-        if found.len() < PACKAGES.len() {
-            bail!(
-                "apt-get download brought {} packages of {}",
-                found.len(),
-                PACKAGES.len()
-            );
-        }
-        for deb in found {
-            command::run(command::new("dpkg-deb").arg("-x").arg(deb).arg(dir))?;
-        }
-        Ok(fs::remove_dir_all(&debs)?)
-    })
+    let target = paths::cache().join(DIRECTORY);
+    cache::directory(
+        target,
+        "fetching libsystemd and programs of systemd",
+        |dir| {
+            let debs = dir.join("debs");
+            paths::make_dir(&debs)?;
+            setup::download(PACKAGES, &debs)?;
+            let found = cache::sorted_entries(&debs)?;
+            if found.len() < PACKAGES.len() {
+                bail!(
+                    "apt-get download brought {} packages of {}",
+                    found.len(),
+                    PACKAGES.len()
+                );
+            }
+            for deb in found {
+                command::run(command::new("dpkg-deb").arg("-x").arg(deb).arg(dir))?;
+            }
+            Ok(fs::remove_dir_all(&debs)?)
+        },
+    )
 }
 
 /// Whether they are there already.
 pub(crate) fn is_here() -> bool {
-    Path::new(&paths::cache().join("libsystemd")).is_dir()
+    Path::new(&paths::cache().join(DIRECTORY)).is_dir()
 }

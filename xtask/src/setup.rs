@@ -139,7 +139,7 @@ pub(crate) fn run(args: &SetupArgs) -> Result<()> {
         );
     }
     if args.check && !libsystemd::is_here() {
-        bail!("missing: libsystemd and systemd-notify for the tests\n  cargo xtask setup");
+        bail!("missing: libsystemd and programs of systemd for the tests\n  cargo xtask setup");
     }
     need(&needs)?;
     libsystemd::unpacked()?;

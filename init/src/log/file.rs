@@ -36,6 +36,16 @@ pub fn rotated_path(directory: &Path, name: &ServiceName) -> PathBuf {
     path.into()
 }
 
+/// The service that has written a file of the directory of logs; `None`: the file is something else.
+#[must_use]
+pub fn service_of(file: &str) -> Option<ServiceName> {
+    let base = file.strip_suffix(".1").unwrap_or(file);
+    let name = ServiceName::new(base.strip_suffix('=').unwrap_or(base)).ok()?;
+    let nowhere = Path::new("");
+    let paths = [current_path(nowhere, &name), rotated_path(nowhere, &name)];
+    paths.contains(&PathBuf::from(file)).then_some(name)
+}
+
 /// The log of one service. It holds no descriptor between two writes: with thousands of services the
 /// pipes alone are as many descriptors as a process wants to have.
 #[derive(Debug)]
@@ -258,11 +268,18 @@ mod tests {
         for text in ["x", "x.1", "x.1.1", "x.2"] {
             paths.push(current_path(directory, &name(text)));
             paths.push(rotated_path(directory, &name(text)));
+            for path in paths.iter().rev().take(2) {
+                let file = path.file_name().unwrap().to_str().unwrap();
+                assert_eq!(service_of(file), Some(name(text)), "{file}");
+            }
         }
         let all = paths.len();
         paths.sort();
         paths.dedup();
         assert_eq!(paths.len(), all);
+        for other in ["", "=boot", "x=", "x=.1", ".1", "=.1", "x.1.1", ".x"] {
+            assert_eq!(service_of(other), None, "{other}");
+        }
         assert_eq!(current_path(directory, &name("x")), Path::new("/log/x"));
         assert_eq!(rotated_path(directory, &name("x")), Path::new("/log/x.1"));
     }

@@ -2,6 +2,9 @@
 //! here: the pipes themselves, which PID 1 makes and keeps, so that a dead logger costs nothing that
 //! is still in them.
 
+pub mod boot;
+pub mod entry;
+pub mod export;
 pub mod file;
 pub mod lines;
 pub mod protocol;

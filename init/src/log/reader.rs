@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use services::id::ServiceName;
 
-use super::file::{current_path, rotated_path};
+use super::file::{current_path, rotated_path, service_of};
 
 /// Bytes read at a time.
 const BLOCK: usize = 64 * 1024;
@@ -149,6 +149,25 @@ impl Reader {
     }
 }
 
+/// All services that have a log in `directory`, by name. No directory is no log.
+///
+/// # Errors
+/// The directory is there and cannot be read.
+pub fn services_in(directory: &Path) -> io::Result<Vec<ServiceName>> {
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.extend(entry?.file_name().to_str().and_then(service_of));
+    }
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
 fn identity(path: &Path) -> io::Result<Option<Identity>> {
     match std::fs::metadata(path) {
         Ok(metadata) => Ok(Some((metadata.dev(), metadata.ino()))),
@@ -246,6 +265,18 @@ mod tests {
         log.append("0123456789\n".repeat(80_000).as_bytes(), Stamp::now());
         let (lines, gap) = read(&mut reader);
         assert!(gap && lines.ends_with("\n0123456789\n"));
+    }
+
+    #[test]
+    fn the_logs_of_a_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(services_in(&directory.path().join("none")).unwrap(), []);
+        for file in ["b", "b.1", "a.1", "c.1=", "=boot", ".hidden"] {
+            fs::write(directory.path().join(file), "").unwrap();
+        }
+        let names = services_in(directory.path()).unwrap();
+        let names: Vec<&str> = names.iter().map(ServiceName::as_str).collect();
+        assert_eq!(names, ["a", "b", "c.1"]);
     }
 
     #[test]

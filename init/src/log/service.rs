@@ -20,6 +20,7 @@ use kernel::unix::recv_with_fds;
 use services::graph::MAX_SERVICES;
 use services::id::ServiceName;
 
+use super::boot;
 use super::file::LogFile;
 use super::lines::Splitter;
 use super::protocol::{CONTROL_FD, MESSAGE_MAX, Message};
@@ -107,6 +108,12 @@ impl Logger {
         if let Err(error) = made {
             // Lines are counted as lost until somebody makes the directory.
             complain(&format!("make directory {}: {error}", directory.display()));
+        }
+        if let Err(error) = boot::note(&directory) {
+            complain(&format!(
+                "note the boot in {}: {error}",
+                directory.display()
+            ));
         }
         let poller = Poller::new()?;
         poller.add(&control, CONTROL, Readiness::READ)?;

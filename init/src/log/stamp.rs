@@ -4,6 +4,8 @@
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use services::log::moment;
+
 /// Length of a written stamp, in bytes.
 pub const STAMP_LEN: usize = 27;
 
@@ -31,6 +33,16 @@ impl Stamp {
     pub const fn from_micros(micros: u64) -> Self {
         let last = LAST_SECOND * MICROS_PER_SECOND + MICROS_PER_SECOND - 1;
         Self(if micros < last { micros } else { last })
+    }
+
+    /// Reads a written stamp; `None` for anything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        if !has_stamp_shape(text.as_bytes()) {
+            return None;
+        }
+        // The clock does not matter: the text names its day.
+        moment::parse(text, 0).ok().map(Self::from_micros)
     }
 
     /// Microseconds since 1970 began.
@@ -107,6 +119,13 @@ mod tests {
         let stamp = Stamp::from_micros(seconds * MICROS_PER_SECOND + micros);
         assert_eq!(stamp.to_string(), expect);
         assert!(has_stamp_shape(expect.as_bytes()));
+        assert_eq!(Stamp::parse(expect), Some(stamp));
+    }
+
+    #[test]
+    fn no_such_day_is_no_stamp() {
+        assert_eq!(Stamp::parse("2026-02-30T00:00:00.000000Z"), None);
+        assert_eq!(Stamp::parse("2026-02-20"), None);
     }
 
     #[test]

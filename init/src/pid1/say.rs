@@ -118,11 +118,11 @@ impl Say {
     fn write(&mut self, level: Level, text: &str) {
         let text = one_line(text);
         if self.own_log.is_some() {
-            if self.waiting.len() + text.len() >= TOGETHER {
+            let line = own_line(level, &text);
+            if self.waiting.len() + line.len() > TOGETHER {
                 self.flush();
             }
-            self.waiting.extend_from_slice(text.as_bytes());
-            self.waiting.push(b'\n');
+            self.waiting.extend_from_slice(line.as_bytes());
         }
         if level == Level::Info && !self.verbose {
             return;
@@ -135,6 +135,16 @@ impl Say {
         };
         if let Some(sink) = &mut self.sink {
             let _lost = sink.write_all(line.as_bytes());
+        }
+    }
+}
+
+/// A line for the log of `init`: what is more than detail says so, as sd-daemon(3) has it.
+fn own_line(level: Level, text: &str) -> String {
+    match level {
+        Level::Info => format!("{text}\n"),
+        Level::Emergency | Level::Error | Level::Warning | Level::Notice => {
+            format!("<{}>{text}\n", level as u8)
         }
     }
 }
@@ -155,6 +165,12 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_own_log_has_priorities() {
+        assert_eq!(own_line(Level::Info, "detail"), "detail\n");
+        assert_eq!(own_line(Level::Error, "broken"), "<3>broken\n");
+    }
 
     #[test]
     fn a_line_is_one_line_and_not_a_long_one() {

@@ -87,6 +87,6 @@ fn init_keeps_a_log_of_its_own() {
     machine.on("Restart", "a").unwrap();
     machine.wait("the audit line", || {
         let log = machine.log("init");
-        (log.contains("audit: uid 0") && log.contains("restart a")).then_some(())
+        (log.contains("<5>audit: uid 0") && log.contains("restart a")).then_some(())
     });
 }

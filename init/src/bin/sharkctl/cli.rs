@@ -1,9 +1,13 @@
 //! The command line of `sharkctl`: verbs, options, help. Not here: what a verb does.
 
+pub(crate) mod logs;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use services::control::SlotName;
+
+pub(crate) use logs::Logs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -156,7 +160,7 @@ Exit status:
         /// Services that read their own configuration again
         services: Vec<String>,
     },
-    /// Print what a service wrote
+    /// Print what services wrote, of several in the order of time
     Logs(Logs),
 }
 
@@ -174,21 +178,6 @@ pub(crate) struct Stop {
     pub(crate) all: bool,
     #[command(flatten)]
     pub(crate) some: Services,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct Logs {
-    /// Go on with what it writes from now on
-    #[arg(long, short)]
-    pub(crate) follow: bool,
-    /// Only the last N lines [default: all that are kept, or 10 with --follow]
-    #[arg(long, short = 'n', value_name = "N")]
-    pub(crate) lines: Option<usize>,
-    /// Print the bytes as they are; control characters may upset a terminal
-    #[arg(long, conflicts_with = "json")]
-    pub(crate) raw: bool,
-    /// Service whose log to print; `init` is init's own
-    pub(crate) service: String,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,25 +1,40 @@
-//! `logs`: prints what a service wrote, and follows it. Not here: reading the files
-//! (`init::log::reader`).
+//! `logs`: prints what services wrote, and follows it. Not here: reading the files
+//! (`init::log::reader`), the order of their lines (`init::log::entry`), and how a line is printed
+//! (`form`).
 
+mod form;
+
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use init::log::lines::{Line, Mark};
-use init::log::reader::{Reader, last_lines};
-use serde_json::json;
+use init::log::boot;
+use init::log::entry::{Before, Entry, Merged};
+use init::log::export::Machine;
+use init::log::file::current_path;
+use init::log::reader::{Found, Reader, services_in};
+use init::log::stamp::Stamp;
 use services::control::Request;
 use services::id::ServiceName;
 
 use crate::Context;
 use crate::cli::Logs;
+use crate::cli::logs::BootWord;
 use crate::failure::Failure;
 use crate::screen::{Paint, Screen};
 use crate::waiting::ask;
+use form::Form;
 
-/// How often a followed log is looked at.
+/// How often followed logs are looked at.
 const TURN: Duration = Duration::from_millis(200);
 
 /// Lines shown before those that are followed, where nothing else is asked for.
 const BEFORE_FOLLOWING: usize = 10;
+
+/// So much is printed at a time.
+const BLOCK: usize = 64 * 1024;
+
+/// Descriptors beside those of the logs.
+const OTHER_DESCRIPTORS: u64 = 64;
 
 /// `logs`.
 pub(crate) fn logs(
@@ -27,42 +42,84 @@ pub(crate) fn logs(
     screen: &mut Screen<'_>,
     options: &Logs,
 ) -> Result<(), Failure> {
-    let name = ServiceName::new(&options.service)
-        .map_err(|error| Failure::Usage(format!("`{}`: {error}", options.service)))?;
-    let mut reader = Reader::new(&context.log_dir, &name);
-    if !reader.exists() {
-        ask_whether_it_exists(context, screen, &options.service)?;
-        screen.say(&format!("{name} has written nothing"));
+    let mut logs = named(context, screen, options)?;
+    let boot = boot::of(&context.log_dir);
+    if let Some(word) = &options.boot {
+        only_this(word, boot.as_deref())?;
     }
-    let first = read(context, &mut reader, &name)?;
+    let form = form_of(context, screen, options, boot);
     let count = match options.lines {
         Some(count) => count,
         None if options.follow => BEFORE_FOLLOWING,
         None => usize::MAX,
     };
-    show(screen, options, last_lines(&first.lines, count))?;
-    if !options.follow {
-        return Ok(());
-    }
-    loop {
+    turn(context, screen, options, &form, &mut logs, count)?;
+    while options.follow && options.until.is_none_or(|until| Stamp::now() <= until) {
         std::thread::sleep(TURN);
-        let found = read(context, &mut reader, &name)?;
-        if found.gap {
-            screen.complain("the log is rotated faster than it is read: lines may be missing here");
+        if options.services.is_empty() {
+            add_new(context, &mut logs)?;
         }
-        show(screen, options, &found.lines)?;
+        turn(context, screen, options, &form, &mut logs, usize::MAX)?;
+    }
+    Ok(())
+}
+
+/// A log that is read.
+struct Log {
+    name: ServiceName,
+    reader: Reader,
+    before: Before,
+}
+
+impl Log {
+    fn new(context: &Context, name: ServiceName) -> Self {
+        Self {
+            reader: Reader::new(&context.log_dir, &name),
+            before: Before::default(),
+            name,
+        }
     }
 }
 
-fn read(
-    context: &Context,
-    reader: &mut Reader,
-    name: &ServiceName,
-) -> Result<init::log::reader::Found, Failure> {
-    let path = init::log::file::current_path(&context.log_dir, name);
-    reader
-        .read()
-        .map_err(|error| Failure::of_file("read", &path, &error))
+/// The logs that are asked for.
+fn named(context: &Context, screen: &mut Screen<'_>, options: &Logs) -> Result<Vec<Log>, Failure> {
+    let mut logs: Vec<Log> = Vec::new();
+    for text in &options.services {
+        let name =
+            ServiceName::new(text).map_err(|error| Failure::Usage(format!("`{text}`: {error}")))?;
+        let log = Log::new(context, name);
+        if !log.reader.exists() {
+            ask_whether_it_exists(context, screen, text)?;
+            screen.say(&format!("{} has written nothing", log.name));
+        }
+        if logs.iter().all(|it| it.name != log.name) {
+            logs.push(log);
+        }
+    }
+    if options.services.is_empty() {
+        add_new(context, &mut logs)?;
+        if logs.is_empty() {
+            screen.say(&format!(
+                "there are no logs in {}",
+                context.log_dir.display()
+            ));
+        }
+    }
+    Ok(logs)
+}
+
+/// Adds the logs that have come to be.
+fn add_new(context: &Context, logs: &mut Vec<Log>) -> Result<(), Failure> {
+    let names = services_in(&context.log_dir)
+        .map_err(|error| Failure::of_file("read", &context.log_dir, &error))?;
+    let known = logs.len();
+    for name in names {
+        let old = logs.get(..known).unwrap_or_default();
+        if old.iter().all(|log| log.name != name) {
+            logs.push(Log::new(context, name));
+        }
+    }
+    Ok(())
 }
 
 /// No log may mean no such service, or a quiet one: init knows.
@@ -77,100 +134,142 @@ fn ask_whether_it_exists(
     ask(context.patience(), screen, request).map(|_| ())
 }
 
-fn show(screen: &mut Screen<'_>, options: &Logs, lines: &[u8]) -> Result<(), Failure> {
-    if lines.is_empty() {
-        Ok(())
-    } else if options.raw {
-        screen.print(lines)
+/// Fails unless the boot that is asked for is the one that the logs are of.
+fn only_this(word: &BootWord, boot: Option<&str>) -> Result<(), Failure> {
+    let this = match word {
+        BootWord::Id(id) => boot == Some(id.as_str()),
+        BootWord::Before(count) => *count == 0,
+    };
+    if this {
+        return Ok(());
+    }
+    let only = boot.map_or_else(String::new, |id| format!(" ({id})"));
+    Err(Failure::Failed(format!(
+        "only the logs of the present boot{only} are kept: they are in memory. \
+         `sharkctl boot history` tells of the boots before it"
+    )))
+}
+
+fn form_of(context: &Context, screen: &Screen<'_>, options: &Logs, boot: Option<String>) -> Form {
+    if options.raw {
+        Form::Raw
+    } else if options.export {
+        let now = Stamp::now().as_micros();
+        Form::Export(Machine {
+            boot,
+            host: kernel::files::read_text("/proc/sys/kernel/hostname", 256)
+                .ok()
+                .map(|name| name.trim_end().to_owned()),
+            began: now.saturating_sub((context.boottime_us)()),
+        })
     } else if screen.json {
-        screen.print(for_programs(lines))
+        Form::Json { boot }
     } else {
-        let paint = screen.paint();
-        screen.print(for_people(lines, paint))
+        Form::People {
+            paint: screen.paint(),
+            names: options.services.len() != 1,
+        }
     }
 }
 
-/// One JSON object a line, so that a followed log is a stream.
-fn for_programs(lines: &[u8]) -> String {
-    let mut out = String::new();
-    for line in lines.split_inclusive(|byte| *byte == b'\n') {
-        let line = Line::parse(line.strip_suffix(b"\n").unwrap_or(line));
-        let kind = match line.mark {
-            Mark::Line => "line",
-            Mark::Continuation => "continuation",
-            Mark::Note => "note",
-        };
-        let text = String::from_utf8_lossy(line.text);
-        let time = Some(line.stamp).filter(|stamp| !stamp.is_empty());
-        out.push_str(&json!({ "time": time, "kind": kind, "text": text }).to_string());
-        out.push('\n');
+/// Reads what is new in all logs, and prints the last `count` lines of it that are asked for.
+fn turn(
+    context: &Context,
+    screen: &mut Screen<'_>,
+    options: &Logs,
+    form: &Form,
+    logs: &mut [Log],
+    count: usize,
+) -> Result<(), Failure> {
+    if options.follow {
+        // Each log that is followed stays open. Where the limit stays, reading tells.
+        let wanted = OTHER_DESCRIPTORS.saturating_add(logs.len() as u64);
+        if wanted > 1024 {
+            let _ = kernel::system::raise_descriptor_limit(wanted);
+        }
     }
-    out
+    let mut found = Vec::new();
+    for log in &mut *logs {
+        found.push(read(context, screen, log)?);
+        if !options.follow {
+            log.reader = Reader::new(&context.log_dir, &log.name);
+        }
+    }
+    let names: Vec<ServiceName> = logs.iter().map(|log| log.name.clone()).collect();
+    let lines = logs.iter_mut().zip(&found);
+    let lines = Merged::new(lines.map(|(log, found)| log.before.all(&found.lines)))
+        .filter(|(_, entry)| is_wanted(options, entry));
+    print(screen, form, &names, last(lines, count))
 }
 
-/// The lines as they are in the file, with every control character but the tab made visible: what a
-/// service writes shall not drive the terminal of whoever reads it.
+fn read(context: &Context, screen: &mut Screen<'_>, log: &mut Log) -> Result<Found, Failure> {
+    let found = log.reader.read().map_err(|error| {
+        Failure::of_file("read", &current_path(&context.log_dir, &log.name), &error)
+    })?;
+    if found.gap {
+        screen.complain(&format!(
+            "the log of {} is rotated faster than it is read: lines may be missing here",
+            log.name
+        ));
+    }
+    Ok(found)
+}
+
+fn is_wanted(options: &Logs, entry: &Entry<'_>) -> bool {
+    options.since.is_none_or(|since| entry.time >= Some(since))
+        && options.until.is_none_or(|until| entry.time <= Some(until))
+        && options.priority.is_none_or(|most| entry.priority <= most)
+        && options
+            .grep
+            .as_ref()
+            .is_none_or(|pattern| pattern.is_match(&String::from_utf8_lossy(entry.message)))
+}
+
+/// The last `count` of `lines`.
+fn last<'a, T: 'a>(
+    mut lines: impl Iterator<Item = T> + 'a,
+    count: usize,
+) -> Box<dyn Iterator<Item = T> + 'a> {
+    if count == usize::MAX {
+        return Box::new(lines);
+    }
+    let mut kept = VecDeque::new();
+    for line in &mut lines {
+        kept.push_back(line);
+        if kept.len() > count {
+            kept.pop_front();
+        }
+    }
+    Box::new(kept.into_iter())
+}
+
+fn print<'a>(
+    screen: &mut Screen<'_>,
+    form: &Form,
+    names: &[ServiceName],
+    lines: impl Iterator<Item = (usize, Entry<'a>)>,
+) -> Result<(), Failure> {
+    let mut out = Vec::new();
+    for (at, entry) in lines {
+        let name = names.get(at).map_or("", ServiceName::as_str);
+        form.push(&mut out, name, &entry);
+        if out.len() >= BLOCK {
+            screen.print(&out)?;
+            out.clear();
+        }
+    }
+    if out.is_empty() {
+        Ok(())
+    } else {
+        screen.print(out)
+    }
+}
+
+/// Lines of one log as people are shown them.
 pub(crate) fn for_people(lines: &[u8], paint: Paint) -> String {
     let mut out = String::new();
-    for line in lines.split_inclusive(|byte| *byte == b'\n') {
-        let line = Line::parse(line.strip_suffix(b"\n").unwrap_or(line));
-        if !line.stamp.is_empty() {
-            out.push_str(&paint.dim(line.stamp));
-            out.push(line.mark.character());
-        }
-        push_visible(&mut out, line.text);
-        out.push('\n');
+    for entry in Before::default().all(lines) {
+        form::push_for_people(&mut out, paint, None, &entry);
     }
     out
-}
-
-fn push_visible(out: &mut String, bytes: &[u8]) {
-    for chunk in bytes.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            match c {
-                '\t' => out.push(c),
-                '\0'..='\x1f' | '\x7f' => out.push_str(&format!("\\x{:02x}", u32::from(c))),
-                '\u{80}'..='\u{9f}' => out.extend(c.escape_unicode()),
-                other => out.push(other),
-            }
-        }
-        for byte in chunk.invalid() {
-            out.push_str(&format!("\\x{byte:02x}"));
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LINES: &[u8] = b"2026-11-23T03:43:19.123456Z \x1b[31mred\x1b[0m\ttab\n\
-        2026-11-23T03:43:19.123457Z+\xff\x80 \xc2\x9b \xc3\xa9\n\
-        2026-11-23T03:43:19.123458Z!3 lines\n\
-        typed by hand\n";
-
-    #[test]
-    fn the_terminal_is_safe() {
-        assert_eq!(
-            for_people(LINES, Paint(false)),
-            "2026-11-23T03:43:19.123456Z \\x1b[31mred\\x1b[0m\ttab\n\
-             2026-11-23T03:43:19.123457Z+\\xff\\x80 \\u{9b} é\n\
-             2026-11-23T03:43:19.123458Z!3 lines\n\
-             typed by hand\n"
-        );
-    }
-
-    #[test]
-    fn json_lines() {
-        let text = for_programs(LINES);
-        let lines: Vec<serde_json::Value> = text
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect();
-        assert_eq!(lines.len(), 4);
-        assert_eq!(lines[0]["text"], "\u{1b}[31mred\u{1b}[0m\ttab");
-        assert_eq!(lines[1]["kind"], "continuation");
-        assert_eq!(lines[2]["time"], "2026-11-23T03:43:19.123458Z");
-        assert!(lines[3]["time"].is_null());
-    }
 }

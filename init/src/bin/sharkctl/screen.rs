@@ -112,6 +112,16 @@ impl Paint {
         self.escape("2", text)
     }
 
+    /// Text that tells of a fault.
+    pub(crate) fn bad(self, text: &str) -> String {
+        self.escape("1;31", text)
+    }
+
+    /// Text that tells of something that may be a fault.
+    pub(crate) fn doubtful(self, text: &str) -> String {
+        self.escape("33", text)
+    }
+
     fn escape(self, code: &str, text: &str) -> String {
         if self.0 {
             format!("\x1b[{code}m{text}\x1b[0m")

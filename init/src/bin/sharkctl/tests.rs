@@ -4,7 +4,6 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
-use std::path::Path;
 
 use services::control::{ControlError, Reply, Request};
 use services::diagnostic::{Diagnostic, Place};
@@ -14,6 +13,7 @@ use self::server::{Server, machine, service};
 
 mod boot;
 mod import;
+mod logs;
 pub(crate) mod server;
 
 /// What came of one command line.
@@ -234,81 +234,6 @@ fn shutdowns() {
     assert_eq!(
         server.changes(),
         kinds.map(|kind| Request::Shutdown { kind })
-    );
-}
-
-#[test]
-fn logs() {
-    let server = Server::new(machine);
-    server
-        .run("logs up")
-        .expect(0, "", "up has written nothing");
-    server
-        .run("logs none")
-        .expect(3, "", "there is no service `none`");
-    server
-        .run("logs ../up")
-        .expect(2, "", "starts with a letter");
-    let log = server.directory.path().join("log");
-    std::fs::create_dir(&log).unwrap();
-    std::fs::write(log.join("up.1"), "2026-11-23T03:43:19.123456Z one\n").unwrap();
-    std::fs::write(log.join("up"), "2026-11-23T03:43:20.123456Z two\x1b\n").unwrap();
-    let both = "2026-11-23T03:43:19.123456Z one\n2026-11-23T03:43:20.123456Z two\\x1b\n";
-    assert_eq!(server.run("logs up").out, both);
-    assert_eq!(server.run("logs -n 1 up").out, both.split_at(32).1);
-    assert!(server.run("logs --raw up").out.ends_with("two\x1b\n"));
-    let json = server.run("logs -n1 up --json").json();
-    assert_eq!(json["text"], "two\u{1b}");
-}
-
-/// Standard output that a reader closes once it has seen a text.
-struct ClosedAfter<'a> {
-    seen: Vec<u8>,
-    last: &'a [u8],
-    log: &'a Path,
-}
-
-impl Write for ClosedAfter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.seen.extend_from_slice(bytes);
-        if self.seen.ends_with(self.last) {
-            return Err(std::io::ErrorKind::BrokenPipe.into());
-        }
-        // The log goes on, and is rotated, while it is followed.
-        if self.seen.ends_with(b"one\n") {
-            std::fs::rename(self.log, self.log.with_extension("1"))?;
-            std::fs::write(self.log, "two\nthree\n")?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-#[test]
-fn following_a_log_goes_on_over_rotation_until_nobody_reads() {
-    let server = Server::new(machine);
-    let log = server.directory.path().join("log");
-    std::fs::create_dir(&log).unwrap();
-    std::fs::write(log.join("up"), "zero\none\n").unwrap();
-    let mut out = ClosedAfter {
-        seen: Vec::new(),
-        last: b"three\n",
-        log: &log.join("up"),
-    };
-    let socket = server.path().into_os_string();
-    let words = ["sharkctl", "logs", "-fn1", "up", "--socket"].map(Into::into);
-    let status = super::run(
-        words.into_iter().chain([socket]),
-        &mut out,
-        &mut Vec::new(),
-        false,
-    );
-    assert_eq!(
-        (status, out.seen.as_slice()),
-        (0, &b"one\ntwo\nthree\n"[..])
     );
 }
 

@@ -1,0 +1,5 @@
+//! What logs are asked for and what lines in them say of themselves, in words of people and programs.
+//! Not here: the files of logs, who writes them, and how they are shown (`init`).
+
+pub mod moment;
+pub mod priority;
