@@ -35,9 +35,17 @@ pub(crate) enum Loss {
     SomeWrites,
     /// Some sectors are.
     SomeSectors,
+    /// Of each write, in order, what a digit to the base 4 says: nothing, all, its first half, its second.
+    Each(u64),
 }
 
 impl Loss {
+    /// Every combination of what so many writes may leave: in whatever order a disk writes them, it is one
+    /// of these or a finer one.
+    pub(crate) fn each(writes: usize) -> impl Iterator<Item = Self> {
+        (0..4_u64.pow(u32::try_from(writes).unwrap())).map(Self::Each)
+    }
+
     pub(crate) fn all() -> [Self; 4] {
         [
             Self::Nothing,
@@ -60,6 +68,7 @@ pub(crate) enum Fault {
     SendsWrong(u32),
 }
 
+#[derive(Clone)]
 struct Write {
     area: Area,
     at: usize,
@@ -67,6 +76,7 @@ struct Write {
 }
 
 /// The machine.
+#[derive(Clone)]
 pub(crate) struct Bench {
     disk: BTreeMap<Area, Vec<u8>>,
     /// Writes that were not flushed, in order.
@@ -153,8 +163,18 @@ impl Bench {
     /// The power comes back: some of what was not flushed is on the disk.
     pub(crate) fn start_again(&mut self, loss: Loss, rng: &mut Rng) {
         self.last_call = None;
-        for write in std::mem::take(&mut self.cache) {
+        for (place, write) in (0..).zip(std::mem::take(&mut self.cache)) {
             let whole = match loss {
+                Loss::Each(digits) => {
+                    let half = (write.bytes.len() / SECTOR / 2) * SECTOR;
+                    let (first, second) = write.bytes.split_at(half);
+                    match digits / 4_u64.pow(place) % 4 {
+                        2 => self.put(write.area, write.at, first),
+                        3 => self.put(write.area, write.at + half, second),
+                        _ => {}
+                    }
+                    digits / 4_u64.pow(place) % 4 == 1
+                }
                 Loss::Nothing => true,
                 Loss::Everything => false,
                 Loss::SomeWrites => rng.bool(),
@@ -174,6 +194,11 @@ impl Bench {
         if self.record.phase != mounts::slot::record::Phase::Trial {
             self.boot();
         }
+    }
+
+    /// How many writes were not flushed.
+    pub(crate) fn in_doubt(&self) -> usize {
+        self.cache.len()
     }
 
     fn put(&mut self, area: Area, at: usize, bytes: &[u8]) {
