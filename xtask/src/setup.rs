@@ -94,6 +94,7 @@ impl Need {
                 tool("mcopy", "mtools"),
                 tool("mkenvimage", "u-boot-tools"),
                 tool("python3", "python3"),
+                tool("script", "bsdutils"),
                 tool("sfdisk", "fdisk"),
                 tool("sgdisk", "gdisk"),
                 tool("ssh", "openssh-client"),

@@ -15,7 +15,7 @@ use services::control::Frames;
 use services::status::ShutdownKind;
 use services::update::{
     Call, INTERFACE, Installed, Key, LINKS_TEXT_MAX, LoaderStatus, Progress, Reply, SlotStatus,
-    Status, UpdateError, decode_answer, encode_call,
+    Status, Step, UpdateError, decode_answer, encode_call,
 };
 
 use crate::Context;
@@ -231,35 +231,33 @@ fn in_words(installed: &Installed) -> String {
 /// Progress at a terminal; elsewhere nothing is drawn.
 struct Bar {
     bar: ProgressBar,
+    /// What it is about.
+    step: Option<Step>,
     hidden: bool,
 }
 
 impl Bar {
     fn new(hidden: bool) -> Self {
-        let bar = if hidden {
-            ProgressBar::hidden()
-        } else {
-            ProgressBar::new(0)
-        };
-        Self { bar, hidden }
+        Self {
+            bar: ProgressBar::hidden(),
+            step: None,
+            hidden,
+        }
     }
 
     fn show(&mut self, progress: &Progress) {
-        if let Some(trouble) = progress.trouble.as_ref().filter(|_| !self.hidden) {
+        if self.hidden {
+            return;
+        }
+        if let Some(trouble) = &progress.trouble {
             let words = format!("sharkctl: {}; trying again", printable(trouble));
             self.bar.suspend(|| eprintln!("{words}"));
         }
-        let template = match progress.total {
-            0 => "{msg}",
-            _ => "{msg:29} {wide_bar} {bytes:>10}/{total_bytes} {bytes_per_sec}",
-        };
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            self.bar.set_style(style);
-        }
-        self.bar.set_message(progress.step.words());
-        self.bar.set_length(progress.total);
-        if progress.done < self.bar.position() {
-            self.bar.reset();
+        // A bar of its own for each step, so that none is ever drawn with the figures of another.
+        if self.step != Some(progress.step) {
+            self.clear();
+            self.step = Some(progress.step);
+            self.bar = bar_of(progress);
         }
         self.bar.set_position(progress.done);
         self.bar.tick();
@@ -268,6 +266,17 @@ impl Bar {
     fn clear(&self) {
         self.bar.finish_and_clear();
     }
+}
+
+fn bar_of(progress: &Progress) -> ProgressBar {
+    let template = match progress.total {
+        0 => "{msg}",
+        _ => "{msg:29} {wide_bar} {bytes:>10}/{total_bytes} {bytes_per_sec}",
+    };
+    let style = ProgressStyle::with_template(template);
+    ProgressBar::new(progress.total)
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        .with_message(progress.step.words())
 }
 
 fn status(context: &Context, screen: &mut Screen<'_>) -> Result<(), Failure> {
