@@ -22,6 +22,10 @@ pub const SMALL_VARIABLE: &str = "SHARK_SMALL_IMAGES";
 /// sets it.
 pub const DAEMONS_VARIABLE: &str = "SHARK_DAEMONS_IMAGE";
 
+/// The environment variable with the folder of the image with imported units; `cargo xtask test` sets
+/// it.
+pub const IMPORTED_VARIABLE: &str = "SHARK_IMPORTED_IMAGE";
+
 /// Folders of the images of the small system, with another version in each slot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

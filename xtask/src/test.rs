@@ -135,6 +135,7 @@ fn boots(args: &TestArgs) -> Result<()> {
     if args.filter.is_none() {
         same_bytes(&options, &folder)?;
     }
+    let imported = image::imported::make()?;
     let small = image::small::make()?;
     let daemons = image::daemons::make()?;
     let mut tests = cargo(&["test", "--package", "tests-qemu", "--test", "*", "--locked"]);
@@ -143,6 +144,7 @@ fn boots(args: &TestArgs) -> Result<()> {
     tests.env("RUST_BACKTRACE", "0");
     tests.env(machine::image::VARIABLE, folder);
     tests.env(machine::image::DAEMONS_VARIABLE, daemons);
+    tests.env(machine::image::IMPORTED_VARIABLE, imported);
     tests.env(
         machine::image::SMALL_VARIABLE,
         serde_json::to_string(&small)?,

@@ -8,6 +8,7 @@ mod check;
 mod config;
 pub(crate) mod daemons;
 mod disk;
+pub(crate) mod imported;
 mod initrd;
 mod key;
 pub(crate) mod keyring;

@@ -78,8 +78,10 @@ impl Group<'_> {
                 .filter(same_key)
                 .any(|other| other.value == sibling)
             {
-                return Outcome::carried("sockets.listen")
-                    .look(format!("{sibling} takes IPv4 too: one descriptor for both"));
+                return Outcome::carried("sockets.listen").and(Outcome::lost(format!(
+                    "{sibling} takes IPv4 too, by one descriptor: a service that looks for one of \
+                     each kind does not find it"
+                )));
             }
         }
         let address = match address(&it.key, &text) {
