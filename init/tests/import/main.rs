@@ -46,7 +46,7 @@ fn units_of_debians_packages_are_imported_and_every_line_is_named() {
     };
     let packages = LIST
         .lines()
-        .filter(|line| !line.starts_with('#') && !is_of_runit(line));
+        .filter(|line| !line.starts_with('#') && !is_of_others(line));
     let mut with_files = 0;
     for package in packages {
         let root = Path::new(&units).join(package);
@@ -66,6 +66,10 @@ fn units_of_debians_packages_are_imported_and_every_line_is_named() {
     }
     println!("{with_files} packages with service files");
     assert!(with_files >= LEAST, "{with_files} of at least {LEAST}");
+}
+
+fn is_of_others(package: &str) -> bool {
+    is_of_runit(package) || package == "openrc"
 }
 
 fn is_of_runit(package: &str) -> bool {
@@ -91,6 +95,45 @@ fn service_directories_of_debians_packages_are_imported() {
         files += told.files;
     }
     assert!(files >= 28, "{files}");
+}
+
+#[test]
+fn scripts_of_openrc_are_imported_or_refused_for_what_they_do() {
+    let Some(units) = std::env::var_os(UNITS) else {
+        eprintln!("NOT TESTED: {UNITS} names no scripts: `cargo xtask test` fetches them");
+        return;
+    };
+    // Those of OpenRC itself are all that Debian has. Its agetty says all but one thing by variables.
+    let root = Path::new(&units).join("openrc");
+    let script = root.join("etc/init.d/agetty");
+    let words = ["--json", "import", "--from", "openrc", "--root"].map(Path::new);
+    let mut arguments = words.to_vec();
+    arguments.extend([root.as_path(), &script]);
+    let ran = sharkctl(&arguments);
+    assert_eq!(ran.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&ran.stdout).unwrap();
+    let why = report["refused"][0]["why"].to_string();
+    println!("agetty: no file: {why}");
+    assert!(
+        why.contains("RC_SVCNAME#*.") && why.contains("start_pre"),
+        "{why}"
+    );
+    let lines = fs::read_to_string(&script).unwrap();
+    let lines = lines.lines().enumerate();
+    for (at, line) in
+        lines.filter(|(_, line)| !line.trim().is_empty() && !line.trim().starts_with('#'))
+    {
+        let at = at as u64 + 1;
+        let covers =
+            |it: &&Value| it["line"].as_u64().unwrap() <= at && at <= it["last"].as_u64().unwrap();
+        let named = report["lines"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(covers)
+            .count();
+        assert_eq!(named, 1, "{at}: {line}");
+    }
 }
 
 /// The first of these directories that there is.

@@ -3,7 +3,7 @@
 
 /// Why a string is not a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum CommandError {
+pub(crate) enum CommandError {
     /// A quotation mark has no partner.
     UnclosedQuote(char),
     /// The last character is a backslash, which escapes nothing.
@@ -21,7 +21,7 @@ impl std::fmt::Display for CommandError {
 
 /// Splits at white space. `'...'` holds everything literally; in `"..."` and outside of quotes a
 /// backslash takes the next character literally.
-pub(super) fn split(text: &str) -> Result<Vec<String>, CommandError> {
+pub(crate) fn split(text: &str) -> Result<Vec<String>, CommandError> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut characters = text.chars();

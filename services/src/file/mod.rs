@@ -39,6 +39,7 @@ use crate::users::Accounts;
 use collect::{Collection, Files, Read};
 
 pub use collect::{files_of, has_template};
+pub(crate) use command::split as split_command;
 pub use differ::differing_keys;
 pub use document::MAX_FILE;
 pub(crate) use probe::SOCKET_PATH_MAX;

@@ -8,6 +8,7 @@
 
 pub mod directory;
 mod draft;
+pub mod openrc;
 pub mod report;
 mod shell;
 pub mod systemd;

@@ -371,7 +371,7 @@ pub(crate) struct Import {
     #[arg(long)]
     pub(crate) force: bool,
     /// Units by name (without a suffix: the service with its socket and timer), by file, or all of a
-    /// directory; service directories of runit or s6
+    /// directory; scripts for OpenRC; service directories of runit or s6
     #[arg(required = true, value_name = "UNIT")]
     pub(crate) units: Vec<String>,
 }
@@ -380,6 +380,7 @@ pub(crate) struct Import {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Foreign {
     Systemd,
+    Openrc,
     Runit,
     S6,
 }

@@ -2,6 +2,7 @@
 //! here: what becomes of it (`services::import`), and finding units on a disk (`units`).
 
 mod directories;
+mod scripts;
 mod units;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use services::file::{Role, role};
 use services::import::report::{Entry, Fate, Import as Report};
-use services::import::{Options, directory, systemd};
+use services::import::{Options, directory, openrc, systemd};
 
 use crate::cli::{Foreign, Import};
 use crate::failure::{Failure, count};
@@ -33,6 +34,7 @@ pub(crate) fn import(screen: &mut Screen<'_>, options: &Import) -> Result<(), Fa
     };
     let report = match options.from.unwrap_or_else(|| guess(&options.units)) {
         Foreign::Systemd => systemd::convert(&units::find(root, &options.units)?, &given),
+        Foreign::Openrc => openrc::convert(&scripts::find(root, &options.units)?, &given),
         Foreign::Runit | Foreign::S6 => {
             directory::convert(&directories::find(root, &options.units)?, &given)
         }
@@ -57,10 +59,14 @@ pub(crate) fn import(screen: &mut Screen<'_>, options: &Import) -> Result<(), Fa
 
 /// Of which init they are: what one of the paths is, and systemd where only names are given.
 fn guess(wanted: &[String]) -> Foreign {
-    let mut paths = wanted.iter().filter(|it| it.contains('/')).map(Path::new);
-    match paths.any(directories::is_any) {
-        true => Foreign::Runit,
-        false => Foreign::Systemd,
+    let paths = wanted.iter().filter(|it| it.contains('/'));
+    let paths: Vec<&Path> = paths.map(Path::new).collect();
+    if paths.iter().any(|path| directories::is_any(path)) {
+        Foreign::Runit
+    } else if paths.iter().any(|path| scripts::is_any(path)) {
+        Foreign::Openrc
+    } else {
+        Foreign::Systemd
     }
 }
 

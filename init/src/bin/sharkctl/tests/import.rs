@@ -181,3 +181,30 @@ fn a_service_directory_is_found_and_left_where_it_is() {
     root.import("--from runit gone")
         .expect(1, "", "no service directory `gone`");
 }
+
+#[test]
+fn a_script_for_openrc_is_found_with_its_variables() {
+    let root = Root::new(&[
+        (
+            "etc/init.d/web",
+            "#!/sbin/openrc-run\ncommand=/bin/web\ncommand_args=\"$args\"\ncommand_background=yes\n",
+        ),
+        ("etc/init.d/own", "#!/sbin/openrc-run\nstart() {\n\t:\n}\n"),
+        ("etc/init.d/old", "#!/bin/sh\n### BEGIN INIT INFO\n"),
+        ("etc/conf.d/web", "args=-v\n"),
+    ]);
+    root.import("--from openrc web")
+        .expect(0, "conf.d/web:1: irrelevant: args=-v", "");
+    assert!(root.made("web.toml").contains("exec = \"/bin/web -v\""));
+    let all = root.path().join("etc/init.d");
+    let ran = root.import(&format!("--overwrite {}", all.display()));
+    ran.expect(
+        1,
+        "own: no file: it has a function `start` of its own",
+        "1 unit",
+    );
+    let out = root.path().join("out");
+    run(&format!("verify {}", out.display())).expect(0, "services, no problems", "");
+    root.import("--from openrc gone")
+        .expect(1, "", "No such file");
+}
