@@ -112,6 +112,32 @@ fn processor_ticks(pid: u32) -> u64 {
     next() + next()
 }
 
+/// What all turns of the loop have taken of the processor.
+fn turns(machine: &Machine) -> Duration {
+    let metrics = ask(machine, "Metrics");
+    let sum = &metrics["parameters"]["metrics"]["turnCpu"]["sumNs"];
+    Duration::from_nanos(sum.as_u64().unwrap())
+}
+
+/// Takes all relations, page by page, none of which holds the loop longer than `listing` all services.
+fn relations(machine: &Machine, listing: Duration, count: usize) {
+    let (mut from, mut services, mut requiring, mut longest) = (json!(""), 0, 0, Duration::ZERO);
+    while !from.is_null() {
+        let before = turns(machine);
+        let page = machine.call("Relations", json!({ "from": from })).unwrap();
+        longest = longest.max(turns(machine) - before);
+        let relations = page["relations"].as_array().unwrap();
+        services += relations.len();
+        let requires = |it: &&Value| it["requires"].as_array().unwrap().len() == 1;
+        requiring += relations.iter().filter(requires).count();
+        from = page["next"].clone();
+    }
+    println!("turns of PID 1: a list {listing:?}, a page of relations {longest:?} at most");
+    assert_eq!(services, count + 1);
+    assert_eq!(requiring, count - count.div_ceil(10));
+    assert!(longest < listing, "{longest:?}, and {listing:?} for a list");
+}
+
 /// How many services the caller wants.
 fn wanted() -> usize {
     let text = std::env::var("SHARK_SERVICES");
@@ -153,7 +179,11 @@ fn very_many_services_boot_and_end() {
     println!("services: {count}");
     println!("files and graph: {load:?}; boot: {up:?}, of PID 1 {cpu} ticks of the processor");
     println!("anonymous memory of PID 1: {memory} KiB");
+    let before = turns(&machine);
     let list = ask(&machine, "List");
+    let listed = turns(&machine);
+    let listing = listed - before;
+    relations(&machine, listing, count);
     let services = list["parameters"]["services"].as_array().unwrap();
     let ups = services.iter().filter(|it| it["state"] == "up").count();
     assert_eq!(ups, count + 1);

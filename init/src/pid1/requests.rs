@@ -137,6 +137,7 @@ impl Init {
             Request::Metrics => Some(Ok(Reply::Metrics {
                 metrics: Box::new(self.metrics()),
             })),
+            Request::Relations { from } => Some(Ok(self.relations(from.as_deref()))),
             Request::Shutdown { kind } => {
                 if *kind == ShutdownKind::SoftReboot
                     && let Err(reason) = soft::check_next_root(&self.origin)
@@ -266,6 +267,7 @@ impl Init {
             | Request::BootRecord
             | Request::Trace
             | Request::Metrics
+            | Request::Relations { .. }
             | Request::Shutdown { .. }
             | Request::Reexec { .. }
             | Request::DebugPanic
@@ -286,6 +288,12 @@ impl Init {
             .collect();
         list.sort_by(|a, b| a.name.cmp(&b.name));
         list
+    }
+
+    fn relations(&self, from: Option<&str>) -> Reply {
+        let core = self.supervisor.as_ref();
+        let page = core.map(|core| core.relations(from.unwrap_or_default()));
+        Reply::Relations(page.unwrap_or_default())
     }
 
     fn status_of(&mut self, name: &str) -> Result<Reply, ControlError> {
@@ -361,6 +369,7 @@ fn description(request: &Request) -> String {
         | Request::WaitGate
         | Request::BootRecord
         | Request::Metrics
+        | Request::Relations { .. }
         | Request::GetInfo
         | Request::GetInterfaceDescription { .. } => request.method(),
     }
@@ -386,6 +395,7 @@ fn subject(request: &Request) -> &str {
         | Request::BootRecord
         | Request::Trace
         | Request::Metrics
+        | Request::Relations { .. }
         | Request::Shutdown { .. }
         | Request::GetInfo
         | Request::GetInterfaceDescription { .. } => "boot",

@@ -38,3 +38,4 @@ mod surroundings;
 mod templates;
 mod timers;
 mod trace;
+mod why;

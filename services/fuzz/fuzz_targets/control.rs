@@ -33,6 +33,7 @@ fn look(message: &[u8]) {
         Request::WaitBoot,
         Request::WaitGate,
         Request::BootRecord,
+        Request::Relations { from: None },
     ];
     for request in asked {
         if let Ok(reply) = decode_reply(&request, message) {

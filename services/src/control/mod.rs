@@ -11,6 +11,7 @@ pub mod frame;
 pub mod introspect;
 pub mod metrics;
 pub mod record;
+pub mod relations;
 pub mod reply;
 pub mod request;
 #[cfg(test)]
@@ -20,6 +21,7 @@ pub use boot::{BootInfo, BootMode, BootState, GateInfo, GateState, Timing};
 pub use frame::{Frames, MESSAGE_MAX, TooLong};
 pub use introspect::Info;
 pub use record::{AttemptInfo, BootRecord, PastBoot, SlotInfo, SlotName};
+pub use relations::{RelationsPage, ServiceRelations};
 pub use reply::{
     Changed, ChangedKeys, ControlError, Reply, ReplyError, decode_reply, encode_error, encode_reply,
 };

@@ -8,6 +8,7 @@ use super::boot::BootInfo;
 use super::introspect::Info;
 use super::metrics::Metrics;
 use super::record::BootRecord;
+use super::relations::RelationsPage;
 use super::request::Request;
 use crate::diagnostic::Diagnostic;
 use crate::status::ServiceStatus;
@@ -82,6 +83,8 @@ pub enum Reply {
         /// The figures.
         metrics: Box<Metrics>,
     },
+    /// Of `Relations`.
+    Relations(RelationsPage),
     /// Of `Trace`.
     Trace {
         /// The next lines of the trace.
@@ -340,6 +343,7 @@ fn decode_parameters(request: &Request, value: Value) -> Result<Reply, serde_jso
             let Measured { metrics } = serde_json::from_value(value)?;
             Reply::Metrics { metrics }
         }
+        Request::Relations { .. } => Reply::Relations(serde_json::from_value(value)?),
         Request::Trace => {
             let Traced { text } = serde_json::from_value(value)?;
             Reply::Trace { text }

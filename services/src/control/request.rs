@@ -73,6 +73,11 @@ pub enum Request {
     BootRecord,
     /// `io.shark.Init.Metrics`
     Metrics,
+    /// `io.shark.Init.Relations`
+    Relations {
+        /// The name that the page begins with, or the next one there is.
+        from: Option<String>,
+    },
     /// `io.shark.Init.Trace`
     Trace,
     /// `io.shark.Init.Shutdown`
@@ -97,7 +102,7 @@ pub enum Request {
 }
 
 /// Every method of `io.shark.Init`, without the interface's name.
-pub const METHODS: [&str; 19] = [
+pub const METHODS: [&str; 20] = [
     "List",
     "Status",
     "Start",
@@ -114,6 +119,7 @@ pub const METHODS: [&str; 19] = [
     "BootRecord",
     "Trace",
     "Metrics",
+    "Relations",
     "Shutdown",
     "Reexec",
     "DebugPanic",
@@ -207,6 +213,12 @@ struct Interfaced {
     interface: String,
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Beginning {
+    from: Option<String>,
+}
+
 /// Why a message is no call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rejected {
@@ -270,6 +282,7 @@ impl Request {
             Self::SetSlot { .. } => (INTERFACE, "SetSlot"),
             Self::BootRecord => (INTERFACE, "BootRecord"),
             Self::Trace => (INTERFACE, "Trace"),
+            Self::Relations { .. } => (INTERFACE, "Relations"),
             Self::Metrics => (INTERFACE, "Metrics"),
             Self::Shutdown { .. } => (INTERFACE, "Shutdown"),
             Self::Reexec { .. } => (INTERFACE, "Reexec"),
@@ -303,6 +316,7 @@ impl Request {
             | Self::BootRecord
             | Self::Trace
             | Self::Metrics
+            | Self::Relations { .. }
             | Self::GetInfo
             | Self::GetInterfaceDescription { .. } => false,
         }
@@ -348,6 +362,9 @@ fn method(envelope: Envelope) -> Result<Request, ControlError> {
         (INTERFACE, "BootRecord") => none(parameters, Request::BootRecord),
         (INTERFACE, "Trace") => none(parameters, Request::Trace),
         (INTERFACE, "Metrics") => none(parameters, Request::Metrics),
+        (INTERFACE, "Relations") => {
+            typed(parameters, &["from"]).map(|Beginning { from }| Request::Relations { from })
+        }
         (INTERFACE, "Shutdown") => {
             typed(parameters, &["kind"]).map(|Kinded { kind }| Request::Shutdown { kind })
         }
@@ -430,6 +447,7 @@ pub fn encode_call(request: &Request) -> Vec<u8> {
         | Request::BootRecord
         | Request::Trace
         | Request::Metrics
+        | Request::Relations { from: None }
         | Request::BootGood { reason: None }
         | Request::Reexec { program: None }
         | Request::DebugPanic
@@ -455,6 +473,7 @@ pub fn encode_call(request: &Request) -> Vec<u8> {
             parameters.insert("reboot".into(), Value::from(*reboot));
             parameters
         }
+        Request::Relations { from: Some(from) } => one("from", Value::from(from.as_str())),
         Request::ReloadAll { dry_run: true } => one("dryRun", Value::from(true)),
         Request::SetSlot { slot } => one("slot", Value::from(slot.as_str())),
         Request::Shutdown { kind } => one("kind", serde_json::to_value(kind).unwrap_or_default()),

@@ -193,6 +193,16 @@ fn the_text_has_every_type_as_it_is_written() {
     check_members("type Attempt", &record().attempt);
     check_members("type PastBoot", &record().history[0]);
     check_members("type Diagnostic", &diagnostic());
+    let relations = ServiceRelations {
+        because: Some("db".into()),
+        ..ServiceRelations::default()
+    };
+    check_members("type ServiceRelations", &relations);
+    let page = RelationsPage {
+        relations: vec![relations],
+        next: Some("web".into()),
+    };
+    check_members("method Relations(from: ?string) ->", &page);
     check_members("method ReloadAll(dryRun: ?bool) ->", &Changed::default());
     use StateName::{
         Armed, Backoff, Down, Failed, Listening, Skipped, Starting, Stopping, Up, Waiting,

@@ -9,7 +9,7 @@ use super::mutation::{Mutation, mutated};
 use super::requests::Goal;
 use super::service::{BootMark, Desired, End, Manner, Reloading, Run, Service, State};
 use super::timers::Due;
-use super::topology::Tie;
+use super::topology::{Edge, Tie};
 
 /// Whether a waiting service may start.
 enum Verdict {
@@ -252,18 +252,14 @@ impl Supervisor {
             let Some(other) = self.table.get(edge.other) else {
                 continue;
             };
-            let blocked = match edge.tie {
+            match edge.tie {
                 Tie::Requires | Tie::Binds if doomed(other) => {
                     return Verdict::Doomed { on: edge.other };
                 }
                 Tie::Binds if other.skipped => return Verdict::Unbound { on: edge.other },
-                Tie::Requires | Tie::Binds if mutated(Mutation::RequiredNotAwaited) => false,
-                Tie::Requires => !other.state.available(),
-                Tie::Binds => !matches!(other.state, State::Up { .. }),
-                Tie::Wants | Tie::Order if mutated(Mutation::WantedNotAwaited) => false,
-                Tie::Wants | Tie::Order => !other.settled(),
-            };
-            if blocked {
+                Tie::Requires | Tie::Binds | Tie::Wants | Tie::Order => {}
+            }
+            if self.blocks(*edge) {
                 return Verdict::Blocked {
                     on: edge.other,
                     cursor: at,
@@ -271,13 +267,8 @@ impl Supervisor {
                 };
             }
         }
-        let rival = self.topology.conflicts(index).iter().find(|other| {
-            let rival = self.table.get(**other);
-            rival.is_some_and(|service| service.state.active())
-                && !self.is_lazy(index)
-                && !mutated(Mutation::RivalsNotAwaited)
-        });
-        match rival {
+        let mut rivals = self.topology.conflicts(index).iter();
+        match rivals.find(|other| self.rivals(index, **other)) {
             Some(on) => Verdict::Blocked {
                 on: *on,
                 cursor: count,
@@ -285,6 +276,28 @@ impl Supervisor {
             },
             None => Verdict::Clear,
         }
+    }
+
+    /// Whether who comes after a predecessor may not start yet.
+    pub(super) fn blocks(&self, edge: Edge) -> bool {
+        let Some(other) = self.table.get(edge.other) else {
+            return false;
+        };
+        match edge.tie {
+            Tie::Requires | Tie::Binds if mutated(Mutation::RequiredNotAwaited) => false,
+            Tie::Requires => !other.state.available(),
+            Tie::Binds => !matches!(other.state, State::Up { .. }),
+            Tie::Wants | Tie::Order if mutated(Mutation::WantedNotAwaited) => false,
+            Tie::Wants | Tie::Order => !other.settled(),
+        }
+    }
+
+    /// Whether `index` may not start while this one, which it conflicts with, is there.
+    pub(super) fn rivals(&self, index: u32, other: u32) -> bool {
+        let rival = self.table.get(other);
+        rival.is_some_and(|service| service.state.active())
+            && !self.is_lazy(index)
+            && !mutated(Mutation::RivalsNotAwaited)
     }
 
     /// Why nothing that requires `on` may start.

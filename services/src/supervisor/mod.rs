@@ -54,6 +54,7 @@ mod inform;
 mod listen;
 mod machine;
 pub mod mutation;
+mod neighbours;
 mod notified;
 mod outcome;
 mod probe;

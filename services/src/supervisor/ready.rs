@@ -9,7 +9,7 @@ use crate::time::Duration;
 
 use super::Supervisor;
 use super::event::Purpose;
-use super::service::{End, State};
+use super::service::{Begun, End, Manner, Service, State};
 
 /// Pause after the first bad probe; it doubles up to the interval of the service. What is ready soon
 /// is found so soon, and what takes long is not asked more often than its file says.
@@ -107,8 +107,30 @@ impl Supervisor {
 
     /// Why it has not been found ready so far, where something is known.
     pub(super) fn not_ready(&self, index: u32) -> Option<String> {
-        let probing = self.table.get(index)?.probing.as_deref()?;
-        probing.not_ready().map(str::to_owned)
+        let service = self.table.get(index)?;
+        let probing = service.probing.as_deref();
+        let words = probing.and_then(|probing| probing.not_ready());
+        words.or_else(|| lacks(service)).map(str::to_owned)
+    }
+}
+
+/// What a service that starts has not done yet, by its kind.
+fn lacks(service: &Service) -> Option<&'static str> {
+    let State::Starting(run) = service.state else {
+        return None;
+    };
+    match (run.begun, service.kept.rules.manner) {
+        (Begun::Not, _) => Some("what is done before its program has not ended"),
+        (Begun::Skipped | Begun::Failed, _) | (Begun::Ready, Manner::Target) => None,
+        (Begun::Ready, Manner::Simple) => match service.kept.rules.ready.as_deref() {
+            Some(ReadyRules::Line) => Some("it has not written its line"),
+            Some(ReadyRules::Probe { .. }) => Some("no probe has been answered"),
+            None => None,
+        },
+        (Begun::Ready, Manner::Notify) => Some("it has not said READY=1"),
+        (Begun::Ready, Manner::Oneshot) => Some("it has not ended"),
+        (Begun::Ready, Manner::Forking) if run.seeking => Some("its main process is not found"),
+        (Begun::Ready, Manner::Forking) => Some("its command has not ended"),
     }
 }
 

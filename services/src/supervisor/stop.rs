@@ -9,6 +9,7 @@ use super::mutation::{Mutation, mutated};
 use super::requests::Goal;
 use super::restart::{Ending, Sequel, seed, sequel};
 use super::service::{Desired, End, Run, Service, State};
+use super::topology::Edge;
 use crate::units::duration_text;
 
 impl Supervisor {
@@ -93,10 +94,14 @@ impl Supervisor {
         let cursor = cursor.min(count);
         (cursor..count).chain(0..cursor).find_map(|at| {
             let edge = edges.get(at as usize)?;
-            let leaving =
-                going_down(self.table.get(edge.other)?) && !mutated(Mutation::StopOrderIgnored);
-            leaving.then_some((edge.other, at))
+            self.is_above(*edge).then_some((edge.other, at))
         })
+    }
+
+    /// Whether what it comes before is on its way down, and so goes first.
+    pub(super) fn is_above(&self, edge: Edge) -> bool {
+        let above = self.table.get(edge.other);
+        above.is_some_and(going_down) && !mutated(Mutation::StopOrderIgnored)
     }
 
     /// Signal to the main process, and a time limit.

@@ -9,10 +9,14 @@ use services::control::SlotName;
 
 pub(crate) use logs::Logs;
 
+use crate::insight::cli::InsightVerb;
+
 const EXAMPLES: &str = "\
 Examples:
   sharkctl list                    what runs, what does not
   sharkctl status sshd             one service and its last lines
+  sharkctl why sshd                why it is not up, and what to do
+  sharkctl tree sshd               what it needs
   sharkctl restart sshd chronyd    both at once; waits until they are up
   sharkctl logs -f sshd            follow a log
   sharkctl timers                  what is started next, and when
@@ -70,6 +74,8 @@ pub(crate) enum Verb {
     /// The verbs for services, in their long form: `sharkctl service restart sshd`
     #[command(subcommand, name = "service")]
     Long(ServiceVerb),
+    #[command(flatten)]
+    Insight(InsightVerb),
     /// Tell about the boot and its slot, judge it, choose another slot
     Boot {
         #[command(subcommand)]

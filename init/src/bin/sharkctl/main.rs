@@ -11,6 +11,7 @@ mod debug;
 mod failure;
 mod history;
 mod import;
+mod insight;
 mod logs;
 mod machine;
 mod metrics;
@@ -97,6 +98,8 @@ struct Context {
     find_record: fn() -> Option<String>,
     /// Directory of the logs: `log` beside the socket.
     log_dir: PathBuf,
+    /// Directories of service files.
+    service_path: Vec<String>,
     /// How long an operation may take.
     limit: Option<Duration>,
     /// Reads CLOCK_BOOTTIME, microseconds.
@@ -105,15 +108,17 @@ struct Context {
 
 impl Context {
     fn new(options: &Options) -> Self {
+        let paths = Paths::from_environment();
         let socket = match &options.socket {
             Some(socket) => socket.clone(),
-            None => Paths::from_environment().control_socket(),
+            None => paths.control_socket(),
         };
         Self {
             log_dir: socket.parent().unwrap_or(Path::new("/")).join("log"),
             socket,
             socket_is_named: options.socket.is_some(),
             find_record: init::record::find,
+            service_path: paths.service_path,
             limit: options.timeout.map(|s| Duration::from_secs(s.into())),
             boottime_us: || kernel::clock::boottime() / 1000,
         }
@@ -130,6 +135,7 @@ impl Context {
 fn perform(verb: Verb, context: &Context, screen: &mut Screen<'_>) -> Result<(), Failure> {
     match verb {
         Verb::Short(verb) | Verb::Long(verb) => perform_service(&verb, context, screen),
+        Verb::Insight(verb) => insight::perform(&verb, context, screen),
         Verb::Boot { verb } => perform_boot(&verb.unwrap_or(BootVerb::Info), context, screen),
         Verb::FactoryReset { no_reboot, .. } => shutdown::factory_reset(context, screen, no_reboot),
         Verb::Update { verb } => update::update(context, screen, &verb),

@@ -13,6 +13,7 @@ use self::server::{Server, machine, service};
 
 mod boot;
 mod import;
+mod insight;
 mod logs;
 pub(crate) mod server;
 
@@ -319,6 +320,8 @@ fn usage() {
         "boot history",
         "boot record",
         "verify",
+        "why",
+        "tree",
         "service restart",
         "reboot",
     ] {
@@ -334,6 +337,7 @@ fn completions_know_the_verbs() {
         ran.expect(0, "poweroff", "");
         ran.expect(0, "set-slot", "");
         ran.expect(0, "no-reboot", "");
+        ran.expect(0, "reverse", "");
     }
 }
 

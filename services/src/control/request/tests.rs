@@ -58,6 +58,10 @@ fn every_request() -> Vec<Request> {
         Request::BootRecord,
         Request::Trace,
         Request::Metrics,
+        Request::Relations { from: None },
+        Request::Relations {
+            from: Some("web".into()),
+        },
         Request::Shutdown {
             kind: ShutdownKind::Reboot,
         },

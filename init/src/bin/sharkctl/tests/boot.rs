@@ -278,6 +278,7 @@ fn without_init(socket_is_named: bool, find: fn() -> Option<String>) -> Result<(
         socket_is_named,
         find_record: find,
         log_dir: directory.path().into(),
+        service_path: vec![],
         limit: None,
         boottime_us: || 0,
     };

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use services::control::reply::{Changed, ChangedKeys};
 use services::control::{
-    BootInfo, BootMode, BootState, ControlError, Reply, Request, encode_error, encode_reply,
+    BootInfo, BootMode, BootState, ControlError, RelationsPage, Reply, Request, ServiceRelations,
+    encode_error, encode_reply,
 };
 use services::status::{ServiceStatus, StateName};
 
@@ -151,6 +152,7 @@ pub(super) fn machine(request: &Request) -> Answer {
             }],
             keeping: vec!["up".into()],
         })),
+        Request::Relations { .. } => Ok(Reply::Relations(relations())),
         Request::Boot => Ok(Reply::Boot {
             boot: Box::new(boot(BootState::Ready)),
         }),
@@ -167,6 +169,19 @@ pub(super) fn machine(request: &Request) -> Answer {
             Ok(Reply::Done {})
         }
         Request::GetInfo | Request::GetInterfaceDescription { .. } => panic!("not asked for"),
+    }
+}
+
+/// `up` wants `down`, and that is all.
+fn relations() -> RelationsPage {
+    let of = |name: &str, wants: Vec<String>| ServiceRelations {
+        name: name.into(),
+        wants,
+        ..ServiceRelations::default()
+    };
+    RelationsPage {
+        relations: vec![of("down", vec![]), of("up", vec!["down".into()])],
+        next: None,
     }
 }
 

@@ -1,0 +1,254 @@
+//! `sharkctl why` of services that are broken, each in another way: it names where that began.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::machine::{Machine, possible};
+
+/// A program that writes a line and then does what is said.
+fn shell(script: &str, more: &str) -> String {
+    format!(
+        "exec = [\"/bin/sh\", \"-c\", '''echo \"I am $0\"; {script}''', \"it\"]\n\
+         restart.policy = \"never\"\n{more}\n"
+    )
+}
+
+/// What `sharkctl` with these words prints on both streams, and its exit status.
+fn sharkctl(machine: &Machine, words: &[&str]) -> (String, i32) {
+    let output = Command::new(env!("CARGO_BIN_EXE_sharkctl"))
+        .arg("--socket")
+        .arg(machine.path("run/io.shark.Init"))
+        .args(words)
+        .env("SHARK_SERVICE_PATH", machine.path("services"))
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let text = text(&output.stdout) + &text(&output.stderr);
+    eprintln!("$ sharkctl {}\n{text}", words.join(" "));
+    (text, output.status.code().unwrap())
+}
+
+/// What `why` says of a service has all of these soon, as lines are on their way, and fits a screen.
+fn check(machine: &Machine, name: &str, expect: &[&str]) -> String {
+    let mut said = String::new();
+    let missing = |text: &str| expect.iter().find(|it| !text.contains(**it)).copied();
+    for _ in 0..100 {
+        let (text, status) = sharkctl(machine, &["why", name]);
+        assert_eq!(status, 0, "{text}");
+        assert!(text.lines().count() <= 24, "{text}");
+        said = text;
+        if missing(&said).is_none() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    assert_eq!(missing(&said), None, "in:\n{said}");
+    said
+}
+
+#[test]
+fn a_failure_is_followed_to_where_it_began() {
+    if !possible() {
+        return;
+    }
+    let machine = Machine::boot(&[
+        ("web.toml", &shell("sleep 1000", "requires = [\"api\"]")),
+        ("api.toml", &shell("sleep 1000", "requires = [\"db\"]")),
+        (
+            "db.toml",
+            &shell("echo no disk; exit 3", "type = \"notify\""),
+        ),
+        (
+            "late.toml",
+            &shell("sleep 1000", "requires = [\"slow\"]\nafter = [\"db\"]"),
+        ),
+        ("slow.toml", &shell("sleep 1000", "type = \"notify\"")),
+        ("well.toml", &shell("sleep 1000", "wants = [\"db\"]")),
+    ]);
+    machine.wait_state("web", "failed");
+    let all = [
+        "wanted: by the boot: default wants web\n",
+        "chain: web requires api\n           api requires db\n",
+        "cause: db is failed for ",
+        ": it exited with status 3 before it was ready\n",
+        "advice: mend what its last lines tell, then `sharkctl start db`\n",
+        "last lines of db:\n",
+        "no disk\n",
+    ];
+    check(&machine, "web", &all);
+    let waits = [
+        "state: waiting for ",
+        "chain: late requires slow\n",
+        "cause: slow is starting for ",
+        "not ready: it has not said READY=1",
+        "last lines of slow:\n",
+    ];
+    check(&machine, "late", &waits);
+    check(
+        &machine,
+        "well",
+        &[
+            "state: up for ",
+            "nothing is wrong",
+            "without: db: see",
+            "last lines of well:",
+        ],
+    );
+
+    let (json, _) = sharkctl(&machine, &["why", "web", "--json"]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["cause"]["name"], "db");
+    assert_eq!(
+        json["chain"],
+        json!(["web requires api", "api requires db"])
+    );
+
+    // Who asked is told too.
+    machine.on("Stop", "late").unwrap();
+    check(
+        &machine,
+        "late",
+        &["state: down", "wanted: by nobody", " asked: stop late\n"],
+    );
+
+    let (tree, _) = sharkctl(&machine, &["tree", "web"]);
+    assert_eq!(
+        tree,
+        "web: failed\n└─ requires api: failed\n   └─ requires db: failed\n"
+    );
+    let (none, status) = sharkctl(&machine, &["why", "nobody"]);
+    assert_eq!(status, 3, "{none}");
+}
+
+/// Services each of which fails in its own way, and what `why` says of it.
+fn broken() -> Vec<(&'static str, String, &'static [&'static str])> {
+    let listens = "[sockets.s]\nlisten = \"tcp:127.0.0.1:47831\"";
+    let plain = |exec: &str| format!("exec = \"{exec}\"\nrestart.policy = \"never\"\n");
+    vec![
+        (
+            "timeout.toml",
+            shell("sleep 1000", "type = \"oneshot\"\nstart-timeout = \"1s\""),
+            &[
+                "it was not ready within 1s: it has not ended",
+                "give it a longer start-timeout",
+            ],
+        ),
+        (
+            "mute.toml",
+            shell("sleep 1000", "type = \"notify\"\nstart-timeout = \"1s\""),
+            &[
+                "it was not ready within 1s: it has not said READY=1",
+                "choose another type",
+            ],
+        ),
+        (
+            "skipped.toml",
+            shell("sleep 1000", "conditions.path-exists = [\"@DIR@/flag\"]"),
+            &[
+                "skipped for ",
+                "condition: path-exists ",
+                "advice: [conditions]",
+            ],
+        ),
+        (
+            "missing.toml",
+            plain("/usr/bin/not-there"),
+            &[
+                "execute /usr/bin/not-there: ",
+                "names a program that is not there",
+            ],
+        ),
+        (
+            "passwd.toml",
+            plain("/etc/passwd"),
+            &["execute /etc/passwd: ", "that its user may execute"],
+        ),
+        (
+            "burst.toml",
+            "exec = [\"/bin/sh\", \"-c\", \"echo bad disk; exit 4\"]\n[restart]\npolicy = \
+             \"always\"\ndelay = \"10ms\"\nburst = 3\nburst-within = \"60s\"\n"
+                .to_owned(),
+            &[
+                "failed for ",
+                "it exited with status 4; it was started 3 times within 1min",
+                "bad disk\n",
+            ],
+        ),
+        (
+            "second.toml",
+            shell("sleep 1000", &format!("after = [\"first\"]\n{listens}")),
+            &[
+                "Address already in use",
+                "something else listens at that address",
+            ],
+        ),
+        (
+            "first.toml",
+            shell("sleep 1000", listens),
+            &["nothing is wrong"],
+        ),
+    ]
+}
+
+#[test]
+fn each_way_to_fail_is_named() {
+    if !possible() {
+        return;
+    }
+    let broken = broken();
+    let files: Vec<(&str, &str)> = broken.iter().map(|it| (it.0, it.1.as_str())).collect();
+    let machine = Machine::boot(&files);
+    machine.call("WaitBoot", json!({})).unwrap();
+    for (file, _, expect) in &broken {
+        check(&machine, file.trim_end_matches(".toml"), expect);
+    }
+}
+
+#[test]
+fn a_file_that_was_refused_is_told_of() {
+    if !possible() {
+        return;
+    }
+    let machine = Machine::boot(&[]);
+    let check = |expect: &[&str]| {
+        let (text, status) = sharkctl(&machine, &["why", "new"]);
+        assert_eq!(status, 6, "{text}");
+        for expect in expect {
+            assert!(text.contains(expect), "no {expect:?} in:\n{text}");
+        }
+    };
+    machine.write_service("new.toml", &shell("true", "user = \"nobody-here\""));
+    machine.call("ReloadAll", json!({})).unwrap_err();
+    check(&[
+        "they have 1 problem",
+        "new.toml:3:",
+        "there is no user `nobody-here` on this machine",
+    ]);
+    machine.write_service("new.toml", &shell("true", "requires = [\"new2\"]"));
+    machine.write_service("new2.toml", &shell("true", "requires = [\"new\"]"));
+    machine.call("ReloadAll", json!({})).unwrap_err();
+    check(&["they have 1 problem", "new2"]);
+    machine.write_service("new2.toml", &shell("true", ""));
+    check(&["which init has not read yet"]);
+}
+
+#[test]
+fn who_took_the_memory_is_named() {
+    if !possible() {
+        return;
+    }
+    let hungry = shell("exec tail /dev/zero", "[cgroup]\nmemory-max = \"16M\"\n");
+    let machine = Machine::boot(&[("hungry.toml", &hungry)]);
+    let limit = machine.cgroup_file("hungry", "memory.max");
+    if !limit.is_some_and(|file| file.exists()) {
+        eprintln!("NOT TESTED: no memory controller that this test may use");
+        return;
+    }
+    machine.wait_state("hungry", "failed");
+    check(
+        &machine,
+        "hungry",
+        &["it was killed because memory ran out", "cgroup.memory-max"],
+    );
+}
