@@ -148,8 +148,9 @@ pub trait Machine {
     /// Checks the new system as a whole, from its partitions.
     ///
     /// # Errors
-    /// All that is wrong with it.
-    fn prove(&mut self) -> Result<(), Vec<String>>;
+    /// [`Failure::Unproven`] with all that is wrong with it; another one when this machine cannot find
+    /// that out, or has no room for the new system's state any more.
+    fn prove(&mut self) -> Result<(), Failure>;
 
     /// Brings kernel and initramfs of the new system to where the outer loader finds them, if it takes
     /// them by slot; durable when it returns.
@@ -268,7 +269,7 @@ pub fn install(
     }
     check(machine, header, table)?;
     tell(machine, Step::Proving, 0, 0)?;
-    machine.prove().map_err(Failure::Unproven)?;
+    machine.prove()?;
     // From here on it cannot be called off: the record is asked for that.
     tell(machine, Step::Arming, 0, 0)?;
     machine.place().map_err(Failure::Disk)?;

@@ -312,9 +312,9 @@ impl Machine for Job<'_> {
         self.supply.finish(&mut self.watcher)
     }
 
-    fn prove(&mut self) -> Result<(), Vec<String>> {
+    fn prove(&mut self) -> Result<(), Failure> {
         // There was when it began; an installation may take long.
-        generations::has_room(self.booted.generation()).map_err(|why| vec![why])?;
+        generations::has_room(self.booted.generation()).map_err(Failure::Refused)?;
         proof::prove(&self.candidate(&self.etc()))
     }
 

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use kernel::confine::{self, Kept, Who};
 use kernel::dm::{Control, Target};
 use kernel::mount::{MountFlags, UnmountFlags, mount, unmount};
+use mounts::install::Failure;
 use mounts::manifest::Manifest;
 use mounts::verity::{self, OnCorruption, Scope};
 use services::diagnostic::Diagnostic;
@@ -48,14 +49,14 @@ pub(super) struct Candidate<'a> {
 /// Proves it.
 ///
 /// # Errors
-/// All that is wrong with it, or why that cannot be found out.
-pub(super) fn prove(candidate: &Candidate<'_>) -> Result<(), Vec<String>> {
-    let one = |error: String| vec![error];
-    let control = Control::open().map_err(|error| one(error.to_string()))?;
+/// All that is wrong with it, or why this machine cannot open it to find that out.
+pub(super) fn prove(candidate: &Candidate<'_>) -> Result<(), Failure> {
+    let unopened = |why: String| Failure::Disk(format!("open the new system: {why}"));
+    let control = Control::open().map_err(|error| unopened(error.to_string()))?;
     take_down(&control);
     let proven = set_up(&control, candidate)
-        .map_err(one)
-        .and_then(|()| check());
+        .map_err(unopened)
+        .and_then(|()| check().map_err(Failure::Unproven));
     take_down(&control);
     proven
 }

@@ -346,11 +346,11 @@ impl Machine for Bench {
         self.call().map_err(Failure::Source)
     }
 
-    fn prove(&mut self) -> Result<(), Vec<String>> {
-        self.call().map_err(|error| vec![error])?;
+    fn prove(&mut self) -> Result<(), Failure> {
+        self.call().map_err(Failure::Disk)?;
         match self.problems.is_empty() {
             true => Ok(()),
-            false => Err(self.problems.clone()),
+            false => Err(Failure::Unproven(self.problems.clone())),
         }
     }
 
