@@ -19,6 +19,9 @@ use crate::{install, loader_says, restart, runs};
 /// Firmware and loader need more than the kernel that they start.
 const MEMORY: u32 = 768;
 
+/// As the Boot Loader Interface names it; the loader removes it when it has followed it.
+const ONE_SHOT: &str = "LoaderEntryOneShot-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+
 /// A device that firmware starts.
 struct Device {
     disk: DiskCopy,
@@ -76,6 +79,15 @@ fn is_placed(machine: &mut Machine, device: &Device, slot: Slot) -> anyhow::Resu
     Ok(())
 }
 
+/// The entry that the firmware has for the next boot alone; none when it has no such variable.
+fn one_shot(machine: &mut Machine) -> anyhow::Result<String> {
+    let command = format!(
+        "mkdir -p /run/vars && mount -t efivarfs efivarfs /run/vars && \
+         {{ tail -c +5 /run/vars/{ONE_SHOT} 2>/dev/null | tr -d '\\000'; umount /run/vars; }}"
+    );
+    Ok(ask(machine, &command)?.trim().to_owned())
+}
+
 fn sha256(bytes: &[u8]) -> anyhow::Result<String> {
     let folder = tempfile::tempdir()?;
     let path: &Path = &folder.path().join("file");
@@ -113,8 +125,15 @@ fn a_kernel_that_dies_is_undone_and_one_that_works_is_tried_blessed_and_taken_ba
 
     install(&mut machine, &device.bundles.update)?;
     loader_says(&mut machine, "b", "b", "armed")?;
+    let named = one_shot(&mut machine)?;
+    ensure!(
+        named.starts_with("shark-") && named.contains("-b"),
+        "the next boot alone is of {named:?}"
+    );
     restart(&mut machine, "sharkctl reboot")?;
     runs(&mut machine, "b")?;
+    let named = one_shot(&mut machine)?;
+    ensure!(named.is_empty(), "{named:?} was not followed");
     let release = ask(&mut machine, "grep VERSION_ID /etc/os-release")?;
     ensure!(release.contains('3'), "{release}");
 

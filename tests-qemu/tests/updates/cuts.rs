@@ -4,11 +4,44 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use machine::Machine;
 use machine::scenario::{ANSWER, ask, field, until};
 use machine::server::{Manner, Server};
 use machine::slots::{Device, commits};
 
 use crate::{bytes, installed, network};
+
+/// The fetching child's process.
+const CHILD: &str = "for it in /proc/[0-9]*; do \
+    tr '\\000' ' ' <$it/cmdline 2>/dev/null | grep -q 'exe fetch' && echo $it; done";
+
+/// The fetching child has given up all that it does not need, for good; the network too, unless its source
+/// is there.
+fn the_child_is_confined(machine: &mut Machine, network: bool) -> anyhow::Result<()> {
+    let status = format!("grep -E '^(Uid|CapEff|NoNewPrivs):' $({CHILD})/status");
+    let status = until(machine, &status, |it| it.text().contains("\t65534\t65534"))?;
+    let status = status.text();
+    ensure!(
+        status.contains("CapEff:\t0000000000000000") && status.contains("NoNewPrivs:\t1"),
+        "{status}"
+    );
+    let limits = ask(machine, &format!("cat $({CHILD})/limits"))?;
+    let is = |name: &str, most: &str| {
+        let line = limits.lines().find(|it| it.starts_with(name));
+        line.is_some_and(|it| it.split_whitespace().filter(|it| *it == most).count() == 2)
+    };
+    ensure!(
+        is("Max address space", "100663296") && is("Max file size", "0"),
+        "{limits}"
+    );
+    let child = ask(machine, &format!("readlink $({CHILD})/ns/net"))?;
+    let shared = child == ask(machine, "readlink /proc/1/ns/net")?;
+    ensure!(shared == network, "its network is {child}");
+    // It says so where this kernel has no Landlock, say.
+    let log = ask(machine, "sharkctl logs update")?;
+    ensure!(!log.contains("confined less"), "{log}");
+    Ok(())
+}
 
 #[test]
 fn an_updater_that_is_killed_leaves_what_the_next_one_goes_on_with() -> anyhow::Result<()> {
@@ -16,6 +49,10 @@ fn an_updater_that_is_killed_leaves_what_the_next_one_goes_on_with() -> anyhow::
     let mut machine = device.power_on("")?;
     commits(&machine, 0)?;
     network(&mut machine)?;
+    let pipe = "(sleep 6 | sharkctl update install - >/run/piped 2>&1; echo $? >/run/ended) &";
+    ask(&mut machine, pipe)?;
+    the_child_is_confined(&mut machine, false)?;
+    until(&mut machine, "cat /run/ended", |it| it.text().trim() == "6")?;
     let bundle = bytes("good")?;
     let server = Server::start(bundle, Manner::Stalls(4_000_000))?;
     ask(
@@ -25,6 +62,7 @@ fn an_updater_that_is_killed_leaves_what_the_next_one_goes_on_with() -> anyhow::
             server.url()
         ),
     )?;
+    the_child_is_confined(&mut machine, true)?;
     // It stands still where the server does.
     let begun = Instant::now();
     while server.sent() < 4_000_000 {

@@ -7,12 +7,12 @@ use anyhow::ensure;
 use machine::Machine;
 use machine::machine::Boot;
 use machine::overlay::Overlay;
-use machine::scenario::{ANSWER, BOOT, tell};
+use machine::scenario::{ANSWER, BOOT, field, tell};
 use machine::server::{Manner, Server};
 use machine::slots::{Device, commits, running};
 use mounts::slot::Slot;
 
-use crate::{bytes, is_not_installed, network, nothing_is_armed};
+use crate::{bytes, is_not_installed, network, nothing_is_armed, status};
 
 #[test]
 fn a_boot_that_is_not_good_yet_keeps_the_other_slot() -> anyhow::Result<()> {
@@ -27,6 +27,14 @@ fn a_boot_that_is_not_good_yet_keeps_the_other_slot() -> anyhow::Result<()> {
     machine.power_off(ANSWER)?;
     let record = device.disk.record()?;
     ensure!(record.slot(Slot::B).priority > 0, "{record:?}");
+    Ok(())
+}
+
+/// Slot b may be as it was, and is not to be tried.
+fn no_trial_waits(machine: &mut Machine) -> anyhow::Result<()> {
+    let now = status(machine)?;
+    let fits = field(&now, "/phase")? != "trial" && field(&now, "/committed")? == "a";
+    ensure!(fits, "{now}");
     Ok(())
 }
 
@@ -78,6 +86,7 @@ fn a_bundle_that_is_not_right_is_refused_with_its_reason() -> anyhow::Result<()>
         println!("{name}");
         let server = Server::start(content, Manner::Good)?;
         is_not_installed(&mut machine, &server.url(), 6, words)?;
+        no_trial_waits(&mut machine)?;
         if name == "unproven" {
             nothing_is_armed(&mut machine)?;
         }

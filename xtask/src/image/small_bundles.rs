@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use mounts::bundle::CHUNK_SIZES;
 use mounts::dps::Architecture;
 
 use super::bundle::{self, BundleForm};
@@ -44,19 +45,23 @@ pub(super) fn make(update: &Path, unproven: &Path, signer: &ImageKey) -> Result<
             security_version,
             architecture,
         };
+        let form = |chunk_size| BundleForm {
+            chunk_size,
+            ..BundleForm::default()
+        };
+        let place = |name: &str, kind: &str| fresh.join(format!("{name}.{kind}"));
         let packed =
             |name: &str, image: &str, release: &Release, signer: &ImageKey, links: &[u8]| {
-                let form = BundleForm {
-                    chunk_size: CHUNK,
-                    ..BundleForm::default()
-                };
-                let image = fresh.join(format!("{image}.erofs"));
-                let target = fresh.join(format!("{name}.bundle"));
-                bundle::pack(&image, release, signer, links, form, &target)
+                let (image, target) = (place(image, "erofs"), place(name, "bundle"));
+                bundle::pack(&image, release, signer, links, form(CHUNK), &target)
             };
         let pack = |name: &str, image: &str, release: &Release, signer: &ImageKey| {
             packed(name, image, release, signer, &[])
         };
+        let (image, target) = (place("update", "erofs"), place("coarse", "bundle"));
+        let [_, largest] = CHUNK_SIZES;
+        let coarse = form(largest);
+        bundle::pack(&image, &release(2, here), signer, &[], coarse, &target)?;
         pack("good", "update", &release(2, here), signer)?;
         pack("older", "update", &release(0, here), signer)?;
         pack("elsewhere", "update", &release(2, elsewhere), signer)?;
