@@ -23,8 +23,16 @@ struct Daemon {
     answer: &'static str,
     /// What it has to say about a reload, where it can.
     reload: Option<&'static str>,
-    /// Its own last words, where it writes any: it was asked to stop in the way it understands.
-    farewell: Option<&'static str>,
+    /// What tells that it was asked to stop in the way it understands.
+    farewell: Farewell,
+}
+
+/// How a daemon takes its leave.
+enum Farewell {
+    /// It writes so.
+    Says(&'static str),
+    /// It removes this file, which one that is killed leaves behind.
+    Removes(&'static str),
 }
 
 const DAEMONS: &[Daemon] = &[
@@ -32,15 +40,15 @@ const DAEMONS: &[Daemon] = &[
         name: "nginx",
         question: "wget -q -O - http://127.0.0.1:80/",
         answer: "nginx answers",
-        reload: Some(""),
-        farewell: None,
+        reload: Some("reconfiguring"),
+        farewell: Farewell::Says("(SIGQUIT) received"),
     },
     Daemon {
         name: "haproxy",
         question: "wget -q -O - http://127.0.0.1:8080/",
         answer: "nginx answers",
         reload: Some("Loading success"),
-        farewell: Some("All workers exited"),
+        farewell: Farewell::Says("All workers exited"),
     },
     Daemon {
         name: "postgresql",
@@ -48,42 +56,42 @@ const DAEMONS: &[Daemon] = &[
                    \"/usr/lib/postgresql/15/bin/psql -h /run/postgresql -Atc 'select 40 + 2'\"",
         answer: "42",
         reload: Some("reloading configuration files"),
-        farewell: Some("database system is shut down"),
+        farewell: Farewell::Says("database system is shut down"),
     },
     Daemon {
         name: "redis",
         question: "redis-cli ping",
         answer: "PONG",
         reload: None,
-        farewell: Some("ready to exit"),
+        farewell: Farewell::Says("ready to exit"),
     },
     Daemon {
         name: "mosquitto",
         question: "mosquitto_pub -t shark -m swims -r && mosquitto_sub -t shark -C 1 -W 20",
         answer: "swims",
         reload: Some("Reloading config"),
-        farewell: Some("terminating"),
+        farewell: Farewell::Says("terminating"),
     },
     Daemon {
         name: "prometheus",
         question: "wget -q -O - http://127.0.0.1:9090/-/ready",
         answer: "Ready",
         reload: Some("Completed loading of configuration file"),
-        farewell: Some("See you next time!"),
+        farewell: Farewell::Says("See you next time!"),
     },
     Daemon {
         name: "chrony",
         question: "chronyc -n tracking",
         answer: "Reference ID",
         reload: None,
-        farewell: None,
+        farewell: Farewell::Removes("/run/chrony/chronyd.pid"),
     },
     Daemon {
         name: "openssh",
         question: "ssh -p 2222 -o StrictHostKeyChecking=no root@127.0.0.1 'echo logged in'",
         answer: "logged in",
         reload: Some("Received SIGHUP; restarting"),
-        farewell: Some("Received signal 15; terminating"),
+        farewell: Farewell::Says("Received signal 15; terminating"),
     },
 ];
 
@@ -174,9 +182,11 @@ impl Daemon {
             ),
         )?;
         ensure!(left.text().trim().is_empty(), "left: {}", left.text());
-        if let Some(words) = self.farewell {
-            self.logs(machine, words).context("stop")?;
+        match self.farewell {
+            Farewell::Says(words) => self.logs(machine, words),
+            Farewell::Removes(file) => ask(machine, &format!("test ! -e {file}")).map(drop),
         }
+        .context("stop")?;
         let log = tell(machine, "dmesg | grep 'did not stop in time'")?;
         ensure!(!log.text().contains(self.name), "{}", log.text());
         ask(machine, &format!("sharkctl start {}", self.name))?;
@@ -184,9 +194,6 @@ impl Daemon {
     }
 
     fn logs(&self, machine: &mut Machine, words: &str) -> anyhow::Result<()> {
-        if words.is_empty() {
-            return Ok(());
-        }
         let found = format!("sharkctl logs {} | grep -F '{words}'", self.name);
         until(machine, &found, |output| output.status == 0).map(drop)
     }
