@@ -12,7 +12,10 @@ pub enum Mode {
     /// The loader child: read service files, check them, hand the graph over.
     Load,
     /// The logger child: keep what the services write.
-    Log,
+    Log {
+        /// Of a machine and not of a container: the kernel's log too, and /dev/log.
+        machine: bool,
+    },
     /// The last stage of a shutdown, run as PID 1 from a tmpfs.
     Final(ShutdownKind),
     /// PID 1 that goes on with the state in this descriptor.
@@ -60,7 +63,7 @@ impl Mode {
     #[must_use]
     pub fn works_for_init(&self) -> bool {
         match self {
-            Self::Log
+            Self::Log { .. }
             | Self::Sync
             | Self::Detach
             | Self::Record { .. }
@@ -77,6 +80,9 @@ impl Mode {
         }
     }
 }
+
+/// Tells the logger that this is a machine and not a container.
+pub const MACHINE: &str = "machine";
 
 /// What `init --help` prints.
 pub const HELP: &str = "\
@@ -113,7 +119,8 @@ pub fn mode(pid: u32, arguments: &[String]) -> Mode {
         (1, [RESUME, number]) => number.parse().map_or(Mode::Supervise, Mode::Resume),
         (1, _) => Mode::Supervise,
         (_, ["load"]) => Mode::Load,
-        (_, ["log"]) => Mode::Log,
+        (_, ["log"]) => Mode::Log { machine: false },
+        (_, ["log", MACHINE]) => Mode::Log { machine: true },
         (_, ["sync"]) => Mode::Sync,
         (_, ["detach"]) => Mode::Detach,
         (_, ["record", device]) => Mode::Record {
@@ -202,7 +209,8 @@ mod tests {
     #[test]
     fn children_and_people_name_their_part() {
         check(7, "load", Mode::Load);
-        check(7, "log", Mode::Log);
+        check(7, "log", Mode::Log { machine: false });
+        check(7, "log machine", Mode::Log { machine: true });
         check(7, "sync", Mode::Sync);
         check(7, "detach", Mode::Detach);
         check(7, "budget", Mode::Budget);

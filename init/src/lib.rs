@@ -14,6 +14,7 @@ mod outer;
 pub mod paths;
 pub mod pid1;
 pub mod probe;
+mod rate;
 pub mod record;
 pub mod scrub;
 pub mod starter;

@@ -20,7 +20,7 @@ fn main() -> ExitCode {
         Mode::Supervise => init::pid1::run(),
         Mode::Resume(number) => init::pid1::resume(number),
         Mode::Load => init::load::run(),
-        Mode::Log => init::log::run(),
+        Mode::Log { machine } => init::log::run(machine),
         Mode::Final(kind) => {
             init::ending::last::run(kind, init::ending::bequest::Bequest::from_environment())
         }

@@ -85,6 +85,12 @@ impl Paths {
         self.runtime_dir.join("first-boot").display().to_string()
     }
 
+    /// The socket for messages of syslog(3).
+    #[must_use]
+    pub fn syslog_socket(&self) -> PathBuf {
+        self.runtime_dir.join("dev-log")
+    }
+
     /// The directory of the logs.
     #[must_use]
     pub fn log_dir(&self) -> PathBuf {

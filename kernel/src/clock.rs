@@ -19,6 +19,13 @@ pub fn boottime() -> u64 {
     nanos(clock_gettime(ClockId::Boottime))
 }
 
+/// Nanoseconds of CLOCK_MONOTONIC: since the start of the kernel, suspend left out, as the kernel stamps
+/// its own log.
+#[must_use]
+pub fn monotonic() -> u64 {
+    nanos(clock_gettime(ClockId::Monotonic))
+}
+
 /// Nanoseconds of the processor that this process has used. A system call each time: of the clocks
 /// that the kernel shares with its processes this is none.
 #[must_use]

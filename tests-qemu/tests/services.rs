@@ -17,6 +17,7 @@ fn a_verified_root_with_a_running_service_graph() -> anyhow::Result<()> {
     what_detached_is_stopped_too(&mut machine)?;
     what_ignores_sigterm_is_killed(&mut machine)?;
     logs_survive_a_restart(&mut machine)?;
+    syslog_and_the_kernel_are_logged(&mut machine)?;
     a_bad_reload_changes_nothing(&mut machine)?;
     a_good_reload_adds_a_service(&mut machine)?;
     let status = machine.power_off(machine::scenario::ANSWER)?;
@@ -189,7 +190,7 @@ fn confinement_is_real(machine: &mut Machine) -> anyhow::Result<()> {
     let logger = ask(
         machine,
         "for it in /proc/[0-9]*; do \
-         test \"$(tr '\\0' ' ' <$it/cmdline)\" = '/proc/self/exe log ' && cat $it/oom_score_adj; \
+         test \"$(tr '\\0' ' ' <$it/cmdline)\" = '/proc/self/exe log machine ' && cat $it/oom_score_adj; \
          done; true",
     )?;
     ensure!(
@@ -297,6 +298,34 @@ fn logs_survive_a_restart(machine: &mut Machine) -> anyhow::Result<()> {
         "logs of an unknown service ended with {}",
         missing.status
     );
+    Ok(())
+}
+
+fn syslog_and_the_kernel_are_logged(machine: &mut Machine) -> anyhow::Result<()> {
+    // From before init, and from now.
+    let first = ask(
+        machine,
+        "sharkctl logs kernel --grep '^Linux version' --json",
+    )?;
+    let first: Value = serde_json::from_str(&first)?;
+    ensure!(field(&first, "/kind")? == "kernel", "{first}");
+    ask(machine, "echo '<4>said by a test' > /dev/kmsg")?;
+    until(machine, "sharkctl logs kernel -p warning", |o| {
+        o.text().contains("said by a test")
+    })?;
+    let doubled = ask(
+        machine,
+        "sharkctl logs kernel --grep 'shark: audit' | wc -l",
+    )?;
+    ensure!(doubled.trim() == "0", "what init says is there twice");
+    ask(machine, "logger -p daemon.err -t probe 'no room'")?;
+    let all = until(
+        machine,
+        "sharkctl logs -p err --grep '^no room$' --json",
+        |o| o.text().contains("no room"),
+    )?;
+    let sent: Value = serde_json::from_str(&all.text())?;
+    ensure!(field(&sent, "/program")? == "probe", "{sent}");
     Ok(())
 }
 

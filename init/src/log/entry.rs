@@ -23,8 +23,40 @@ pub struct Entry<'a> {
     pub mark: Mark,
     /// What it says of its priority, or what goes without saying.
     pub priority: Priority,
-    /// What the service wrote, without the prefix that says the priority.
+    /// Of a message of syslog(3): the name that the program gives itself, and its number.
+    pub program: Option<Program<'a>>,
+    /// What the service wrote, without what is above.
     pub message: &'a [u8],
+}
+
+/// Who sent a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Program<'a> {
+    /// `-`: it does not say.
+    pub name: &'a str,
+    /// By the kernel; 0 is a process that this machine, container or namespace cannot see.
+    pub pid: u32,
+}
+
+impl<'a> Program<'a> {
+    /// Takes `name[pid]: ` off.
+    fn split(text: &'a [u8]) -> (Option<Self>, &'a [u8]) {
+        let found = || {
+            let open = text.iter().position(|byte| *byte == b'[')?;
+            let (name, rest) = text.split_at_checked(open)?;
+            let close = rest.iter().position(|byte| *byte == b']')?;
+            let pid = std::str::from_utf8(rest.get(1..close)?).ok()?;
+            let program = Self {
+                name: std::str::from_utf8(name).ok()?,
+                pid: pid.parse().ok()?,
+            };
+            Some((program, rest.get(close..)?.strip_prefix(b"]: ")?))
+        };
+        match found() {
+            Some((program, rest)) => (Some(program), rest),
+            None => (None, text),
+        }
+    }
 }
 
 /// What the lines of one log leave to those that follow.
@@ -40,17 +72,22 @@ impl Before {
         let line = Line::parse(raw);
         self.time = Stamp::parse(line.stamp).or(self.time);
         let (own, message) = match line.mark {
-            Mark::Line => Priority::split(line.text),
+            Mark::Line | Mark::Syslog | Mark::Kernel => Priority::split(line.text),
             Mark::Continuation => (self.priority, line.text),
             Mark::Note => (Some(Priority::Warning), line.text),
         };
         self.priority = own;
+        let (program, message) = match line.mark {
+            Mark::Syslog => Program::split(message),
+            Mark::Line | Mark::Continuation | Mark::Note | Mark::Kernel => (None, message),
+        };
         Entry {
             raw,
             stamp: line.stamp,
             time: self.time,
             mark: line.mark,
             priority: own.unwrap_or(Priority::Info),
+            program,
             message,
         }
     }
@@ -97,7 +134,7 @@ impl<'a, I: Iterator<Item = Entry<'a>>> Iterator for Merged<'a, I> {
         let entry = log.next()?;
         let head = log.peek().map(|next| match next.mark {
             Mark::Continuation => (time, false, at),
-            Mark::Line | Mark::Note => (next.time, true, at),
+            Mark::Line | Mark::Note | Mark::Syslog | Mark::Kernel => (next.time, true, at),
         });
         self.heads.extend(head.map(Reverse));
         Some((at, entry))
@@ -151,6 +188,7 @@ mod tests {
             line(1, " plain"),
             line(1, "+more"),
             line(1, "!<7>note"),
+            line(1, "~<4>hot[1]: x"),
         ]
         .concat();
         let mut before = Before::default();
@@ -158,13 +196,29 @@ mod tests {
             .all(text.as_bytes())
             .map(|entry| (entry.priority, entry.message))
             .collect();
-        let expect: [(Priority, &[u8]); 5] = [
+        let expect: [(Priority, &[u8]); 6] = [
             (Priority::Error, b"bad"),
             (Priority::Error, b"<5>more"),
             (Priority::Info, b"plain"),
             (Priority::Info, b"more"),
             (Priority::Warning, b"<7>note"),
+            (Priority::Warning, b"hot[1]: x"),
         ];
         assert_eq!(found, expect);
+    }
+
+    #[test]
+    fn who_sent_a_message() {
+        let check = |text: &str, expect: Option<(&str, u32)>, message: &str| {
+            let text = line(1, &format!("@{text}"));
+            let entry = Before::default().next(text.strip_suffix('\n').unwrap().as_bytes());
+            let found = entry.program.map(|it| (it.name, it.pid));
+            assert_eq!((found, entry.message), (expect, message.as_bytes()));
+        };
+        check("<3>sshd[42]: no room", Some(("sshd", 42)), "no room");
+        check("<3>-[0]: ", Some(("-", 0)), "");
+        for other in ["sshd: x", "sshd[x]: y", "sshd[1] x", "[", "", "a]1[: "] {
+            check(other, None, other);
+        }
     }
 }

@@ -28,12 +28,22 @@ pub fn write(out: &mut Vec<u8>, machine: &Machine, service: &str, entry: &Entry<
     if let Some(host) = &machine.host {
         text(out, "_HOSTNAME", host);
     }
-    text(out, "_TRANSPORT", "stdout");
-    text(out, "_SYSTEMD_UNIT", &format!("{service}.service"));
-    text(out, "SYSLOG_IDENTIFIER", service);
+    let (transport, name) = match entry.mark {
+        Mark::Line | Mark::Continuation | Mark::Note => ("stdout", service),
+        Mark::Syslog => ("syslog", entry.program.map_or(service, |it| it.name)),
+        Mark::Kernel => ("kernel", "kernel"),
+    };
+    text(out, "_TRANSPORT", transport);
+    if entry.mark != Mark::Kernel {
+        text(out, "_SYSTEMD_UNIT", &format!("{service}.service"));
+    }
+    text(out, "SYSLOG_IDENTIFIER", name);
+    if let Some(program) = entry.program {
+        text(out, "_PID", &program.pid.to_string());
+    }
     text(out, "PRIORITY", &entry.priority.number().to_string());
     match entry.mark {
-        Mark::Line => {}
+        Mark::Line | Mark::Syslog | Mark::Kernel => {}
         Mark::Continuation => text(out, "SHARK_KIND", "continuation"),
         Mark::Note => text(out, "SHARK_KIND", "note"),
     }
@@ -90,6 +100,25 @@ mod tests {
         assert_eq!(
             String::from_utf8(exported(line.as_bytes())).unwrap(),
             expect
+        );
+    }
+
+    #[test]
+    fn other_ways_have_their_names() {
+        let message = exported(b"2001-09-09T01:46:43.500000Z@<3>sshd[42]: no");
+        let expect = "_TRANSPORT=syslog\n_SYSTEMD_UNIT=x@1.service\nSYSLOG_IDENTIFIER=sshd\n\
+            _PID=42\nPRIORITY=3\nMESSAGE=no\n\n";
+        assert!(
+            message.ends_with(expect.as_bytes()),
+            "{}",
+            message.escape_ascii()
+        );
+        let record = exported(b"2001-09-09T01:46:43.500000Z~<4>hot");
+        let expect = "_TRANSPORT=kernel\nSYSLOG_IDENTIFIER=kernel\nPRIORITY=4\nMESSAGE=hot\n\n";
+        assert!(
+            record.ends_with(expect.as_bytes()),
+            "{}",
+            record.escape_ascii()
         );
     }
 

@@ -20,6 +20,10 @@ pub enum Mark {
     Continuation,
     /// A line of the logger itself, about this log.
     Note,
+    /// A message that was sent to syslog(3).
+    Syslog,
+    /// A record of the kernel's log.
+    Kernel,
 }
 
 impl Mark {
@@ -28,6 +32,8 @@ impl Mark {
             Self::Line => b' ',
             Self::Continuation => b'+',
             Self::Note => b'!',
+            Self::Syslog => b'@',
+            Self::Kernel => b'~',
         }
     }
 
@@ -38,9 +44,15 @@ impl Mark {
     }
 
     fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Line, Self::Continuation, Self::Note]
-            .into_iter()
-            .find(|mark| mark.byte() == byte)
+        [
+            Self::Line,
+            Self::Continuation,
+            Self::Note,
+            Self::Syslog,
+            Self::Kernel,
+        ]
+        .into_iter()
+        .find(|mark| mark.byte() == byte)
     }
 }
 
@@ -174,6 +186,21 @@ fn cut(text: &[u8]) -> usize {
         .rev()
         .find(|at| text.get(*at).is_some_and(|byte| byte & 0xc0 != 0x80))
         .unwrap_or(TEXT_MAX)
+}
+
+/// Appends a text that came as a whole: a line for each of its lines, and for what is too long; all but
+/// the first are more of it.
+pub(super) fn write_text(out: &mut Vec<u8>, stamp: &str, mark: Mark, text: &[u8]) {
+    let mut mark = mark;
+    for mut rest in text.split(|byte| *byte == b'\n') {
+        while rest.len() > TEXT_MAX {
+            let (piece, more) = rest.split_at(cut(rest));
+            write_line(out, stamp, mark, piece);
+            (mark, rest) = (Mark::Continuation, more);
+        }
+        write_line(out, stamp, mark, rest);
+        mark = Mark::Continuation;
+    }
 }
 
 /// Stamps and writes one note of the logger.

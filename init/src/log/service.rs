@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ use kernel::unix::recv_with_fds;
 use services::graph::MAX_SERVICES;
 use services::id::ServiceName;
 
+use super::beside::{self, Beside};
 use super::boot;
 use super::file::LogFile;
 use super::lines::Splitter;
@@ -41,12 +42,17 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(2);
 
 const CONTROL: u64 = 0;
 const SIGNALS: u64 = 1;
-const FIRST_PIPE: u64 = 2;
+const SYSLOG: u64 = 2;
+const KERNEL: u64 = 3;
+const FIRST_PIPE: u64 = 4;
 
-/// `init log`: runs until PID 1 closes its end of the socket, or SIGTERM.
+/// What has been dropped is told after so long, if nothing more comes before.
+const TELL_AFTER: Duration = Duration::from_secs(1);
+
+/// `init log`, and with the word `machine` where this is not a container: runs until PID 1 closes its end of the socket, or SIGTERM.
 #[must_use]
-pub fn run() -> ExitCode {
-    match serve() {
+pub fn run(machine: bool) -> ExitCode {
+    match serve(machine) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&error.to_string());
@@ -55,11 +61,16 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn serve() -> Result<(), Error> {
+fn serve(machine: bool) -> Result<(), Error> {
     let control = kernel::inherited::duplicate(CONTROL_FD)?;
     let signals = SignalFd::new(&[Signal::TERM])?;
-    let mut logger = Logger::new(Paths::from_environment().log_dir(), control)?;
+    let paths = Paths::from_environment();
+    let mut logger = Logger::new(paths.log_dir(), control)?;
     logger.poller.add(&signals, SIGNALS, Readiness::READ)?;
+    logger.open_syslog(&paths.syslog_socket(), machine);
+    if machine {
+        logger.open_kernel();
+    }
     logger.serve()?;
     logger.poller.remove(&signals)?;
     logger.finish()
@@ -87,6 +98,7 @@ struct Logger {
     tokens: BTreeMap<ServiceName, Vec<u64>>,
     next_token: u64,
     buffer: Vec<u8>,
+    beside: Beside,
 }
 
 /// One pipe of a service. Two may belong to one service, while processes with the older one live;
@@ -118,6 +130,7 @@ impl Logger {
         let poller = Poller::new()?;
         poller.add(&control, CONTROL, Readiness::READ)?;
         Ok(Self {
+            beside: Beside::new(&directory),
             directory,
             control,
             poller,
@@ -131,14 +144,26 @@ impl Logger {
     /// Serves until PID 1 is gone or a signal says to end.
     fn serve(&mut self) -> Result<(), Error> {
         let mut events = Events::new();
+        let mut tell_at = None;
         loop {
-            self.poller.wait(&mut events, None)?;
+            if self.beside.owes() {
+                let due = *tell_at.get_or_insert_with(|| Instant::now() + TELL_AFTER);
+                let left = due.saturating_duration_since(Instant::now());
+                self.poller.wait(&mut events, Some(left))?;
+                if Instant::now() >= due {
+                    self.beside.tell_dropped();
+                    tell_at = None;
+                }
+            } else {
+                tell_at = None;
+                self.poller.wait(&mut events, None)?;
+            }
             for (token, _) in events.iter() {
                 let next = match token {
                     CONTROL => self.receive()?,
                     SIGNALS => Next::End,
-                    pipe => {
-                        self.turn(pipe);
+                    other => {
+                        self.turn(other);
                         Next::GoOn
                     }
                 };
@@ -167,6 +192,7 @@ impl Logger {
         for pipe in self.pipes.values_mut() {
             pipe.end_line();
         }
+        self.beside.tell_dropped();
         Ok(())
     }
 
@@ -239,8 +265,63 @@ impl Logger {
         Ok(())
     }
 
-    /// One read of one pipe.
+    /// Makes the socket of syslog(3). On a machine it is /dev/log too, unless somebody else is.
+    fn open_syslog(&mut self, path: &Path, machine: bool) {
+        if machine {
+            // How many messages wait for us before a sender has to; the kernel has ten in mind.
+            let _unset = kernel::system::set_sysctl("net.unix.max_dgram_qlen", "512");
+        }
+        let opened = self.beside.open_syslog(path);
+        let added = opened.and_then(|()| match self.beside.syslog() {
+            Some(socket) => self.poller.add(socket, SYSLOG, Readiness::READ),
+            None => Ok(()),
+        });
+        if let Err(error) = added {
+            complain(&format!("syslog: {error}"));
+        } else if machine && let Err(error) = beside::lead_dev_log(path) {
+            complain(&format!("syslog: link /dev/log: {error}"));
+        }
+    }
+
+    fn open_kernel(&mut self) {
+        let opened = self.beside.open_kernel("/dev/kmsg");
+        let added = opened.map_err(|error| error.to_string()).and_then(|()| {
+            let kernel = self.beside.kernel();
+            kernel.map_or(Ok(()), |it| {
+                let added = self.poller.add(it, KERNEL, Readiness::READ);
+                added.map_err(|error| error.to_string())
+            })
+        });
+        if let Err(error) = added {
+            complain(&format!("log of the kernel: {error}"));
+        }
+    }
+
+    /// What is ready beside the pipes.
+    fn take_beside(&mut self, token: u64) {
+        let taken = match token {
+            SYSLOG => self.beside.take_syslog().map_err(|error| error.to_string()),
+            _ => self.beside.take_kernel().map_err(|error| error.to_string()),
+        };
+        if let Err(error) = taken {
+            complain(&format!("no more of syslog or of the kernel: {error}"));
+            // Closed, so that no sender waits for somebody who does not listen.
+            let _gone = match token {
+                SYSLOG => self.beside.syslog().map(|it| self.poller.remove(it)),
+                _ => self.beside.kernel().map(|it| self.poller.remove(it)),
+            };
+            match token {
+                SYSLOG => self.beside.close_syslog(),
+                _ => self.beside.close_kernel(),
+            }
+        }
+    }
+
+    /// One read of one pipe, or what is ready beside them.
     fn turn(&mut self, token: u64) {
+        if matches!(token, SYSLOG | KERNEL) {
+            return self.take_beside(token);
+        }
         // An event of this batch may be about a pipe that an earlier one removed.
         let Some(pipe) = self.pipes.get_mut(&token) else {
             return;

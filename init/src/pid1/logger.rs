@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use kernel::epoll::Readiness;
 use serde::{Deserialize, Serialize};
+use services::control::BootMode;
 use services::id::ServiceId;
 use services::supervisor::event::ExitStatus;
 use services::time::{Duration, Time};
@@ -134,7 +135,11 @@ impl Init {
     /// Starts the logger.
     pub(super) fn start_logger(&mut self) {
         let output = self.say.descriptor();
-        match plan::start_logger(&mut self.spawner, &self.paths, output) {
+        let machine = match self.boot.info.mode {
+            BootMode::Disk | BootMode::Initramfs | BootMode::Direct => true,
+            BootMode::Container => false,
+        };
+        match plan::start_logger(&mut self.spawner, &self.paths, machine, output) {
             Ok((child, socket)) => {
                 self.table.own(child.pid, Owner::Logger);
                 if let Err(error) = self.poller.add(&socket, LOGGER, Readiness::NONE) {

@@ -11,6 +11,7 @@ use services::time::Duration;
 
 use super::errands::Order;
 use super::passed::{self, Passed};
+use crate::arguments::MACHINE;
 use crate::errand;
 use crate::log::protocol::CONTROL_FD;
 use crate::paths::{Paths, RUNTIME_DIR_VARIABLE, SERVICE_PATH_VARIABLE};
@@ -255,10 +256,15 @@ pub(super) fn start_loader(
 pub(super) fn start_logger(
     spawner: &mut Spawner,
     paths: &Paths,
+    machine: bool,
     output: Option<BorrowedFd<'_>>,
 ) -> Result<(Child, OwnedFd), String> {
     let (near, far) = kernel::unix::seqpacket_pair().map_err(|error| error.to_string())?;
-    let plan = own_plan(&["log"], paths).map_err(|error| error.to_string())?;
+    let words: &[&str] = match machine {
+        true => &["log", MACHINE],
+        false => &["log"],
+    };
+    let plan = own_plan(words, paths).map_err(|error| error.to_string())?;
     let extra = [(far.as_fd(), CONTROL_FD)];
     let child = own_child(spawner, &plan, &extra, output)?;
     Ok((child, near))

@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use services::time::{Duration, Time};
 
-use super::rate::Rate;
+use crate::rate::Rate;
 
 /// How grave a line is, as syslog(3) numbers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use services::id::ServiceName;
 /// The service whose cgroup is `path` or above it. Our root is always the root of the hierarchy as
 /// we see it.
 #[must_use]
-pub(super) fn service_of_cgroup(path: &str) -> Option<ServiceName> {
+pub(crate) fn service_of_cgroup(path: &str) -> Option<ServiceName> {
     let below = path.strip_prefix("/services/")?;
     let name = below.split('/').next()?;
     // A cgroup that is gone already still names a process that has ended and not been reaped.

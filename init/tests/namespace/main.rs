@@ -35,6 +35,7 @@ mod restart;
 mod scope;
 mod sockets;
 mod surroundings;
+mod syslog;
 mod templates;
 mod timers;
 mod trace;

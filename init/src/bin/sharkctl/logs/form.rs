@@ -49,6 +49,8 @@ fn for_programs(boot: Option<&str>, service: &str, entry: &Entry<'_>) -> Value {
         Mark::Line => "line",
         Mark::Continuation => "continuation",
         Mark::Note => "note",
+        Mark::Syslog => "syslog",
+        Mark::Kernel => "kernel",
     };
     let message = match std::str::from_utf8(entry.message) {
         Ok(text) => Value::from(text),
@@ -61,6 +63,8 @@ fn for_programs(boot: Option<&str>, service: &str, entry: &Entry<'_>) -> Value {
         "service": service,
         "kind": kind,
         "priority": entry.priority.number(),
+        "program": entry.program.map(|program| program.name),
+        "pid": entry.program.map(|program| program.pid),
         "message": message,
     })
 }
@@ -80,6 +84,10 @@ pub(super) fn push_for_people(
     if let Some(name) = name {
         out.push_str(&paint.bold(name));
         out.push_str(": ");
+    }
+    if let Some(program) = entry.program {
+        push_visible(out, program.name.as_bytes());
+        out.push_str(&format!("[{}]: ", program.pid));
     }
     let mut text = String::new();
     push_visible(&mut text, entry.message);
@@ -121,6 +129,7 @@ mod tests {
         2026-11-23T03:43:19.123457Z+\xff\x80 \xc2\x9b \xc3\xa9\n\
         2026-11-23T03:43:19.123458Z!3 lines\n\
         2026-11-23T03:43:19.123459Z <3>no room\n\
+        2026-11-23T03:43:19.123460Z@<5>su[7]: root\n\
         typed by hand\n";
 
     fn printed(form: &Form) -> String {
@@ -140,6 +149,7 @@ mod tests {
              2026-11-23T03:43:19.123457Z+\\xff\\x80 \\u{9b} é\n\
              2026-11-23T03:43:19.123458Z!3 lines\n\
              2026-11-23T03:43:19.123459Z no room\n\
+             2026-11-23T03:43:19.123460Z@su[7]: root\n\
              typed by hand\n"
         );
     }
@@ -166,7 +176,7 @@ mod tests {
             .lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect();
-        assert_eq!(lines.len(), 5);
+        assert_eq!(lines.len(), 6);
         assert_eq!(lines[0]["message"], "\u{1b}[31mred\u{1b}[0m\ttab");
         assert_eq!(lines[1]["kind"], "continuation");
         let bytes = [0xff, 0x80, b' ', 0xc2, 0x9b, b' ', 0xc3, 0xa9];
@@ -174,10 +184,15 @@ mod tests {
         assert_eq!(lines[2]["time"], "2026-11-23T03:43:19.123458Z");
         let expect = json!({
             "time": "2026-11-23T03:43:19.123459Z", "boot": "b", "service": "x",
-            "kind": "line", "priority": 3, "message": "no room",
+            "kind": "line", "priority": 3, "program": null, "pid": null, "message": "no room",
         });
         assert_eq!(lines[3], expect);
-        assert!(lines[4]["time"].is_null());
+        assert_eq!(lines[4]["program"], "su");
+        assert_eq!(
+            (&lines[4]["kind"], &lines[4]["pid"]),
+            (&"syslog".into(), &7.into())
+        );
+        assert!(lines[5]["time"].is_null());
     }
 
     #[test]

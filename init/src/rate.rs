@@ -5,7 +5,7 @@ use services::time::{Duration, Time};
 /// A bucket of tokens that fills with time. One line costs one token; what is not said is counted
 /// and told with the next line that is.
 #[derive(Debug)]
-pub(super) struct Rate {
+pub(crate) struct Rate {
     tokens: u32,
     most: u32,
     every: Duration,
@@ -16,7 +16,7 @@ pub(super) struct Rate {
 impl Rate {
     /// At most `most` at once, and one more each `every`.
     #[must_use]
-    pub(super) const fn new(most: u32, every: Duration) -> Self {
+    pub(crate) const fn new(most: u32, every: Duration) -> Self {
         Self {
             tokens: most,
             most,
@@ -27,7 +27,7 @@ impl Rate {
     }
 
     /// Whether one more may be said at `now`; if so, how many were not said before it.
-    pub(super) fn take(&mut self, now: Time) -> Option<u64> {
+    pub(crate) fn take(&mut self, now: Time) -> Option<u64> {
         let every = self.every.as_nanos().max(1);
         let due = now.since(self.filled).as_nanos() / every;
         if due > 0 {
@@ -48,6 +48,16 @@ impl Rate {
                 None
             }
         }
+    }
+
+    /// Whether something was not said that has not been told yet.
+    pub(crate) const fn owes(&self) -> bool {
+        self.suppressed > 0
+    }
+
+    /// How many were not said and have not been told yet; they are now.
+    pub(crate) fn owed(&mut self) -> u64 {
+        std::mem::take(&mut self.suppressed)
     }
 }
 
