@@ -252,3 +252,87 @@ fn who_took_the_memory_is_named() {
         &["it was killed because memory ran out", "cgroup.memory-max"],
     );
 }
+
+/// The picture has a bar for each of these, and they can be seen.
+fn check_picture(picture: &str, names: &[&str]) {
+    let picture = roxmltree::Document::parse(picture).unwrap();
+    let titles = picture
+        .descendants()
+        .filter(|it| it.tag_name().name() == "title");
+    let titles: Vec<&str> = titles.filter_map(|it| it.text()).collect();
+    for name in names {
+        assert!(
+            titles.iter().any(|it| it.starts_with(&format!("{name}: "))),
+            "{titles:?}"
+        );
+    }
+    // However long ago the kernel began.
+    let bars = picture
+        .descendants()
+        .filter(|it| it.tag_name().name() == "rect");
+    let widths = bars.filter_map(|it| it.attribute("width")?.parse().ok());
+    let widest = widths.fold(0.0, |widest: f64, width| widest.max(width));
+    assert!(widest > 300.0, "{widest}");
+}
+
+#[test]
+fn a_boot_is_told_in_times_and_files() {
+    if !possible() {
+        return;
+    }
+    let slow = shell("sleep 0.4", "type = \"oneshot\"");
+    let machine = Machine::boot(&[
+        ("fast.toml", &shell("true", "type = \"oneshot\"")),
+        ("slow.toml", &slow),
+        (
+            "slow.toml.d/10-more.toml",
+            "description = \"Takes its time\"\n",
+        ),
+        (
+            "web.toml",
+            &shell("sleep 1000", "requires = [\"fast\", \"slow\"]"),
+        ),
+    ]);
+    machine.call("WaitBoot", json!({})).unwrap();
+    let ask = |words: &[&str]| {
+        let (text, status) = sharkctl(&machine, words);
+        assert_eq!(status, 0, "{text}");
+        text
+    };
+    let blame = ask(&["blame"]);
+    assert!(
+        blame.lines().nth(1).unwrap().ends_with("  up     slow"),
+        "{blame}"
+    );
+    let chain: Value = serde_json::from_str(&ask(&["critical-chain", "--json"])).unwrap();
+    let names: Vec<&str> = chain["chain"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["default", "web", "slow"]);
+    check_picture(&ask(&["plot"]), &names);
+    assert!(ask(&["graph", "web"]).contains("\"web\" -> \"slow\""));
+
+    let path = machine.path("services/slow.toml");
+    let drop_in = machine.path("services/slow.toml.d/10-more.toml");
+    let expect = format!(
+        "# {}\n{slow}\n# {}\ndescription = \"Takes its time\"\n",
+        path.display(),
+        drop_in.display()
+    );
+    assert_eq!(ask(&["cat", "slow"]), expect);
+    assert_eq!(ask(&["cat", "slow", "--compare"]), expect);
+    machine.write_service("slow.toml.d/10-more.toml", "start-timeout = \"7s\"\n");
+    let told = ask(&["cat", "slow", "--compare"]);
+    assert!(
+        told.contains("differ from what init has read in "),
+        "{told}"
+    );
+    assert!(told.contains("start-timeout"), "{told}");
+    let (none, status) = sharkctl(&machine, &["cat", "nobody"]);
+    assert_eq!(status, 3, "{none}");
+    let (none, status) = sharkctl(&machine, &["cat", "default"]);
+    assert!(status == 1 && none.contains("(built in)"), "{none}");
+}

@@ -17,6 +17,7 @@ Examples:
   sharkctl status sshd             one service and its last lines
   sharkctl why sshd                why it is not up, and what to do
   sharkctl tree sshd               what it needs
+  sharkctl critical-chain          what the boot waited for; `blame` and `plot` tell more
   sharkctl restart sshd chronyd    both at once; waits until they are up
   sharkctl logs -f sshd            follow a log
   sharkctl timers                  what is started next, and when

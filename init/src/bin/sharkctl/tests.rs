@@ -322,6 +322,11 @@ fn usage() {
         "verify",
         "why",
         "tree",
+        "graph",
+        "blame",
+        "critical-chain",
+        "plot",
+        "cat",
         "service restart",
         "reboot",
     ] {

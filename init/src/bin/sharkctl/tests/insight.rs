@@ -1,9 +1,11 @@
 //! The verbs that explain, against a machine whose services and relations are made up.
 
-use services::control::{RelationsPage, Reply, Request, ServiceRelations};
+use services::control::{
+    BootMode, BootState, RelationsPage, Reply, Request, ServiceRelations, Timing,
+};
 use services::status::{ServiceStatus, StateName};
 
-use super::server::{Answer, Server, machine, service};
+use super::server::{Answer, Server, boot, machine, service};
 
 /// A service: name, state, reason, started and ready in milliseconds, relations.
 struct Made(ServiceStatus, ServiceRelations);
@@ -119,6 +121,18 @@ fn answer(request: &Request) -> Answer {
                 next: next.clone(),
             }))
         }
+        Request::Boot => {
+            let mut boot = boot(BootState::Ready);
+            boot.mode = BootMode::Disk;
+            let timing = |name: &str, us| Timing {
+                name: name.into(),
+                us,
+            };
+            boot.timings = vec![timing("stage1 <&>", 700_000), timing("init", 900_000)];
+            Ok(Reply::Boot {
+                boot: Box::new(boot),
+            })
+        }
         other => machine(other),
     }
 }
@@ -205,4 +219,152 @@ fn a_tree_has_each_subtree_once() {
     server
         .run("tree none")
         .expect(3, "", "there is no service `none`");
+}
+
+#[test]
+fn blame_has_the_longest_first() {
+    let server = Server::new(answer);
+    let text = " TOOK  STARTED  STATE    SERVICE\n\
+        750ms   1.250s  backoff  db\n\
+        600ms   2.000s  waiting  api\n\
+        500ms   2.600s  waiting  web\n\
+        250ms   1.000s  up       net\n\
+        100ms   1.300s  up       cron\n";
+    let ran = server.run("blame");
+    // The target of this machine is a service like others.
+    assert_eq!(
+        ran.out.replace("  0us   3.100s  up       default\n", ""),
+        text
+    );
+    let json = server.run("blame --json").json();
+    assert_eq!(json["services"][0]["name"], "db");
+    assert_eq!(json["services"][0]["tookUs"], 750_000);
+}
+
+#[test]
+fn a_chain_is_of_those_that_were_ready_last() {
+    let server = Server::new(answer);
+    let text = " READY   TOOK  STARTED  WAITED  SERVICE\n\
+        3.100s    0us   3.100s     0us  default\n\
+        3.100s  500ms   2.600s     0us  web (wants): waiting\n\
+        2.600s  600ms   2.000s     0us  api (requires): waiting\n\
+        2.000s  750ms   1.250s     0us  db (requires): backoff\n\
+        1.250s  250ms   1.000s     0us  net (after)\n";
+    assert_eq!(server.run("critical-chain").out, text);
+    let text = server.run("critical-chain cron").out;
+    assert!(
+        text.ends_with(
+            "1.400s  100ms   1.300s    50ms  cron\n1.250s  250ms   1.000s     0us  net (wants)\n"
+        ),
+        "{text}"
+    );
+    let json = server.run("critical-chain --json").json();
+    assert_eq!(json["chain"][4]["name"], "net");
+    let ran = server.run("critical-chain left");
+    ran.expect(1, "", "left has not been ready: `sharkctl why left` tells");
+    server
+        .run("critical-chain none")
+        .expect(3, "", "there is no service");
+}
+
+#[test]
+fn a_graph_is_one_that_dot_reads() {
+    let server = Server::new(answer);
+    let ran = server.run("graph");
+    ran.expect(0, "digraph services {\n", "");
+    ran.expect(
+        0,
+        "  \"db\" [label=\"db\\nbackoff\", fillcolor=\"#f5b98a\"];\n",
+        "",
+    );
+    ran.expect(
+        0,
+        "  \"api\" -> \"net\" [style=dotted, color=\"gray60\", tooltip=\"after\"];\n",
+        "",
+    );
+    assert!(ran.out.ends_with("}\n"));
+    let json = server.run("graph --json api").json();
+    let of = |key: &str| json[key].as_array().unwrap().len();
+    assert_eq!((of("services"), of("edges")), (2, 1), "{json}");
+    server
+        .run("graph none")
+        .expect(3, "", "there is no service");
+}
+
+/// Every bar, as its title tells, with where it begins and how wide it is.
+fn drawn(text: &str) -> Vec<(String, f64, f64)> {
+    let document = roxmltree::Document::parse(text).unwrap();
+    let root = document.root_element();
+    assert_eq!(root.tag_name().name(), "svg");
+    let number =
+        |node: &roxmltree::Node<'_, '_>, key| node.attribute(key).unwrap().parse().unwrap();
+    let height: f64 = number(&root, "height");
+    let groups = root
+        .children()
+        .filter(|it| it.has_tag_name("g") || it.tag_name().name() == "g");
+    let mut last = 0.0;
+    let bars = groups.map(|group| {
+        let child = |name: &str| {
+            group
+                .children()
+                .find(|it| it.tag_name().name() == name)
+                .unwrap()
+        };
+        let bar = child("rect");
+        let (x, y, width): (f64, f64, f64) =
+            (number(&bar, "x"), number(&bar, "y"), number(&bar, "width"));
+        assert!(
+            y >= last + 14.0 && y + 14.0 < height,
+            "no bar lies over another"
+        );
+        assert!(x >= 230.0 && x + width <= 1112.0, "{x} {width}");
+        last = y;
+        (child("title").text().unwrap().to_owned(), x, width)
+    });
+    bars.collect()
+}
+
+#[test]
+fn a_plot_is_right_xml_with_a_bar_for_each() {
+    let server = Server::new(answer);
+    let bars = drawn(&server.run("plot").out);
+    let titles: Vec<&str> = bars.iter().map(|(title, ..)| title.as_str()).collect();
+    assert_eq!(titles[0], "stage1 <&>: 700ms, from 0.000s to 0.700s");
+    assert_eq!(titles[2], "net: 250ms, from 1.000s to 1.250s");
+    assert_eq!(bars.len(), 2 + 6, "one was never started");
+    let file = server.directory.path().join("boot.svg");
+    let ran = server.run(&format!("plot -o {}", file.display()));
+    ran.expect(0, "boot.svg: 8 bars\n", "");
+    assert_eq!(drawn(&std::fs::read_to_string(&file).unwrap()).len(), 8);
+    server
+        .run("plot -o /nowhere/x")
+        .expect(1, "", "write /nowhere/x: ");
+    assert_eq!(
+        server.run("plot --json").json()["bars"]
+            .as_array()
+            .unwrap()
+            .len(),
+        8
+    );
+}
+
+#[test]
+fn a_plot_of_many_has_room_for_all() {
+    let server = Server::new(|request| match request {
+        Request::List => Ok(Reply::Services {
+            services: (0..500)
+                .map(|it| {
+                    made(
+                        &format!("s{it}"),
+                        StateName::Up,
+                        ServiceRelations::default(),
+                    )
+                })
+                .map(|made| made.times(10, 300).0)
+                .collect(),
+        }),
+        Request::Relations { .. } => Ok(Reply::Relations(RelationsPage::default())),
+        other => answer(other),
+    });
+    assert_eq!(drawn(&server.run("plot").out).len(), 502);
 }
