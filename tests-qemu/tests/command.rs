@@ -10,10 +10,14 @@ use serde_json::Value;
 
 /// Runs the command on the image under test: the same options give the same image, from the cache.
 fn qemu(arguments: &[&str]) -> anyhow::Result<Output> {
+    xtask(&[&["qemu", "--services", "tests-qemu/services"], arguments].concat())
+}
+
+fn xtask(arguments: &[&str]) -> anyhow::Result<Output> {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     Command::new(cargo)
-        .args(["xtask", "qemu", "--services", "tests-qemu/services"])
+        .arg("xtask")
         .args(arguments)
         .env_remove(image::VARIABLE)
         .current_dir(top)
@@ -88,5 +92,26 @@ fn what_firmware_starts_has_the_agent_on_its_disk() -> anyhow::Result<()> {
         why.contains("--cmdline"),
         "it does not say what to do: {why}"
     );
+    Ok(())
+}
+
+#[test]
+fn the_base_system_is_made_for_arm64_too() -> anyhow::Result<()> {
+    let arm64 = ["--arch", "aarch64", "--run", "uname -m; sharkctl boot info"];
+    let output = qemu(&arm64)?;
+    check(&output, 0)?;
+    let words = String::from_utf8_lossy(&output.stdout);
+    ensure!(words.starts_with("aarch64"), "it runs on: {words}");
+    ensure!(
+        words.contains("slot: a"),
+        "it was not booted from a slot: {words}"
+    );
+    let folder = tempfile::tempdir()?;
+    let bundle = folder.path().join("shark.bundle");
+    let bundle = bundle.to_string_lossy().into_owned();
+    let output = xtask(&["bundle", "--arch", "aarch64", "--output", &bundle])?;
+    check(&output, 0)?;
+    let bytes = std::fs::read(&bundle)?;
+    ensure!(bytes.starts_with(b"SHARKBUN"), "that is no bundle");
     Ok(())
 }

@@ -89,7 +89,8 @@ impl Child {
                 self.send(&mut source, at, number, &chunk, &mut work)?;
             }
         }
-        if !source.ends_at(base.saturating_add(header.size()))? {
+        let ends = source.ends_at(base.saturating_add(header.size()));
+        if !ends.map_err(|fault| in_part(fault, &source, "chunks"))? {
             return Err(bad(&BundleError::Trailing));
         }
         self.say(&Said::Done)
@@ -233,17 +234,20 @@ impl Child {
     ) -> Result<(), Fault> {
         let mut heard = || self.hint();
         let read = source.read(at, into, &mut heard);
-        // A file or a pipe that ends is what it is; a connection may have been lost.
-        read.map_err(|fault| match (source, fault.kind) {
-            (Source::Http(_), _) => fault,
-            (Source::File(_) | Source::Pipe(..), FaultKind::Short) => {
-                bad(&BundleError::Short { part })
-            }
-            (
-                Source::File(_) | Source::Pipe(..),
-                FaultKind::Lasting | FaultKind::Refused | FaultKind::Passing,
-            ) => Fault::lasting(fault.words),
-        })
+        read.map_err(|fault| in_part(fault, source, part))
+    }
+}
+
+/// What a fault means in this part of the bundle: a file or a pipe that ends is what it is, a connection
+/// may have been lost.
+fn in_part(fault: Fault, source: &Source, part: &'static str) -> Fault {
+    match (source, fault.kind) {
+        (Source::Http(_), _) => fault,
+        (Source::File(_) | Source::Pipe(..), FaultKind::Short) => bad(&BundleError::Short { part }),
+        (
+            Source::File(_) | Source::Pipe(..),
+            FaultKind::Lasting | FaultKind::Refused | FaultKind::Passing,
+        ) => Fault::lasting(fault.words),
     }
 }
 

@@ -106,6 +106,19 @@ fn an_update_comes_from_a_file_and_from_a_pipe_and_is_called_off() -> anyhow::Re
         .unwrap_err()
         .to_string();
     ensure!(done.contains("cut short"), "{done}");
+    // All chunks are there, so that what a pipe brings is passed over, and its end is seen all the same.
+    ask(&mut machine, "mkfifo /run/pipe")?;
+    for (sent, words) in [
+        (
+            "head -c $(($(stat -c %s /run/good.bundle) - 1)) /run/good.bundle",
+            "cut short",
+        ),
+        ("{ cat /run/good.bundle; echo; }", "follow"),
+    ] {
+        ask(&mut machine, &format!("{sent} >/run/pipe 2>/dev/null &"))?;
+        crate::is_not_installed(&mut machine, "- < /run/pipe", 6, &[words])?;
+        crate::nothing_is_armed(&mut machine)?;
+    }
     // The largest chunks there are take no more memory than small ones may.
     ask(
         &mut machine,
