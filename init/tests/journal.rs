@@ -109,8 +109,8 @@ impl Tools {
     }
 }
 
-/// Logs of two services as the logger writes them: with priorities, a byte that is no UTF-8, a cut line,
-/// and a clock that is set back in between.
+/// Logs of two services and of the kernel as the logger writes them: with priorities, a byte that is no
+/// UTF-8, a cut line, a message of syslog(3), and a clock that is set back in between.
 fn write_logs(directory: &Path) {
     fs::create_dir(directory).unwrap();
     boot::note(directory).unwrap();
@@ -127,7 +127,10 @@ fn write_logs(directory: &Path) {
         now,
     );
     web.append(format!("{} set back\n", at(3600)).as_bytes(), now);
-    db.append(format!("{} last\n", at(1)).as_bytes(), now);
+    db.append(format!("{} last\n", at(2)).as_bytes(), now);
+    web.append(format!("{}@<5>php[42]: by syslog\n", at(1)).as_bytes(), now);
+    let mut kernel = LogFile::new(directory, &ServiceName::new("kernel").unwrap());
+    kernel.append(format!("{}~<4>hot\n", at(0)).as_bytes(), now);
 }
 
 #[test]
@@ -160,6 +163,8 @@ fn other_tools_read_the_export() {
         text("second"),
         text("set back"),
         text("last"),
+        text("by syslog"),
+        text("hot"),
     ];
     let expect: Vec<&Value> = expect.iter().collect();
     assert_eq!(messages, expect);
@@ -171,6 +176,10 @@ fn other_tools_read_the_export() {
     assert_eq!(all[4]["SHARK_KIND"], "continuation");
     assert_eq!(tools.shown(&journal, &["-u", "db"]).len(), 2);
     assert_eq!(tools.shown(&journal, &["-t", "web"]).len(), 5);
+    let by_syslog = tools.shown(&journal, &["-t", "php"]);
+    assert_eq!((by_syslog.len(), &by_syslog[0]["_PID"]), (1, &"42".into()));
+    assert_eq!(by_syslog[0]["_SYSTEMD_UNIT"], "web.service");
+    assert_eq!(tools.shown(&journal, &["_TRANSPORT=kernel"]).len(), 1);
     let grave = tools.shown(&journal, &["-p", "err"]);
     assert_eq!(grave.len(), 1);
     assert_eq!(grave[0]["MESSAGE"], "no room");

@@ -17,6 +17,7 @@ use services::log::kmsg::{self, Record};
 use services::log::syslog::{self, Message};
 use services::time::{Duration, Time};
 
+use super::dropped;
 use super::file::LogFile;
 use super::lines::{Mark, write_note, write_text};
 use super::stamp::Stamp;
@@ -51,6 +52,8 @@ pub(super) struct Beside {
     kernel: Option<Kernel>,
     logs: BTreeMap<ServiceName, Kept>,
     buffer: Vec<u8>,
+    /// Messages of this boot that were dropped and told.
+    dropped: u64,
 }
 
 /// The kernel's log.
@@ -78,6 +81,7 @@ impl Beside {
             kernel: None,
             logs: BTreeMap::new(),
             buffer: vec![0; MESSAGE_MAX],
+            dropped: dropped::read(directory),
         }
     }
 
@@ -168,6 +172,7 @@ impl Beside {
                 && record.text.starts_with(b"shark: ")
                 && record.micros > kernel.since_us;
             if gone > 0 && !first {
+                self.count_dropped(gone);
                 self.note(
                     KERNEL,
                     &format!("{gone} records are gone: the kernel had no room for them"),
@@ -227,6 +232,15 @@ impl Beside {
         kept.tell(dropped, &mut out);
         write_text(&mut out, &stamp.to_string(), mark, text);
         kept.log.append(&out, stamp);
+        self.count_dropped(dropped);
+    }
+
+    fn count_dropped(&mut self, more: u64) {
+        if more > 0 {
+            self.dropped = self.dropped.saturating_add(more);
+            // Not written now, it is with the next.
+            let _ = dropped::write(&self.directory, self.dropped);
+        }
     }
 
     fn note(&mut self, name: &str, text: &str) {
@@ -262,12 +276,15 @@ impl Beside {
 
     /// Tells what has been dropped.
     pub(super) fn tell_dropped(&mut self) {
+        let mut all: u64 = 0;
         for kept in self.logs.values_mut() {
             let mut out = Vec::new();
             let dropped = kept.rate.owed();
             kept.tell(dropped, &mut out);
             kept.log.append(&out, Stamp::now());
+            all = all.saturating_add(dropped);
         }
+        self.count_dropped(all);
     }
 }
 
@@ -386,6 +403,8 @@ mod tests {
             .sum();
         assert!(kept.len() >= BURST as usize && dropped > 0);
         assert_eq!(kept.len() + dropped, 2 * BURST as usize, "{notes:?}");
+        assert_eq!(dropped::read(directory.path()), dropped as u64);
+        assert_eq!(Beside::new(directory.path()).dropped, dropped as u64);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod beside;
 pub mod boot;
+pub mod dropped;
 pub mod entry;
 pub mod export;
 pub mod file;

@@ -77,6 +77,10 @@ fn a_flood_is_bounded_and_told_and_delays_nobody() {
         (kept + dropped(&log) == 20_000).then_some(kept)
     });
     assert!((1000..20_000).contains(&kept), "kept {kept}");
+    machine.wait("the count is beside the logs", || {
+        let count = fs::read_to_string(machine.path("run/log/=dropped")).ok()?;
+        (count.trim().parse() == Ok(20_000 - kept)).then_some(())
+    });
 }
 
 /// How many messages the notes of the logger say were dropped.

@@ -3,6 +3,8 @@
 
 use std::fmt::Write as _;
 
+use init::log::dropped;
+use serde::Serialize;
 use services::control::metrics::{FIRST_BUCKET_NS, Histogram, Metrics};
 use services::control::{Reply, Request};
 
@@ -17,13 +19,26 @@ pub(crate) fn metrics(context: &Context, screen: &mut Screen<'_>) -> Result<(), 
     let Reply::Metrics { metrics } = ask(context.patience(), screen, Request::Metrics)? else {
         return Err(unexpected_reply());
     };
+    let log_dropped_messages = dropped::read(&context.log_dir);
     if screen.json {
-        return screen.print_json(&metrics);
+        return screen.print_json(&WithLogs {
+            metrics: &metrics,
+            log_dropped_messages,
+        });
     }
-    screen.print(text(&metrics))
+    screen.print(text(&metrics, log_dropped_messages))
 }
 
-fn text(metrics: &Metrics) -> String {
+/// What init tells, and what the logger has left beside its logs.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WithLogs<'a> {
+    #[serde(flatten)]
+    metrics: &'a Metrics,
+    log_dropped_messages: u64,
+}
+
+fn text(metrics: &Metrics, dropped: u64) -> String {
     let mut text = String::new();
     let about = "A turn of init's loop, the wait for the next left out";
     histogram(
@@ -43,6 +58,12 @@ fn text(metrics: &Metrics) -> String {
         "shark_events",
         "Events that the supervisor was told",
         metrics.events,
+    );
+    counter(
+        &mut text,
+        "shark_log_dropped_messages",
+        "Messages of syslog and records of the kernel that were too many for their log",
+        dropped,
     );
     head(&mut text, "shark_restarts", "gauge");
     let _ = writeln!(
@@ -119,7 +140,7 @@ mod tests {
             sum_ns: 1_500_000_000,
             longest_ns: 9000,
         };
-        let text = text(&Metrics {
+        let metrics = Metrics {
             turn_cpu: times.clone(),
             turn_wall: times,
             events: 7,
@@ -128,7 +149,8 @@ mod tests {
                 state: StateName::Up,
                 count: 5,
             }],
-        });
+        };
+        let text = text(&metrics, 812);
         let lines = [
             "# TYPE shark_loop_turn_seconds histogram",
             "shark_loop_turn_seconds_bucket{le=\"0.000001024\"} 3",
@@ -138,6 +160,7 @@ mod tests {
             "shark_loop_turn_seconds_sum 1.500000000",
             "shark_loop_turn_cpu_longest_seconds 0.000009000",
             "shark_events_total 7",
+            "shark_log_dropped_messages_total 812",
             "shark_services{state=\"up\"} 5",
         ];
         for line in lines {
@@ -147,5 +170,14 @@ mod tests {
             );
         }
         assert!(text.ends_with("# EOF\n"));
+        let json = serde_json::to_value(WithLogs {
+            metrics: &metrics,
+            log_dropped_messages: 812,
+        });
+        let json = json.unwrap();
+        assert_eq!(
+            (&json["logDroppedMessages"], &json["events"]),
+            (&812.into(), &7.into())
+        );
     }
 }
