@@ -20,6 +20,7 @@ fn a_verified_root_with_a_running_service_graph() -> anyhow::Result<()> {
     syslog_and_the_kernel_are_logged(&mut machine)?;
     a_bad_reload_changes_nothing(&mut machine)?;
     a_good_reload_adds_a_service(&mut machine)?;
+    causes_and_times_are_told(&mut machine)?;
     let status = machine.power_off(machine::scenario::ANSWER)?;
     ensure!(status.success(), "QEMU ended with {status}");
     Ok(())
@@ -411,5 +412,37 @@ fn a_good_reload_adds_a_service(machine: &mut Machine) -> anyhow::Result<()> {
         "rm /etc/shark/services/added.toml && sharkctl reload",
     )?;
     until(machine, "sharkctl status added", |o| o.status == 3)?;
+    Ok(())
+}
+
+/// Who ended for want of memory, and what the boot took from the start of the kernel on.
+fn causes_and_times_are_told(machine: &mut Machine) -> anyhow::Result<()> {
+    let file = "/etc/shark/services/hungry.toml";
+    ask(
+        machine,
+        &format!(
+            "cat > {file} <<'END'\nexec = [\"/usr/bin/tail\", \"/dev/zero\"]\nwanted-by = []\n\
+             restart.policy = \"never\"\n[cgroup]\nmemory-max = \"16M\"\nEND\n\
+             sharkctl reload && sharkctl start hungry"
+        ),
+    )?;
+    until(machine, "sharkctl why hungry", |output| {
+        let text = output.text();
+        let all = [
+            "state: failed for ",
+            "it was killed because memory ran out",
+            "asked: start hungry",
+            "advice: let it have more (cgroup.memory-max",
+        ];
+        all.iter().all(|words| text.contains(words))
+    })?;
+    ask(machine, &format!("rm {file} && sharkctl reload"))?;
+    let picture = ask(machine, "sharkctl plot")?;
+    for bar in ["stage1-root: ", "graph loaded: ", "machine-id: "] {
+        let title = format!("<title>{bar}");
+        ensure!(picture.contains(&title), "no {title} in {picture}");
+    }
+    let chain = ask(machine, "sharkctl critical-chain sshd")?;
+    ensure!(chain.lines().count() > 2, "sshd waited for nobody: {chain}");
     Ok(())
 }
