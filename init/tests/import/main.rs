@@ -150,7 +150,10 @@ fn import(package: &str, root: &Path) -> Told {
         false => &directories[..2],
     };
     let mut directories = directories.iter().map(|it| root.join(it));
-    let directory = directories.find(|it| it.is_dir());
+    // The package runit has an empty one.
+    let has_some =
+        |it: &PathBuf| fs::read_dir(it).is_ok_and(|mut entries| entries.next().is_some());
+    let directory = directories.find(has_some);
     let directory = directory.unwrap_or_else(|| panic!("{package} has no units"));
     let out = tempfile::tempdir().unwrap();
     let words = ["--json", "import", "--root"].map(Path::new);
