@@ -114,8 +114,8 @@ pub(super) fn slot(text: &str) -> Result<Test, &'static str> {
     }
 }
 
-/// Kinds that the starter can tell.
-pub(super) const KINDS: [&str; 13] = [
+/// Kinds of virtual machines and containers that the starter can tell.
+pub(crate) const VIRTUALIZATIONS: [&str; 13] = [
     "qemu",
     "kvm",
     "vmware",
@@ -136,7 +136,7 @@ pub(super) fn virtualization(text: &str) -> Result<Test, &'static str> {
         "yes" => Virtualization::Any,
         "vm" => Virtualization::Vm,
         "container" => Virtualization::Container,
-        kind if KINDS.contains(&kind) => Virtualization::Kind(kind.to_owned()),
+        kind if VIRTUALIZATIONS.contains(&kind) => Virtualization::Kind(kind.to_owned()),
         _ => {
             return Err(
                 "`yes`, `vm`, `container`, or a kind: qemu kvm vmware oracle microsoft xen amazon \

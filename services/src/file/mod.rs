@@ -38,6 +38,7 @@ use crate::users::Accounts;
 
 use collect::{Collection, Files, Read};
 
+pub(crate) use before::VIRTUALIZATIONS;
 pub use collect::{files_of, has_template};
 pub(crate) use command::split as split_command;
 pub use differ::differing_keys;

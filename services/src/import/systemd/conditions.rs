@@ -1,27 +1,12 @@
 //! `Condition...=` and `Assert...=` as conditions of a service. Not here: other keys of `[Unit]`.
 
+use crate::file::VIRTUALIZATIONS;
+
 use super::super::report::Outcome;
 use super::group::Group;
 use super::set::Parsed;
 use super::syntax::Assignment;
 use super::values::boolean;
-
-/// Kinds of virtual machines and containers that a condition here can name.
-const KINDS: [&str; 13] = [
-    "qemu",
-    "kvm",
-    "vmware",
-    "oracle",
-    "microsoft",
-    "xen",
-    "amazon",
-    "google",
-    "bochs",
-    "docker",
-    "podman",
-    "lxc",
-    "systemd-nspawn",
-];
 
 /// The word after `Condition` or `Assert`.
 pub(super) fn test_of(key: &str) -> Option<&str> {
@@ -107,7 +92,8 @@ impl Group<'_> {
                     Some(any) => ("yes", any == negated),
                     None => (value, negated),
                 };
-                let known = matches!(kind, "yes" | "vm" | "container") || KINDS.contains(&kind);
+                let known =
+                    matches!(kind, "yes" | "vm" | "container") || VIRTUALIZATIONS.contains(&kind);
                 match (known, negated) {
                     (false, _) => always("init cannot tell this kind of machine"),
                     (true, true) => self.listed("conditions.virtualization", &format!("!{kind}")),
