@@ -44,6 +44,8 @@ pub struct Definition {
     /// When a boot of this target is found good; only targets have it, and `None` is
     /// [`GateSettings::default`].
     pub gate: Option<GateSettings>,
+    /// What says that it is not to run, for people; it is a target then, and skipped.
+    pub masked: Option<String>,
 }
 
 /// What a service means for the verdict on the boot.
@@ -84,10 +86,12 @@ impl Default for GateSettings {
 }
 
 impl Definition {
-    /// Empties the service, so that those who need it start and it runs nothing: the operator wants
-    /// this boot without it.
-    pub fn mask(&mut self) {
+    /// Empties the service, so that those who need it start and it runs nothing: the operator, or the
+    /// administrator, wants the machine without it. `by` says where that is written.
+    pub fn mask(&mut self, by: &str) {
+        self.masked = Some(by.to_owned());
         self.kind = Kind::Target;
+        self.restart.policy = RestartPolicy::Never;
         self.gate = None;
         self.timer = None;
         self.sockets.clear();

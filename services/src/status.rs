@@ -40,7 +40,7 @@ pub enum StateName {
     Backoff,
     /// Ended badly, and left alone.
     Failed,
-    /// Not running, as a condition of its does not hold; nobody waits for it.
+    /// Not running, as a condition of its does not hold, or it is masked; nobody waits for it.
     Skipped,
 }
 

@@ -72,11 +72,19 @@ impl Files {
     }
 }
 
+/// The size that is noted of a mask: no file has it.
+const MASK_SIZE: u64 = u64::MAX;
+
 /// Looks at the files of `directories` below `root`; `time`: which they will all have.
 fn look_at(root: &Path, directories: &[String], time: Option<i64>) -> std::io::Result<Files> {
     let mut files = Files::default();
     for directory in directories {
         read::for_each(Path::new(directory), &mut |path| {
+            if read::is_mask(path) {
+                // What it leads to has another time on each machine.
+                files.add(&inside(root, path), MASK_SIZE, 0);
+                return Ok(());
+            }
             let metadata = fs::metadata(path)?;
             let time = time.unwrap_or(metadata.mtime());
             files.add(&inside(root, path), metadata.len(), time);

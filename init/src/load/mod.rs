@@ -31,6 +31,8 @@ const RESULT: &str = "/proc/self/fd/3";
 pub const MASK_VARIABLE: &str = "SHARK_MASK";
 /// Name of an instance of a template that is to be there as well, and to stay.
 pub const INSTANCE_VARIABLE: &str = "SHARK_INSTANCE";
+/// What a service is masked by that these name.
+const ON_THE_COMMAND_LINE: &str = "shark.mask= on the kernel command line";
 /// Largest /etc/passwd and /etc/group that is read.
 const ACCOUNTS_MAX: u64 = 4 << 20;
 /// Largest /etc/machine-id that is read.
@@ -121,7 +123,7 @@ fn mask(graph: Graph, masks: &[&str], diagnostics: &mut Vec<Diagnostic>) -> Opti
     }
     let mut definitions = graph.into_services();
     for definition in definitions.iter_mut().filter(|it| masked(it)) {
-        definition.mask();
+        definition.mask(ON_THE_COMMAND_LINE);
     }
     match Graph::from_definitions(definitions) {
         Ok(graph) => Some(graph),
@@ -145,8 +147,10 @@ pub(crate) fn machine() -> u64 {
         .fold(0, |number, digit| number << 4 | u64::from(digit))
 }
 
-/// The account database below `root`. A machine without one has only numbers and root.
-fn accounts(root: &Path) -> (Accounts, Vec<Diagnostic>) {
+/// The account database below `root`, and what of it cannot be read. A machine without one has only
+/// numbers and root.
+#[must_use]
+pub fn accounts(root: &Path) -> (Accounts, Vec<Diagnostic>) {
     let (texts, diagnostics) = account_texts(root);
     (Accounts::parse(&texts.passwd, &texts.group), diagnostics)
 }

@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use services::diagnostic::{Diagnostic, Place};
-use services::file::Source;
+use services::file::{MASK, Source};
 
 /// Largest service file, bytes.
 const FILE_MAX: u64 = 1 << 20;
@@ -124,10 +124,21 @@ fn source(path: &Path, layer: u8, total: u64) -> Result<Source, Box<Diagnostic>>
             layer,
             text,
         }),
+        Err(_) if is_mask(path) => Ok(Source {
+            path: name,
+            layer,
+            text: MASK.to_owned(),
+        }),
         // Listed and absent: a symbolic link to nowhere, or removed a moment ago.
         Err(Unreadable::Absent) => Err(Box::new(whole_file(&name, "leads to no file".to_owned()))),
         Err(Unreadable::Broken(message)) => Err(Box::new(whole_file(&name, message))),
     }
+}
+
+/// Whether the file stands for one that says `masked = true`: a symbolic link to /dev/null.
+#[must_use]
+pub fn is_mask(path: &Path) -> bool {
+    fs::read_link(path).is_ok_and(|target| target == Path::new("/dev/null"))
 }
 
 /// The text of `path`, at most `limit` bytes of it.

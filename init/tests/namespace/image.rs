@@ -21,11 +21,12 @@ fn boot(change: impl FnOnce(&Path)) -> Machine {
         write("services/b.toml", "exec = \"/bin/sleep 1000\"\n");
         fs::create_dir(dir.join("services/b.toml.d")).unwrap();
         write("services/b.toml.d/nice.toml", "nice = 3\n");
+        std::os::unix::fs::symlink("/dev/null", dir.join("services/m.toml")).unwrap();
         let layers = ["services", "run/services", "admin"];
         let layers = layers.map(|it| dir.join(it).display().to_string());
         let made = init::load::image::make(Path::new("/"), &layers, None);
         let (bytes, services) = made.unwrap();
-        assert_eq!(services, 3);
+        assert_eq!(services, 4);
         fs::write(dir.join("graph"), bytes).unwrap();
         change(dir);
     });
@@ -40,7 +41,7 @@ fn a_boot_begins_with_the_graph_of_the_image() {
     }
     let machine = boot(|_| {});
     assert!(machine.console().contains(USED), "{}", machine.console());
-    assert!(machine.console().contains("3 services"));
+    assert!(machine.console().contains("4 services"));
     let (a, b) = (machine.pid("a"), machine.pid("b"));
     assert!(a.is_some() && b.is_some());
     // A reload reads the files, and finds nothing changed.
@@ -68,7 +69,12 @@ fn a_boot_reads_the_files_when_any_has_changed() {
     refused(
         files,
         |dir| fs::write(dir.join("admin/c.toml"), "exec = \"/bin/sleep 1000\"\n").unwrap(),
-        4,
+        5,
+    );
+    refused(
+        files,
+        |dir| fs::remove_file(dir.join("services/m.toml")).unwrap(),
+        3,
     );
     refused(
         files,
@@ -81,11 +87,11 @@ fn a_boot_reads_the_files_when_any_has_changed() {
                 .set_modified(std::time::UNIX_EPOCH)
                 .unwrap();
         },
-        3,
+        4,
     );
     refused(
         "the loader's result does not end with its mark",
         |dir| fs::write(dir.join("graph"), "torn").unwrap(),
-        3,
+        4,
     );
 }

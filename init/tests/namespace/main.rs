@@ -12,6 +12,7 @@
     reason = "json!() is written where a call is made"
 )]
 
+mod admin;
 mod begin;
 mod cgroup;
 mod crossing;

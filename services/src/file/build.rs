@@ -9,8 +9,8 @@ use super::keys::KEYS;
 use super::probe;
 use super::value::either;
 use crate::definition::{
-    Account, BootRole, Burst, Definition, GateSettings, Kind, Program, Relations, ResourceLimit,
-    Restart, RestartPolicy, Signal, Stop, Watchdog,
+    Account, BootRole, Burst, Definition, FailureAction, GateSettings, Kind, Program, Relations,
+    ResourceLimit, Restart, RestartPolicy, Signal, Stop, Watchdog,
 };
 use crate::diagnostic::{Diagnostic, Place};
 use crate::graph::{DEFAULT_START_TIMEOUT, DEFAULT_TARGET, Placed, Relation};
@@ -40,6 +40,9 @@ impl Build<'_> {
     /// The definition. Where something is wrong, it is told, and what is returned stands in, so
     /// that the relations can be checked all the same.
     pub(super) fn build(mut self) -> Placed {
+        if self.draft.masked == Some(true) {
+            return self.build_masked();
+        }
         self.check_types();
         self.check_restart();
         self.check_memory();
@@ -59,8 +62,7 @@ impl Build<'_> {
         let kind = self.kind();
         self.check_lazy(lazy, &kind, timer.is_some());
         let (relations, names) = self.relations();
-        let role = ["boot.essential", "boot.wanted"].map(|key| self.draft.written.get(key));
-        let role = role.into_iter().flatten().next().cloned();
+        let (boot, role) = self.role();
         let definition = Definition {
             name: self.name,
             description: self.draft.description.unwrap_or_default(),
@@ -74,12 +76,9 @@ impl Build<'_> {
             failure_action: self.draft.failure_action.unwrap_or_default(),
             start_timeout: self.draft.start_timeout.unwrap_or(DEFAULT_START_TIMEOUT),
             stop,
-            boot: match (self.draft.essential, self.draft.wanted) {
-                (Some(true), _) => BootRole::Essential,
-                (_, Some(true)) => BootRole::Wanted,
-                (Some(false) | None, Some(false) | None) => BootRole::None,
-            },
+            boot,
             gate,
+            masked: None,
         };
         Placed {
             definition,
@@ -87,6 +86,53 @@ impl Build<'_> {
             names,
             role,
         }
+    }
+
+    /// A service that is not to run. Who wants it and what it means for the boot are kept, as both are
+    /// to be told; whatever else its files say has no meaning now, and cannot be wrong.
+    fn build_masked(mut self) -> Placed {
+        let by = self.place("masked").file;
+        let (all, mut names) = self.relations();
+        names.retain(|relation, _| *relation == Relation::WantedBy);
+        let (boot, role) = self.role();
+        let mut definition = Definition {
+            name: self.name,
+            description: self.draft.description.unwrap_or_default(),
+            source: self.file.to_owned(),
+            kind: Kind::Target,
+            timer: None,
+            sockets: Vec::new(),
+            lazy: false,
+            relations: Relations {
+                wanted_by: all.wanted_by,
+                ..Relations::default()
+            },
+            restart: Restart::default(),
+            failure_action: FailureAction::None,
+            start_timeout: DEFAULT_START_TIMEOUT,
+            stop: Stop::default(),
+            boot,
+            gate: None,
+            masked: None,
+        };
+        definition.mask(&by);
+        Placed {
+            definition,
+            file: Place::start(self.file),
+            names,
+            role,
+        }
+    }
+
+    /// What it means for the boot, and where that is written.
+    fn role(&self) -> (BootRole, Option<Place>) {
+        let place = ["boot.essential", "boot.wanted"].map(|key| self.draft.written.get(key));
+        let role = match (self.draft.essential, self.draft.wanted) {
+            (Some(true), _) => BootRole::Essential,
+            (_, Some(true)) => BootRole::Wanted,
+            (Some(false) | None, Some(false) | None) => BootRole::None,
+        };
+        (role, place.into_iter().flatten().next().cloned())
     }
 
     pub(super) fn written(&self, key: &str) -> bool {

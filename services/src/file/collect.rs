@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Role, Source, role, template};
+use super::{MASK, Role, Source, role, template};
 use crate::diagnostic::{Diagnostic, Place, nearest};
 use crate::graph::{MAX_SERVICES, Placed, Relation};
 use crate::id::ServiceName;
@@ -15,6 +15,8 @@ const MADE_UP: &str = "example";
 pub(super) struct Files<'s> {
     /// The one that defines it.
     pub(super) service: &'s Source,
+    /// The one that it would be, were it not masked.
+    pub(super) beneath: Option<&'s Source>,
     /// Those that are read after it, in this order.
     pub(super) later: Vec<&'s Source>,
     /// Whether it is an instance of a template, so that `%` has a meaning in them.
@@ -25,6 +27,8 @@ pub(super) struct Files<'s> {
 pub(super) struct Collection<'s> {
     /// `NAME.toml`, of the highest layer; a template's name ends in `@`.
     defined: BTreeMap<&'s str, &'s Source>,
+    /// The same of those that are no masks.
+    unmasked: BTreeMap<&'s str, &'s Source>,
     /// `NAME.toml.d/*.toml`, in their order.
     drop_ins: BTreeMap<&'s str, Vec<&'s Source>>,
 }
@@ -33,6 +37,7 @@ impl<'s> Collection<'s> {
     pub(super) fn new(sources: &'s [Source], diagnostics: &mut Vec<Diagnostic>) -> Self {
         let mut collection = Self {
             defined: BTreeMap::new(),
+            unmasked: BTreeMap::new(),
             drop_ins: BTreeMap::new(),
         };
         for source in sources {
@@ -45,9 +50,9 @@ impl<'s> Collection<'s> {
                         diagnostics.push(Diagnostic::new(&place, error.to_string()));
                     }
                     Ok(_) => {
-                        let defined = collection.defined.entry(name).or_insert(source);
-                        if source.layer >= defined.layer {
-                            *defined = source;
+                        keep_highest(&mut collection.defined, name, source);
+                        if source.text != MASK {
+                            keep_highest(&mut collection.unmasked, name, source);
                         }
                     }
                 },
@@ -92,6 +97,7 @@ impl<'s> Collection<'s> {
         let Some(template) = self.template_of(name) else {
             return defined.map(|service| Files {
                 service,
+                beneath: self.beneath(name, service),
                 later: own.collect(),
                 is_instance: false,
             });
@@ -101,9 +107,16 @@ impl<'s> Collection<'s> {
         let of_all = of_all.into_iter().flatten().copied();
         Some(Files {
             service: template,
+            beneath: self.beneath(&format!("{prefix}@"), template),
             later: of_all.chain(defined).chain(own).collect(),
             is_instance: true,
         })
+    }
+
+    /// What the mask `service` hides; nothing, if it is none.
+    fn beneath(&self, name: &str, service: &Source) -> Option<&'s Source> {
+        let beneath = self.unmasked.get(name).copied();
+        beneath.filter(|_| service.text == MASK)
     }
 
     /// Services that have a file of their own.
@@ -205,6 +218,14 @@ fn read_from(
         services.push(placed);
     }
     services
+}
+
+/// Of several files of a name, that of the highest layer counts.
+fn keep_highest<'s>(files: &mut BTreeMap<&'s str, &'s Source>, name: &'s str, source: &'s Source) {
+    let kept = files.entry(name).or_insert(source);
+    if source.layer >= kept.layer {
+        *kept = source;
+    }
 }
 
 fn file_name(path: &str) -> &str {

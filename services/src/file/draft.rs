@@ -73,6 +73,7 @@ pub(super) struct Draft {
     /// Where each key was written last, readable or not.
     pub(super) written: BTreeMap<&'static str, Place>,
     pub(super) description: Option<String>,
+    pub(super) masked: Option<bool>,
     pub(super) kind: Option<Type>,
     pub(super) relations: BTreeMap<Relation, Vec<(ServiceName, Place)>>,
     pub(super) exec: Option<Vec<String>>,

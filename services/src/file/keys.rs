@@ -132,6 +132,7 @@ pub(super) const KEYS: &[Key] = &[
     key("state-dirs", "list of names", "none", PROGRAM, |d, v| put(&mut d.state_dirs, v.directories(&[]))),
     key("state.versioned", "list of names", "none", PROGRAM, |d, v| put(&mut d.begin.versioned, v.directories(RESERVED_STATE))),
     key("tty", "path", "none", PROGRAM, |d, v| put(&mut d.tty, v.path())),
+    key("masked", "boolean", "false", ALL, |d, v| put(&mut d.masked, v.boolean())),
     key("lazy", "boolean", "false", PROGRAM, |d, v| put(&mut d.lazy, v.boolean())),
     key("sockets", "table of tables", "none", PROGRAM, |d, v| sockets::read(&mut d.sockets, v)),
     key("restart.policy", "policy", "on-failure", PROGRAM, |d, v| put(&mut d.policy, v.choice(&POLICIES))),

@@ -11,6 +11,9 @@
 //! some service names it in a relation, or when there is a file `NAME@INSTANCE.toml`, which is read
 //! after the template and its drop-ins (and may be empty). A template without an instance is checked
 //! with a made-up one.
+//!
+//! A service with `masked = true` runs nothing. Where the whole file is a mask ([`MASK`]), the one that it
+//! hides is looked at for what remains of a masked service, and its mistakes do not count.
 
 mod address;
 mod before;
@@ -49,6 +52,9 @@ pub(crate) use timer::CALENDAR_MAX;
 
 /// Most problems that are told in one go.
 pub const MAX_DIAGNOSTICS: usize = 1000;
+
+/// What a link to /dev/null in the place of a service file stands for.
+pub const MASK: &str = "masked = true\n";
 
 /// A file, read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -179,6 +185,13 @@ fn read(
     let mut draft = draft::Draft::default();
     let mut well_formed = true;
     let instance = files.is_instance.then_some(name.as_str());
+    if let Some(source) = files.beneath {
+        let mut mistakes = Vec::new();
+        decode::decode(source, instance, &mut draft, &mut mistakes);
+        if !mistakes.is_empty() {
+            draft = draft::Draft::default();
+        }
+    }
     for source in std::iter::once(&files.service).chain(&files.later) {
         well_formed &= decode::decode(source, instance, &mut draft, diagnostics);
     }

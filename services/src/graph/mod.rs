@@ -359,6 +359,7 @@ fn default_target(name: ServiceName) -> Definition {
         lazy: false,
         boot: BootRole::None,
         gate: None,
+        masked: None,
     }
 }
 

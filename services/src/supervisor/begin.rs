@@ -14,7 +14,17 @@ use super::Supervisor;
 use super::event::{Change, Outcome};
 use super::mutation::{Mutation, mutated};
 use super::requests::Goal;
-use super::service::{Begun, Manner, Reloading, State};
+use super::service::{Begun, Manner, Reloading, Service, State};
+
+/// What there is to say of a masked service, whether or not it has been started since it is one.
+pub(super) fn masked(service: &Service) -> Option<String> {
+    let newest = service.next.as_deref().unwrap_or(&service.kept);
+    if !newest.rules.masked {
+        return None;
+    }
+    let by = service.newest().and_then(|it| it.masked);
+    Some(format!("masked by {}", by.unwrap_or_default()))
+}
 
 impl Supervisor {
     pub(super) fn on_begun(&mut self, index: u32, told: notify::Begun) {
@@ -80,6 +90,14 @@ impl Supervisor {
             | State::Spawning { .. }
             | State::Backoff => false,
         }
+    }
+
+    /// It is not to run. Those that need it start, like those of one whose condition does not hold.
+    pub(super) fn skip_masked(&mut self, index: u32) {
+        if let Some(service) = self.table.get_mut(index) {
+            service.reason = masked(service).map(String::into_boxed_str);
+        }
+        self.skip(index);
     }
 
     /// The run whose condition does not hold is over.

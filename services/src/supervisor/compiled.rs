@@ -24,7 +24,7 @@ use super::topology::Relations;
 
 const MAGIC: &[u8; 8] = b"SHARKGRA";
 /// Counts up whenever the layout of a definition, of its rules or of relations changes.
-const VERSION: u32 = 6;
+const VERSION: u32 = 7;
 /// Largest body that is read: room for [`MAX_SERVICES`] services of 4 KiB.
 const MAX_BODY: usize = 64 << 20;
 /// Magic, version, length, checksum.

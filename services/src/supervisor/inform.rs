@@ -123,7 +123,14 @@ impl Supervisor {
             | State::Listening
             | State::Spawning { .. }
             | State::Stopping { .. }
-            | State::Backoff => service.reason.as_deref().map(str::to_owned),
+            | State::Backoff => {
+                let noted = service.reason.as_deref().map(str::to_owned);
+                let masked = match service.state.active() {
+                    true => None,
+                    false => super::begin::masked(service),
+                };
+                masked.or(noted)
+            }
         }
     }
 }

@@ -331,6 +331,7 @@ impl Supervisor {
             return;
         };
         match manner {
+            Manner::Target if service.kept.rules.masked => self.skip_masked(index),
             Manner::Target => self.up(index, None),
             Manner::Simple | Manner::Notify | Manner::Oneshot | Manner::Forking => {
                 service.starts.note(&service.kept.rules.restart, now);

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::ServiceName;
 
+use super::begin::masked;
 use super::event::{Action, Command, Outcome, RequestId};
 use super::mutation::{Mutation, mutated};
 use super::service::{Desired, End, ReloadBy, Reloading, State};
@@ -144,7 +145,19 @@ impl Supervisor {
         }
     }
 
+    /// Whoever asks for a masked service by its name is told; it may go on as it was before.
+    fn refuses_masked(&mut self, request: RequestId, index: u32) -> bool {
+        let Some(why) = self.table.get(index).and_then(masked) else {
+            return false;
+        };
+        self.complete(request, Outcome::Refused(format!("it is {why}")));
+        true
+    }
+
     fn request_start(&mut self, request: RequestId, index: u32) {
+        if self.refuses_masked(request, index) {
+            return;
+        }
         let Some(service) = self.table.get(index) else {
             return;
         };
@@ -202,6 +215,9 @@ impl Supervisor {
     /// Everything of it, and of those that require it, ends first; then it is started like any
     /// other, and they with it.
     fn request_restart(&mut self, request: RequestId, index: u32) {
+        if self.refuses_masked(request, index) {
+            return;
+        }
         self.make_due(index);
         self.want(index);
         self.bounce(index);

@@ -257,6 +257,8 @@ pub(super) struct Rules {
     /// It has sockets.
     pub(super) sockets: bool,
     pub(super) lazy: bool,
+    /// It is not to run.
+    pub(super) masked: bool,
 }
 
 impl Rules {
@@ -297,6 +299,7 @@ impl Rules {
             timer: definition.timer.clone(),
             sockets: !definition.sockets.is_empty(),
             lazy: definition.lazy,
+            masked: definition.masked.is_some(),
         }
     }
 

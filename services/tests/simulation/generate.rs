@@ -260,6 +260,7 @@ fn definition(rng: &mut Rng, index: u8) -> Definition {
         },
         boot: role,
         gate: None,
+        masked: None,
     }
 }
 

@@ -46,7 +46,7 @@ impl Change {
 /// How it went for one service, as `--json` tells it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Outcome {
+pub(crate) struct Outcome {
     name: String,
     ok: bool,
     /// How long init took, microseconds.
@@ -66,6 +66,20 @@ pub(crate) fn change_services(
     change: Change,
     names: &[String],
 ) -> Result<(), Failure> {
+    let (outcomes, status) = change_each(patience, screen, change, names)?;
+    if screen.json {
+        screen.print_json(&json!({ "results": outcomes }))?;
+    }
+    status.map_or(Ok(()), |status| Err(Failure::Told(status)))
+}
+
+/// The same, without the JSON; gives what that would be, and the status of the first that failed.
+pub(crate) fn change_each(
+    patience: Patience<'_>,
+    screen: &mut Screen<'_>,
+    change: Change,
+    names: &[String],
+) -> Result<(Vec<Outcome>, Option<u8>), Failure> {
     let mut outcomes = Vec::new();
     let mut status = None;
     for some in names.chunks(AT_ONCE) {
@@ -78,7 +92,7 @@ pub(crate) fn change_services(
             let done = client.and_then(|mut client| wait_for(&mut client, patience, screen, name));
             if let Err(Failure::Unreachable(_)) = done {
                 // It would be the same for the others.
-                return done;
+                return done.map(|()| (outcomes, status));
             }
             let duration_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
             if let Err(failure) = &done {
@@ -95,10 +109,7 @@ pub(crate) fn change_services(
             }
         }
     }
-    if screen.json {
-        screen.print_json(&json!({ "results": outcomes }))?;
-    }
-    status.map_or(Ok(()), |status| Err(Failure::Told(status)))
+    Ok((outcomes, status))
 }
 
 fn wait_for(
@@ -195,7 +206,7 @@ pub(crate) fn reload_all(
 }
 
 /// An instance of a template makes init read all files.
-fn tell_diagnostics(screen: &mut Screen<'_>, diagnostics: &[Diagnostic]) {
+pub(crate) fn tell_diagnostics(screen: &mut Screen<'_>, diagnostics: &[Diagnostic]) {
     for diagnostic in diagnostics {
         screen.complain_bare(&printable(&diagnostic.to_string()));
     }

@@ -9,6 +9,7 @@ use services::control::SlotName;
 
 pub(crate) use logs::Logs;
 
+use crate::admin::cli::AdminVerb;
 use crate::insight::cli::InsightVerb;
 
 const EXAMPLES: &str = "\
@@ -20,6 +21,9 @@ Examples:
   sharkctl critical-chain          what the boot waited for; `blame` and `plot` tell more
   sharkctl restart sshd chronyd    both at once; waits until they are up
   sharkctl logs -f sshd            follow a log
+  sharkctl edit sshd               change keys of it; nothing wrong is put in place
+  sharkctl disable --now cups      not at boot any more, and not now; `mask` keeps it from running at all
+  sharkctl diff                    what the files in /etc change of the image's
   sharkctl timers                  what is started next, and when
   sharkctl boot                    which slot, why, and how long the boot took
   sharkctl boot wait               until the boot was found good, or not
@@ -77,6 +81,8 @@ pub(crate) enum Verb {
     Long(ServiceVerb),
     #[command(flatten)]
     Insight(InsightVerb),
+    #[command(flatten)]
+    Admin(AdminVerb),
     /// Tell about the boot and its slot, judge it, choose another slot
     Boot {
         #[command(subcommand)]
@@ -124,6 +130,12 @@ slots stay as they are. A cut of power in between is followed by the rest.")]
     Debug {
         #[command(subcommand)]
         verb: DebugVerb,
+    },
+    /// Print what there is to know of a verb, or of all
+    Help {
+        /// Verb, such as `status` or `boot history`
+        #[arg(value_name = "VERB")]
+        verbs: Vec<String>,
     },
     /// Print the completions for a shell
     Completions {

@@ -2,6 +2,7 @@
 //! checks service files with no init at all. Not here: anything that decides about services.
 #![forbid(unsafe_code)]
 
+mod admin;
 mod boot;
 mod change;
 mod cli;
@@ -136,6 +137,7 @@ fn perform(verb: Verb, context: &Context, screen: &mut Screen<'_>) -> Result<(),
     match verb {
         Verb::Short(verb) | Verb::Long(verb) => perform_service(&verb, context, screen),
         Verb::Insight(verb) => insight::perform(&verb, context, screen),
+        Verb::Admin(verb) => admin::perform(&verb, context, screen),
         Verb::Boot { verb } => perform_boot(&verb.unwrap_or(BootVerb::Info), context, screen),
         Verb::FactoryReset { no_reboot, .. } => shutdown::factory_reset(context, screen, no_reboot),
         Verb::Update { verb } => update::update(context, screen, &verb),
@@ -152,6 +154,7 @@ fn perform(verb: Verb, context: &Context, screen: &mut Screen<'_>) -> Result<(),
         Verb::Reexec { program } => replace::reexec(context, screen, program),
         Verb::Debug { verb } => debug::debug(context, screen, &verb),
         Verb::Completions { shell } => completions(screen, shell),
+        Verb::Help { verbs } => help(screen, &verbs),
     }
 }
 
@@ -196,6 +199,25 @@ fn perform_service(
         } => show::status_of_one(context, screen, name),
         ServiceVerb::Logs(options) => logs::logs(context, screen, options),
     }
+}
+
+/// What `--help` says of a verb.
+fn help(screen: &mut Screen<'_>, verbs: &[String]) -> Result<(), Failure> {
+    let mut command = Cli::command();
+    command.build();
+    let mut found = &mut command;
+    for verb in verbs {
+        found = match found.find_subcommand_mut(verb) {
+            Some(next) => next,
+            None => {
+                return Err(Failure::Usage(format!(
+                    "there is no verb `{}`; `sharkctl help` names all",
+                    verbs.join(" ")
+                )));
+            }
+        };
+    }
+    screen.print(found.render_long_help().to_string())
 }
 
 fn completions(screen: &mut Screen<'_>, shell: Shell) -> Result<(), Failure> {

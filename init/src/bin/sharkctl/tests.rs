@@ -19,13 +19,13 @@ pub(crate) mod server;
 
 /// What came of one command line.
 #[derive(Debug)]
-struct Ran {
-    status: u8,
-    out: String,
-    err: String,
+pub(crate) struct Ran {
+    pub(crate) status: u8,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
-fn run(line: &str) -> Ran {
+pub(crate) fn run(line: &str) -> Ran {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let arguments = std::iter::once("sharkctl").chain(line.split_whitespace());
     let status = super::run(arguments.map(Into::into), &mut out, &mut err, false);
@@ -38,14 +38,14 @@ fn run(line: &str) -> Ran {
 
 impl Ran {
     #[track_caller]
-    fn expect(&self, status: u8, out: &str, err: &str) {
+    pub(crate) fn expect(&self, status: u8, out: &str, err: &str) {
         assert!(
             self.status == status && self.out.contains(out) && self.err.contains(err),
             "expected {status}, {out:?}, {err:?}: {self:?}"
         );
     }
 
-    fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.out).unwrap()
     }
 }

@@ -202,15 +202,84 @@ fn a_gate_belongs_to_a_target() {
 #[test]
 fn a_masked_service_keeps_a_mark_of_its_role() {
     let mut essential = of("exec = '/a'\nboot.essential = true\nhealth.exec = '/p'");
-    essential.mask();
+    essential.mask("/e/a.toml");
     assert_eq!(
         (essential.kind, essential.boot),
         (Kind::Target, BootRole::Masked)
     );
     let mut plain = of("exec = '/a'");
-    plain.mask();
+    plain.mask("/e/a.toml");
     assert_eq!(plain.boot, BootRole::None);
     assert!(plain.description.starts_with("(masked)"));
+}
+
+#[test]
+fn a_mask_hides_all_but_who_wants_it_and_what_it_means() {
+    let vendor = "description = 'web'\nexec = '/a'\nrequires = ['b']\nboot.essential = true\n\
+        wanted-by = ['t']\n[cgroup]\npids-max = 3\n";
+    let files = [
+        ("/v/a.toml", vendor),
+        ("/v/b.toml", "exec = '/b'"),
+        ("/v/t.toml", "type = 'target'"),
+    ];
+    let masked = |more: &[(&str, &str)]| {
+        let loaded = load(&sources(&[&files, more].concat()), None);
+        let graph = loaded
+            .graph
+            .unwrap_or_else(|| panic!("{:?}", loaded.diagnostics));
+        graph.service(graph.index_of("a").unwrap()).unwrap().clone()
+    };
+    for by in ["/e/a.toml", "/e/a.toml.d/x.toml"] {
+        let definition = masked(&[(by, MASK)]);
+        assert_eq!(definition.masked.as_deref(), Some(by));
+        assert_eq!(
+            (&definition.kind, definition.boot),
+            (&Kind::Target, BootRole::Masked)
+        );
+        assert_eq!(definition.description, "(masked) web");
+        let relations = definition.relations;
+        assert_eq!(
+            (relations.wanted_by[0].as_str(), relations.requires.len()),
+            ("t", 0)
+        );
+    }
+    let unmasked = masked(&[
+        ("/e/a.toml.d/x.toml", MASK),
+        ("/e/a.toml.d/y.toml", "masked = false"),
+    ]);
+    assert_eq!(
+        (unmasked.masked, unmasked.boot),
+        (None, BootRole::Essential)
+    );
+}
+
+#[test]
+fn a_mask_needs_nothing_to_hide_and_hides_mistakes() {
+    let nothing: [&str; 0] = [];
+    assert_eq!(told(&[("/e/a.toml", MASK)]), nothing);
+    assert_eq!(
+        told(&[("/v/a.toml", "exec = 3"), ("/e/a.toml", MASK)]),
+        nothing
+    );
+    assert_eq!(
+        told(&[("/v/a@.toml", "exec = '/a'"), ("/e/a@.toml", MASK)]),
+        nothing
+    );
+    let sources = sources(&[
+        ("/v/a@.toml", "exec = '/a'"),
+        ("/v/a@x.toml", ""),
+        ("/v/a@y.toml", ""),
+        ("/e/a@x.toml", MASK),
+    ]);
+    let graph = load(&sources, None).graph.unwrap();
+    let masked = |name| {
+        graph
+            .service(graph.index_of(name).unwrap())
+            .unwrap()
+            .masked
+            .is_some()
+    };
+    assert_eq!((masked("a@x"), masked("a@y")), (true, false));
 }
 
 #[test]

@@ -3,6 +3,9 @@
 use super::*;
 use crate::cpus::CpuList;
 
+/// A masked service keeps nothing of what its other keys say.
+const MASKED: &str = "\nmasked = true\n";
+
 const EVERYTHING: &str = r#"
 description = "Everything"
 type = "notify"
@@ -198,6 +201,7 @@ fn every_key_arrives() {
         ("/v/i.toml", "exec = '/i'"),
         ("/v/j.toml", "exec = '/j'"),
         ("/v/k.toml", "exec = '/k'"),
+        ("/e/k.toml.d/m.toml", MASKED),
     ];
     let a = service(&files);
     let seconds = Duration::from_secs;
@@ -240,6 +244,7 @@ fn every_key_arrives() {
             EVERYTHING,
             GATE,
             FORKING,
+            MASKED,
             probes::KINDS,
             timer::TIMER,
             sockets::SOCKETS,

@@ -4,7 +4,11 @@
 use services::status::{ServiceStatus, StateName};
 
 /// Words of init, and what helps then. The first whose words are all there is told.
-const BY_WORDS: [(&[&str], &str); 12] = [
+const BY_WORDS: [(&[&str], &str); 13] = [
+    (
+        &["masked by "],
+        "`sharkctl unmask NAME` lets it run again, where that is what is wanted",
+    ),
     (
         &["; it was started ", " times within "],
         "it ended as often as restart.burst allows: mend why, then `sharkctl start NAME`",
