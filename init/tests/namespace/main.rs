@@ -15,6 +15,7 @@
 mod admin;
 mod begin;
 mod cgroup;
+mod compat;
 mod crossing;
 mod daemon;
 mod failed;

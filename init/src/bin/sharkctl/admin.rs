@@ -4,11 +4,11 @@
 
 pub(crate) mod cli;
 mod diff;
-mod edit;
-mod enable;
+pub(crate) mod edit;
+pub(crate) mod enable;
 pub(crate) mod files;
 mod lines;
-mod mask;
+pub(crate) mod mask;
 #[cfg(test)]
 mod tests;
 

@@ -10,6 +10,7 @@ use services::control::SlotName;
 pub(crate) use logs::Logs;
 
 use crate::admin::cli::AdminVerb;
+use crate::compat::cli::CompatVerb;
 use crate::insight::cli::InsightVerb;
 
 const EXAMPLES: &str = "\
@@ -56,7 +57,7 @@ pub(crate) struct Cli {
 }
 
 /// Options of every verb.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Options {
     /// Print JSON, for programs
     #[arg(long, global = true)]
@@ -111,6 +112,12 @@ slots stay as they are. A cut of power in between is followed by the rest.")]
     Verify(Verify),
     /// Make service files of what another init runs, and tell what became of each line
     Import(Import),
+    /// Answer under the names that scripts and installers call: systemctl, journalctl, service,
+    /// rc-service, rc-update
+    Compat {
+        #[command(subcommand)]
+        verb: CompatVerb,
+    },
     /// Write the graph of a root's service files into it, so that it boots without reading them
     Compile(Compile),
     /// Stop every service in reverse order and switch the machine off

@@ -3,7 +3,7 @@
 
 mod directories;
 mod scripts;
-mod units;
+pub(crate) mod units;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};

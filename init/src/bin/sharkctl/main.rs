@@ -4,9 +4,11 @@
 
 mod admin;
 mod boot;
+mod cgroups;
 mod change;
 mod cli;
 mod client;
+mod compat;
 mod compile;
 mod debug;
 mod failure;
@@ -59,6 +61,10 @@ fn run(
     err: &mut dyn Write,
     colour: bool,
 ) -> u8 {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if let Some(name) = arguments.first().and_then(|it| compat::Name::of(it)) {
+        return run_as(name, &arguments, &mut Screen::new(out, err, colour));
+    }
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
@@ -87,6 +93,14 @@ fn run(
             failure.exit_status()
         }
     }
+}
+
+/// Runs a command line of another command than sharkctl.
+fn run_as(name: compat::Name, arguments: &[OsString], screen: &mut Screen<'_>) -> u8 {
+    let texts = arguments.iter().skip(1);
+    let texts: Vec<String> = texts.map(|it| it.to_string_lossy().into_owned()).collect();
+    let context = Context::new(&Options::default());
+    compat::run(name, &context, screen, &texts)
 }
 
 /// What every verb may need to know.
@@ -141,6 +155,7 @@ fn perform(verb: Verb, context: &Context, screen: &mut Screen<'_>) -> Result<(),
         Verb::Boot { verb } => perform_boot(&verb.unwrap_or(BootVerb::Info), context, screen),
         Verb::FactoryReset { no_reboot, .. } => shutdown::factory_reset(context, screen, no_reboot),
         Verb::Update { verb } => update::update(context, screen, &verb),
+        Verb::Compat { verb } => compat::perform(&verb, context, screen),
         Verb::Metrics => metrics::metrics(context, screen),
         Verb::Verify(options) => verify::verify(screen, &options),
         Verb::Import(options) => import::import(screen, &options),

@@ -20,7 +20,7 @@ use crate::screen::Screen;
 const DROP_IN: &str = "override.toml";
 
 /// `edit`.
-pub(super) fn edit(
+pub(crate) fn edit(
     context: &Context,
     screen: &mut Screen<'_>,
     options: &Edit,

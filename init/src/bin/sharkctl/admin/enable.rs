@@ -1,6 +1,8 @@
 //! `enable` and `disable`: whether the boot brings services up because of what their own files say. Not
 //! here: `wanted-by` itself (`services::file`).
 
+use std::path::PathBuf;
+
 use services::definition::Definition;
 use services::file::has_template;
 use services::graph::DEFAULT_TARGET;
@@ -91,6 +93,18 @@ pub(crate) fn disable(layers: &Layers, name: &str) -> Result<Made, Failure> {
         }
         None => Err(Failure::NoSuchService(name.to_owned())),
     }
+}
+
+/// The step that lets nothing bring a service up by its own files.
+pub(crate) fn off(layers: &Layers, name: &str) -> Step {
+    let text = format!("{MARK} disable`; `sharkctl enable` removes it.\nwanted-by = []\n");
+    Step::Write(layers.drop_in(name, DROP_IN), text)
+}
+
+/// Where the drop-in is, if it is there.
+pub(crate) fn drop_in(layers: &Layers, set: &Set, name: &str) -> Option<PathBuf> {
+    let path = layers.drop_in(name, DROP_IN);
+    set.text(&path).is_some().then_some(path)
 }
 
 /// Taking the drop-in away, where that is enough; else a drop-in of this text.

@@ -1,5 +1,7 @@
 //! `mask` and `unmask`: whether services may run at all. Not here: what a mask does (`services::file`).
 
+use services::id::ServiceName;
+
 use super::Made;
 use super::files::{Layers, Set, Step};
 use super::shown;
@@ -10,13 +12,25 @@ const DROP_IN: &str = "zz-mask.toml";
 const TEXT: &str = "# Written by `sharkctl mask`; `sharkctl unmask` removes it.\nmasked = true\n";
 
 /// `mask`.
-pub(super) fn mask(layers: &Layers, name: &str) -> Result<Made, Failure> {
+pub(crate) fn mask(layers: &Layers, name: &str) -> Result<Made, Failure> {
     let set = layers.read();
     let is_there = set.has(name) || services::file::has_template(&set.sources, name);
     if !is_there {
         return Err(Failure::NoSuchService(name.to_owned()));
     }
-    if let Some(by) = masked_by(&set, name, &[]) {
+    mask_in(layers, &set, name)
+}
+
+/// The same, of what may come to be only later.
+pub(crate) fn mask_any(layers: &Layers, name: &str) -> Result<Made, Failure> {
+    if ServiceName::new(name).is_err() {
+        return Err(Failure::NoSuchService(name.to_owned()));
+    }
+    mask_in(layers, &layers.read(), name)
+}
+
+fn mask_in(layers: &Layers, set: &Set, name: &str) -> Result<Made, Failure> {
+    if let Some(by) = masked_by(set, name, &[]) {
         return Ok(made(name, format!("masked already, by {by}"), &[]));
     }
     let own = layers.own(name);
@@ -25,12 +39,12 @@ pub(super) fn mask(layers: &Layers, name: &str) -> Result<Made, Failure> {
         Err(_) => Step::Mask(own),
     };
     let steps = [step];
-    layers.take(&set, &steps)?;
+    layers.take(set, &steps)?;
     Ok(made(name, "masked: it does not start".to_owned(), &steps))
 }
 
 /// `unmask`.
-pub(super) fn unmask(layers: &Layers, name: &str) -> Result<Made, Failure> {
+pub(crate) fn unmask(layers: &Layers, name: &str) -> Result<Made, Failure> {
     let set = layers.read();
     if !set.has(name) {
         return Err(Failure::NoSuchService(name.to_owned()));

@@ -40,7 +40,7 @@ const SUFFIXES: [&str; 11] = [
 const FILE_MAX: u64 = 1 << 20;
 
 /// The units that `wanted` names, each once.
-pub(super) fn find(root: &Path, wanted: &[String]) -> Result<Vec<Unit>, Failure> {
+pub(crate) fn find(root: &Path, wanted: &[String]) -> Result<Vec<Unit>, Failure> {
     let mut finder = Finder {
         root,
         found: BTreeMap::new(),
