@@ -63,7 +63,7 @@ impl Readiness {
     }
 }
 
-/// An epoll instance, level-triggered.
+/// An epoll instance, level-triggered but for what is added by [`Poller::add_for_changes`].
 #[derive(Debug)]
 pub struct Poller {
     fd: OwnedFd,
@@ -86,6 +86,22 @@ impl Poller {
     pub fn add(&self, source: impl AsFd, token: u64, interest: Readiness) -> Result<()> {
         let data = EventData::new_u64(token);
         epoll::add(&self.fd, source, data, interest.flags()).at("epoll_ctl", "add")
+    }
+
+    /// The same, but an event comes only when more has arrived since the last one, and one at first if
+    /// something is there: for a source that is not always emptied.
+    ///
+    /// # Errors
+    /// As [`Poller::add`].
+    pub fn add_for_changes(
+        &self,
+        source: impl AsFd,
+        token: u64,
+        interest: Readiness,
+    ) -> Result<()> {
+        let data = EventData::new_u64(token);
+        let flags = interest.flags() | EventFlags::ET;
+        epoll::add(&self.fd, source, data, flags).at("epoll_ctl", "add")
     }
 
     /// Changes what is waited for.

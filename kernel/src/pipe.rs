@@ -1,10 +1,12 @@
-//! Pipes, and reading and writing without waiting. Not here: sockets' extras (`unix`).
+//! Pipes, reading and writing without waiting, and seeing what is in a pipe without taking it out. Not
+//! here: sockets' extras (`unix`).
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat};
 use rustix::io::retry_on_intr;
-use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, tee};
 
 use crate::error::{At, Errno, Result};
 
@@ -81,9 +83,110 @@ pub fn write(fd: impl AsFd, bytes: &[u8]) -> Result<Option<usize>> {
     }
 }
 
+/// Takes `count` bytes that are there out of the pipe, by way of `buffer`. `fd` must be non-blocking.
+///
+/// # Errors
+/// read(2). Fewer bytes are no error.
+pub fn discard(fd: impl AsFd, count: usize, buffer: &mut [u8]) -> Result<()> {
+    let mut left = count;
+    while left > 0 {
+        let most = left.min(buffer.len());
+        match read(&fd, buffer.get_mut(..most).unwrap_or_default())? {
+            Read::Data(taken) => left = left.saturating_sub(taken),
+            Read::End | Read::Later => break,
+        }
+    }
+    Ok(())
+}
+
+/// Sees what is in pipes and leaves it there (tee(2)), by way of a pipe of its own.
+#[derive(Debug)]
+pub struct Peek {
+    read: OwnedFd,
+    write: OwnedFd,
+}
+
+impl Peek {
+    /// Makes its pipe.
+    ///
+    /// # Errors
+    /// pipe2(2), fcntl(2).
+    pub fn new() -> Result<Self> {
+        let (read, write) = pair()?;
+        set_nonblocking(&read, true)?;
+        set_nonblocking(&write, true)?;
+        Ok(Self { read, write })
+    }
+
+    /// Copies what is in `pipe` to `buffer`, from its beginning on and as much as there is room for.
+    ///
+    /// # Errors
+    /// tee(2), read(2).
+    pub fn look(&self, pipe: impl AsFd, buffer: &mut [u8]) -> Result<Read> {
+        match self.copy(&pipe, buffer.len())? {
+            Read::Data(_) => read(&self.read, buffer),
+            other @ (Read::End | Read::Later) => Ok(other),
+        }
+    }
+
+    /// Whether `pipe` holds as many pieces as a pipe can, however short they are: a writer then waits.
+    ///
+    /// # Errors
+    /// tee(2), poll(2), read(2).
+    pub fn is_full(&self, pipe: impl AsFd) -> Result<bool> {
+        self.copy(&pipe, i32::MAX.unsigned_abs() as usize)?;
+        let mut room = [PollFd::new(&self.write, PollFlags::OUT)];
+        let at_once = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let ready = retry_on_intr(|| poll(&mut room, Some(&at_once))).at("poll", "")?;
+        let mut block = [0; 4096];
+        while matches!(read(&self.read, &mut block)?, Read::Data(_)) {}
+        Ok(ready == 0)
+    }
+
+    fn copy(&self, pipe: impl AsFd, most: usize) -> Result<Read> {
+        match retry_on_intr(|| tee(&pipe, &self.write, most, SpliceFlags::NONBLOCK)) {
+            Ok(0) => Ok(Read::End),
+            Ok(count) => Ok(Read::Data(count)),
+            Err(Errno::AGAIN) => Ok(Read::Later),
+            Err(errno) => Err(errno).at("tee", ""),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_seen_stays() {
+        let (reader, writer) = pair().unwrap();
+        set_nonblocking(&reader, true).unwrap();
+        set_nonblocking(&writer, true).unwrap();
+        let peek = Peek::new().unwrap();
+        let mut buffer = [0; 8];
+        assert_eq!(peek.look(&reader, &mut buffer).unwrap(), Read::Later);
+        write(&writer, b"0123456789").unwrap();
+        for _ in 0..3 {
+            assert_eq!(peek.look(&reader, &mut buffer).unwrap(), Read::Data(8));
+            assert_eq!(&buffer, b"01234567");
+            assert!(!peek.is_full(&reader).unwrap());
+        }
+        discard(&reader, 9, &mut buffer).unwrap();
+        assert_eq!(peek.look(&reader, &mut buffer).unwrap(), Read::Data(1));
+        assert_eq!(buffer[0], b'9');
+        // Each write a piece of its own, as a program may have it.
+        let mut flags = fcntl_getfl(&writer).unwrap();
+        flags.set(OFlags::DIRECT, true);
+        fcntl_setfl(&writer, flags).unwrap();
+        while write(&writer, b"x").unwrap().is_some() {}
+        assert!(peek.is_full(&reader).unwrap());
+        drop(writer);
+        discard(&reader, usize::MAX, &mut buffer).unwrap();
+        assert_eq!(peek.look(&reader, &mut buffer).unwrap(), Read::End);
+    }
 
     #[test]
     fn reads_and_writes_without_waiting() {

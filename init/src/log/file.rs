@@ -8,11 +8,14 @@ use std::path::{Path, PathBuf};
 
 use services::id::ServiceName;
 
-use super::lines::write_note;
+use super::lines::{TEXT_MAX, write_note};
 use super::stamp::Stamp;
 
 /// A file that would grow beyond this many bytes is renamed to `NAME.1`, over the one before.
 pub const ROTATE_AT: u64 = 256 * 1024;
+
+/// Longest line that is written: each byte of its text takes four at most.
+const LINE_MAX: u64 = 5 * TEXT_MAX as u64;
 
 /// Root writes, the file's group may read.
 const MODE: u32 = 0o640;
@@ -65,12 +68,12 @@ struct Lost {
 
 impl LogFile {
     /// The log of `name` below `directory`. Lines go after those that are there already; if the last
-    /// one has no end (a logger died while it wrote), it gets one.
+    /// one has no end (a logger died while it wrote), it is taken away: it is still where it came from.
     #[must_use]
     pub fn new(directory: &Path, name: &ServiceName) -> Self {
         let current = current_path(directory, name);
         // No file, or one that cannot be read: the first write tells.
-        let _ = end_last_line(&current);
+        let _ = cut_torn_line(&current);
         Self {
             rotated: rotated_path(directory, name),
             current,
@@ -175,16 +178,18 @@ fn whole_lines_within(lines: &[u8], room: u64) -> usize {
     }
 }
 
-fn end_last_line(path: &Path) -> io::Result<()> {
-    let mut file = OpenOptions::new().read(true).append(true).open(path)?;
-    if file.metadata()?.len() == 0 {
-        return Ok(());
-    }
-    file.seek(SeekFrom::End(-1))?;
-    let mut last = [0];
-    file.read_exact(&mut last)?;
-    if last != *b"\n" {
-        file.write_all(b"\n")?;
+/// Takes the last line away if it has no end.
+fn cut_torn_line(path: &Path) -> io::Result<()> {
+    let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+    let length = file.metadata()?.len();
+    let mut tail = Vec::new();
+    let looked_at = length.saturating_sub(LINE_MAX);
+    file.seek(SeekFrom::Start(looked_at))?;
+    file.read_to_end(&mut tail)?;
+    let whole = tail.iter().rposition(|byte| *byte == b'\n');
+    let whole = whole.map_or(looked_at, |at| looked_at + at as u64 + 1);
+    if whole < length {
+        file.set_len(whole)?;
     }
     Ok(())
 }
@@ -235,13 +240,15 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_last_line_is_ended() {
+    fn a_torn_last_line_is_taken_away() {
         let directory = tempfile::tempdir().unwrap();
-        fs::write(directory.path().join("x"), "torn").unwrap();
-        let mut log = LogFile::new(directory.path(), &name("x"));
-        log.append(b"next\n", NOW);
-        let text = fs::read_to_string(directory.path().join("x")).unwrap();
-        assert_eq!(text, "torn\nnext\n");
+        for (before, whole) in [("torn", ""), ("one\ntorn", "one\n"), ("one\n", "one\n")] {
+            fs::write(directory.path().join("x"), before).unwrap();
+            let mut log = LogFile::new(directory.path(), &name("x"));
+            log.append(b"next\n", NOW);
+            let text = fs::read_to_string(directory.path().join("x")).unwrap();
+            assert_eq!(text, format!("{whole}next\n"));
+        }
     }
 
     #[test]

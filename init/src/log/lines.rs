@@ -106,37 +106,45 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Cuts what comes out of one pipe into lines; holds at most one unfinished line of [`TEXT_MAX`]
-/// bytes.
+/// What becomes of a line whose end has not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfinished {
+    /// It is left where it is.
+    Wait,
+    /// It is written as far as it has come, and what follows is more of it: it can wait no longer.
+    Cut,
+    /// Nothing follows it.
+    End,
+}
+
+/// Cuts what is in one pipe into lines. What is left of it is in the pipe and nowhere else, so that it
+/// outlives whoever reads it.
 #[derive(Debug, Default)]
 pub struct Splitter {
-    partial: Vec<u8>,
     continued: bool,
 }
 
 impl Splitter {
-    /// Takes `bytes`, and appends the lines that are now complete to `out`.
-    pub fn feed(&mut self, bytes: &[u8], stamp: &str, out: &mut Vec<u8>) {
+    /// Appends the whole lines of `bytes` to `out`, and an unfinished one as is said; of one that is
+    /// longer than [`TEXT_MAX`], what is too much in any case. Gives how many bytes are used.
+    pub fn feed(
+        &mut self,
+        bytes: &[u8],
+        unfinished: Unfinished,
+        stamp: &str,
+        out: &mut Vec<u8>,
+    ) -> usize {
+        let mut left = 0;
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             match piece.strip_suffix(b"\n") {
-                Some(end) if self.partial.is_empty() => self.end_line(end, stamp, out),
-                Some(end) => {
-                    let mut whole = std::mem::take(&mut self.partial);
-                    whole.extend_from_slice(end);
-                    self.end_line(&whole, stamp, out);
-                }
-                None => self.keep(piece, stamp, out),
+                Some(line) => self.end_line(line, stamp, out),
+                None => left = self.keep(piece, unfinished, stamp, out),
             }
         }
-    }
-
-    /// Appends the unfinished line, if there is one, to `out`: nothing follows it.
-    pub fn finish(&mut self, stamp: &str, out: &mut Vec<u8>) {
-        if !self.partial.is_empty() {
-            let rest = std::mem::take(&mut self.partial);
-            self.end_line(&rest, stamp, out);
+        if unfinished == Unfinished::End {
+            self.continued = false;
         }
-        self.continued = false;
+        bytes.len().saturating_sub(left)
     }
 
     fn end_line(&mut self, text: &[u8], stamp: &str, out: &mut Vec<u8>) {
@@ -149,13 +157,24 @@ impl Splitter {
         self.continued = false;
     }
 
-    fn keep(&mut self, piece: &[u8], stamp: &str, out: &mut Vec<u8>) {
-        let mut whole = std::mem::take(&mut self.partial);
-        whole.extend_from_slice(piece);
-        let left = self.cut_long(&whole, stamp, out).len();
-        whole.drain(..whole.len().saturating_sub(left));
-        whole.shrink_to(TEXT_MAX);
-        self.partial = whole;
+    /// Takes of an unfinished line what is to be taken, and gives how much of it is left.
+    fn keep(
+        &mut self,
+        text: &[u8],
+        unfinished: Unfinished,
+        stamp: &str,
+        out: &mut Vec<u8>,
+    ) -> usize {
+        let rest = self.cut_long(text, stamp, out);
+        match unfinished {
+            Unfinished::Wait => return rest.len(),
+            Unfinished::Cut => {
+                write_line(out, stamp, self.mark(), rest);
+                self.continued = true;
+            }
+            Unfinished::End => self.end_line(rest, stamp, out),
+        }
+        0
     }
 
     /// Writes the front of `text` in pieces until at most [`TEXT_MAX`] bytes are left, and gives
@@ -217,12 +236,15 @@ mod tests {
     /// Feeds `chunks`, ends the pipe, and gives mark and text of every line.
     fn lines(chunks: &[&[u8]]) -> Vec<(Mark, Vec<u8>)> {
         let mut splitter = Splitter::default();
-        let mut out = Vec::new();
+        let (mut pipe, mut out) = (Vec::new(), Vec::new());
         for chunk in chunks {
-            splitter.feed(chunk, STAMP, &mut out);
-            assert!(splitter.partial.len() <= TEXT_MAX);
+            pipe.extend_from_slice(chunk);
+            let used = splitter.feed(&pipe, Unfinished::Wait, STAMP, &mut out);
+            pipe.drain(..used);
+            assert!(pipe.len() <= TEXT_MAX);
         }
-        splitter.finish(STAMP, &mut out);
+        let used = splitter.feed(&pipe, Unfinished::End, STAMP, &mut out);
+        assert_eq!(used, pipe.len());
         assert!(out.is_empty() || out.ends_with(b"\n"));
         out.split_inclusive(|byte| *byte == b'\n')
             .map(|bytes| {
@@ -278,6 +300,19 @@ mod tests {
         let mut chunk = vec![b'x'; TEXT_MAX];
         chunk.push(b'\n');
         assert_eq!(lines(&[&chunk]), [(Mark::Line, vec![b'x'; TEXT_MAX])]);
+    }
+
+    #[test]
+    fn what_cannot_wait_is_cut_and_goes_on() {
+        let mut splitter = Splitter::default();
+        let mut out = Vec::new();
+        let mut feed = |bytes: &[u8], unfinished| splitter.feed(bytes, unfinished, "", &mut out);
+        assert_eq!(feed(b"a\nb", Unfinished::Wait), 2);
+        assert_eq!(feed(b"b", Unfinished::Cut), 1);
+        assert_eq!(feed(b"c", Unfinished::Wait), 0);
+        assert_eq!(feed(b"c\nd", Unfinished::End), 3);
+        assert_eq!(feed(b"e\n", Unfinished::Wait), 2);
+        assert_eq!(String::from_utf8(out).unwrap(), " a\n b\n+c\n d\n e\n");
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! The logger's loop: takes pipes from PID 1, reads them in turn, writes what it reads. Not here: what a
 //! line is (`lines`) and how files are kept small (`file`).
 //!
-//! One pipe gets one read of [`READ_MAX`] bytes a turn, and epoll serves pipes that are ready in
-//! rotation: however much one service writes, the others wait for 63 such reads at most.
+//! One pipe gets one look at [`READ_MAX`] bytes a turn, and those that are ready take turns: however
+//! much one service writes, each other one waits for one such look.
+//!
+//! What is in a pipe is taken out of it after it has been written, and a line without its end stays in
+//! it. So a logger that is killed at any moment loses nothing: the next one finds in the pipe what was
+//! not written, and at most one look's worth that was.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::{DirBuilder, File};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -14,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use kernel::epoll::{Events, Poller, Readiness};
 use kernel::error::Error;
-use kernel::pipe::{self, Read};
+use kernel::pipe::{self, Peek, Read};
 use kernel::signals::{Signal, SignalFd};
 use kernel::unix::recv_with_fds;
 use services::graph::MAX_SERVICES;
@@ -23,12 +27,12 @@ use services::id::ServiceName;
 use super::beside::{self, Beside};
 use super::boot;
 use super::file::LogFile;
-use super::lines::Splitter;
+use super::lines::{Splitter, Unfinished};
 use super::protocol::{CONTROL_FD, MESSAGE_MAX, Message};
 use super::stamp::Stamp;
 use crate::paths::Paths;
 
-/// Bytes read from one pipe before the next one has its turn.
+/// Bytes taken of one pipe before the next one has its turn.
 const READ_MAX: usize = 16 * 1024;
 
 /// Messages of PID 1 taken in one turn.
@@ -39,6 +43,9 @@ const PIPES_MAX: usize = 2 * MAX_SERVICES;
 
 /// How long pipes are emptied at the end, where somebody goes on writing.
 const DRAIN_WITHIN: Duration = Duration::from_secs(2);
+
+/// Turns of each pipe after that: what there is room for in one, and an unfinished line.
+const LAST_TURNS: usize = 5;
 
 const CONTROL: u64 = 0;
 const SIGNALS: u64 = 1;
@@ -97,6 +104,9 @@ struct Logger {
     /// The tokens of those of each service.
     tokens: BTreeMap<ServiceName, Vec<u64>>,
     next_token: u64,
+    /// Pipes in which there may be something to write.
+    ready: VecDeque<u64>,
+    peek: Peek,
     buffer: Vec<u8>,
     beside: Beside,
 }
@@ -109,6 +119,21 @@ struct Pipe {
     identity: (u64, u64),
     lines: Splitter,
     log: LogFile,
+    /// It is among those that are ready.
+    waits: bool,
+    /// Nobody can write to it any more.
+    closed: bool,
+}
+
+/// What a turn of a pipe has come to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// Something was written, and there may be more.
+    Again,
+    /// There is nothing more to write until more comes.
+    Rest,
+    /// Nothing will come any more.
+    Over,
 }
 
 impl Logger {
@@ -137,6 +162,8 @@ impl Logger {
             pipes: BTreeMap::new(),
             tokens: BTreeMap::new(),
             next_token: FIRST_PIPE,
+            ready: VecDeque::new(),
+            peek: Peek::new()?,
             buffer: vec![0; READ_MAX],
         })
     }
@@ -146,30 +173,70 @@ impl Logger {
         let mut events = Events::new();
         let mut tell_at = None;
         loop {
+            let at_once = (!self.ready.is_empty()).then_some(Duration::ZERO);
             if self.beside.owes() {
                 let due = *tell_at.get_or_insert_with(|| Instant::now() + TELL_AFTER);
                 let left = due.saturating_duration_since(Instant::now());
-                self.poller.wait(&mut events, Some(left))?;
+                self.poller.wait(&mut events, at_once.or(Some(left)))?;
                 if Instant::now() >= due {
                     self.beside.tell_dropped();
                     tell_at = None;
                 }
             } else {
                 tell_at = None;
-                self.poller.wait(&mut events, None)?;
+                self.poller.wait(&mut events, at_once)?;
             }
-            for (token, _) in events.iter() {
+            for (token, readiness) in events.iter() {
                 let next = match token {
                     CONTROL => self.receive()?,
                     SIGNALS => Next::End,
                     other => {
-                        self.turn(other);
+                        self.note_ready(other, readiness);
                         Next::GoOn
                     }
                 };
                 if next == Next::End {
                     return Ok(());
                 }
+            }
+            self.take_turns();
+        }
+    }
+
+    /// What is ready beside the pipes is taken at once; pipes take turns.
+    fn note_ready(&mut self, token: u64, readiness: Readiness) {
+        if matches!(token, SYSLOG | KERNEL) {
+            return self.take_beside(token);
+        }
+        // An event of this batch may be about a pipe that an earlier one removed.
+        if let Some(pipe) = self.pipes.get_mut(&token) {
+            pipe.closed |= readiness.hangup;
+            self.queue(token);
+        }
+    }
+
+    fn queue(&mut self, token: u64) {
+        if let Some(pipe) = self.pipes.get_mut(&token)
+            && !pipe.waits
+        {
+            pipe.waits = true;
+            self.ready.push_back(token);
+        }
+    }
+
+    /// A turn for each pipe that is ready.
+    fn take_turns(&mut self) {
+        for _ in 0..self.ready.len() {
+            let Some(token) = self.ready.pop_front() else {
+                return;
+            };
+            if let Some(pipe) = self.pipes.get_mut(&token) {
+                pipe.waits = false;
+            }
+            match self.turn(token, Unfinished::Wait) {
+                Turn::Again => self.queue(token),
+                Turn::Rest => {}
+                Turn::Over => self.drop_pipe(token),
             }
         }
     }
@@ -182,15 +249,19 @@ impl Logger {
         let mut events = Events::new();
         while Instant::now() < until {
             self.poller.wait(&mut events, Some(Duration::ZERO))?;
-            if events.is_empty() {
+            if events.is_empty() && self.ready.is_empty() {
                 break;
             }
-            for (token, _) in events.iter() {
-                self.turn(token);
+            for (token, readiness) in events.iter() {
+                self.note_ready(token, readiness);
             }
+            self.take_turns();
         }
-        for pipe in self.pipes.values_mut() {
-            pipe.end_line();
+        let tokens: Vec<u64> = self.pipes.keys().copied().collect();
+        for token in tokens {
+            for _ in 0..LAST_TURNS {
+                self.turn(token, Unfinished::End);
+            }
         }
         self.beside.tell_dropped();
         Ok(())
@@ -238,25 +309,28 @@ impl Logger {
         let reader = File::from(fd);
         let metadata = reader.metadata()?;
         let identity = (metadata.dev(), metadata.ino());
-        for token in self.tokens.get(name).into_iter().flatten() {
-            let Some(pipe) = self.pipes.get_mut(token) else {
-                continue;
-            };
-            if pipe.identity == identity {
-                // Two readers of one pipe would tear its lines apart.
-                return Ok(());
-            }
-            pipe.end_line();
+        let others = self.tokens.get(name).cloned().unwrap_or_default();
+        let known = |token| self.pipes.get(token).map(|pipe| pipe.identity);
+        if others.iter().filter_map(known).any(|it| it == identity) {
+            // Two readers of one pipe would tear its lines apart.
+            return Ok(());
+        }
+        for token in others {
+            while self.turn(token, Unfinished::End) == Turn::Again {}
         }
         // The description is shared with PID 1, which never reads from it.
         pipe::set_nonblocking(&reader, true)?;
-        self.poller.add(&reader, self.next_token, Readiness::READ)?;
+        // A line without its end stays in it, and must not wake us again and again.
+        self.poller
+            .add_for_changes(&reader, self.next_token, Readiness::READ)?;
         let pipe = Pipe {
             name: name.clone(),
             reader,
             identity,
             lines: Splitter::default(),
             log: LogFile::new(&self.directory, name),
+            waits: false,
+            closed: false,
         };
         self.pipes.insert(self.next_token, pipe);
         let tokens = self.tokens.entry(name.clone()).or_default();
@@ -317,29 +391,20 @@ impl Logger {
         }
     }
 
-    /// One read of one pipe, or what is ready beside them.
-    fn turn(&mut self, token: u64) {
-        if matches!(token, SYSLOG | KERNEL) {
-            return self.take_beside(token);
-        }
-        // An event of this batch may be about a pipe that an earlier one removed.
+    /// One turn of one pipe.
+    fn turn(&mut self, token: u64, unfinished: Unfinished) -> Turn {
         let Some(pipe) = self.pipes.get_mut(&token) else {
-            return;
+            return Turn::Rest;
         };
-        match pipe::read(&pipe.reader, &mut self.buffer) {
-            Ok(Read::Data(count)) => pipe.write(self.buffer.get(..count).unwrap_or_default()),
-            Ok(Read::Later) => {}
-            Ok(Read::End) => self.drop_pipe(token),
-            Err(error) => {
-                complain(&format!("{}: {error}", pipe.name));
-                self.drop_pipe(token);
-            }
-        }
+        let turn = pipe.turn(&self.peek, &mut self.buffer, unfinished);
+        turn.unwrap_or_else(|error| {
+            complain(&format!("{}: {error}", pipe.name));
+            Turn::Over
+        })
     }
 
     fn drop_pipe(&mut self, token: u64) {
-        if let Some(mut pipe) = self.pipes.remove(&token) {
-            pipe.end_line();
+        if let Some(pipe) = self.pipes.remove(&token) {
             if let Some(tokens) = self.tokens.get_mut(&pipe.name) {
                 tokens.retain(|it| *it != token);
                 if tokens.is_empty() {
@@ -355,18 +420,38 @@ impl Logger {
 }
 
 impl Pipe {
-    fn write(&mut self, bytes: &[u8]) {
+    /// Writes what is in the pipe, and then takes it out.
+    fn turn(
+        &mut self,
+        peek: &Peek,
+        buffer: &mut [u8],
+        unfinished: Unfinished,
+    ) -> Result<Turn, Error> {
+        let count = match peek.look(&self.reader, buffer)? {
+            Read::Data(count) => count,
+            Read::Later => return Ok(Turn::Rest),
+            Read::End => return Ok(Turn::Over),
+        };
+        let bytes = buffer.get(..count).unwrap_or_default();
         let now = Stamp::now();
-        let mut out = Vec::with_capacity(bytes.len() * 2);
-        self.lines.feed(bytes, &now.to_string(), &mut out);
+        let stamp = now.to_string();
+        let mut out = Vec::with_capacity(count * 2);
+        let mut used = self.lines.feed(bytes, Unfinished::Wait, &stamp, &mut out);
+        if used == 0 {
+            let unfinished = match unfinished {
+                _ if self.closed => Unfinished::End,
+                // Its end cannot come: there is no room for it.
+                Unfinished::Wait if peek.is_full(&self.reader)? => Unfinished::Cut,
+                other => other,
+            };
+            used = self.lines.feed(bytes, unfinished, &stamp, &mut out);
+        }
+        if used == 0 {
+            return Ok(Turn::Rest);
+        }
         self.log.append(&out, now);
-    }
-
-    fn end_line(&mut self) {
-        let now = Stamp::now();
-        let mut out = Vec::new();
-        self.lines.finish(&now.to_string(), &mut out);
-        self.log.append(&out, now);
+        pipe::discard(&self.reader, used, buffer)?;
+        Ok(Turn::Again)
     }
 }
 

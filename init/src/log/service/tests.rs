@@ -282,6 +282,67 @@ fn a_killed_logger_loses_nothing_in_the_pipes() {
     assert!(logger.wait().unwrap().success());
 }
 
+/// Kills loggers again and again while `x` and `y` write, at moments that `seed` chooses, and gives what
+/// is kept of both.
+fn killed_at_moments(seed: u64, lines: u32) -> [Vec<u32>; 2] {
+    let directory = tempfile::tempdir().unwrap();
+    let pipes = ["x", "y"].map(|name| (name, pipe::pair().unwrap()));
+    let readers: Vec<_> = pipes
+        .iter()
+        .map(|(name, (reader, _))| (*name, reader.try_clone().unwrap()))
+        .collect();
+    let writers = pipes.map(|(_, (reader, writer))| {
+        thread::spawn(move || {
+            let mut writer = File::from(writer);
+            for number in 0..lines {
+                // In two pieces, so that there are unfinished lines.
+                write!(writer, "{number:0>60}").unwrap();
+                writeln!(writer, " end").unwrap();
+            }
+            (reader, writer)
+        })
+    });
+    let mut random = seed;
+    while writers.iter().any(|writer| !writer.is_finished()) {
+        let (control, mut logger) = spawn_logger(directory.path());
+        for (name, reader) in &readers {
+            hand_over(&control, name, reader);
+        }
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        thread::sleep(Duration::from_micros(5_000 + (random >> 33) % 30_000));
+        logger.kill().unwrap();
+        logger.wait().unwrap();
+    }
+    let (control, mut logger) = spawn_logger(directory.path());
+    for (name, reader) in &readers {
+        hand_over(&control, name, reader);
+    }
+    drop((control, writers.map(|writer| writer.join().unwrap())));
+    assert!(logger.wait().unwrap().success());
+    ["x", "y"].map(|name| {
+        let texts = texts(directory.path(), name);
+        let number = |text: &String| text.strip_suffix(" end").unwrap().parse().unwrap();
+        texts.iter().map(number).collect()
+    })
+}
+
+#[test]
+fn loggers_killed_at_any_moment_lose_nothing() {
+    const LINES: u32 = 6_000;
+    for seed in 1..=3 {
+        for kept in killed_at_moments(seed, LINES) {
+            let mut all = kept.clone();
+            all.sort_unstable();
+            all.dedup();
+            assert!(all.into_iter().eq(0..LINES), "seed {seed}: {kept:?}");
+            // What is there twice is one look's worth for each logger that was killed.
+            assert!(kept.len() < 2 * LINES as usize, "seed {seed}");
+        }
+    }
+}
+
 fn texts_if_any(directory: &Path) -> usize {
     if directory.join("log/x").exists() {
         texts(directory, "x").len()
