@@ -97,6 +97,16 @@ impl Paths {
         self.runtime_dir.join("log")
     }
 
+    /// What says how logs are kept: with the settings of the machine, or in a runtime directory of
+    /// somebody's own.
+    #[must_use]
+    pub fn log_settings(&self) -> PathBuf {
+        match self.moved_runtime_dir() {
+            None => PathBuf::from("/etc/shark/log.toml"),
+            Some(directory) => directory.join("log.toml"),
+        }
+    }
+
     /// What stage1 left for init.
     #[must_use]
     pub fn handover(&self) -> PathBuf {

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use init::log::boot;
-use init::log::file::LogFile;
+use init::log::memory::Memory;
 use init::log::stamp::Stamp;
 use serde_json::Value;
 use services::id::ServiceName;
@@ -116,21 +116,25 @@ fn write_logs(directory: &Path) {
     boot::note(directory).unwrap();
     let now = Stamp::now();
     let at = |seconds: u64| Stamp::from_micros(now.as_micros() - seconds * 1_000_000);
-    let mut web = LogFile::new(directory, &ServiceName::new("web").unwrap());
-    let mut db = LogFile::new(directory, &ServiceName::new("db").unwrap());
-    web.append(format!("{} <3>no room\n", at(9)).as_bytes(), now);
-    db.append(format!("{} ready: \u{e9}\ttab\n", at(8)).as_bytes(), now);
+    let mut memory = Memory::open(directory, 8 << 20, None);
+    let mut append = |name: &str, line: &[u8]| {
+        memory.append(&ServiceName::new(name).unwrap(), line, now);
+    };
+    append("web", format!("{} <3>no room\n", at(9)).as_bytes());
+    append("db", format!("{} ready: \u{e9}\ttab\n", at(8)).as_bytes());
     let bytes = [at(7).to_string().as_bytes(), b" \xff\x1b[m\n"].concat();
-    web.append(&bytes, now);
-    web.append(
+    append("web", &bytes);
+    append(
+        "web",
         format!("{} first\n{}+second\n", at(6), at(6)).as_bytes(),
-        now,
     );
-    web.append(format!("{} set back\n", at(3600)).as_bytes(), now);
-    db.append(format!("{} last\n", at(2)).as_bytes(), now);
-    web.append(format!("{}@<5>php[42]: by syslog\n", at(1)).as_bytes(), now);
-    let mut kernel = LogFile::new(directory, &ServiceName::new("kernel").unwrap());
-    kernel.append(format!("{}~<4>hot\n", at(0)).as_bytes(), now);
+    append("web", format!("{} set back\n", at(3600)).as_bytes());
+    append("db", format!("{} last\n", at(2)).as_bytes());
+    append(
+        "web",
+        format!("{}@<5>php[42]: by syslog\n", at(1)).as_bytes(),
+    );
+    append("kernel", format!("{}~<4>hot\n", at(0)).as_bytes());
 }
 
 #[test]

@@ -4,8 +4,8 @@
 //! Sources: landlock(7), unshare(2), setrlimit(2), credentials(7).
 
 use landlock::{
-    ABI, Access, AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
-    RulesetCreatedAttr, RulesetStatus,
+    ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset,
+    RulesetAttr, RulesetCreatedAttr, RulesetStatus,
 };
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::thread::{
@@ -78,6 +78,30 @@ pub fn enter(kept: &Kept<'_>) -> Result<Vec<String>> {
     Ok(lacking)
 }
 
+/// Confines the calling process, which has one thread, to writing in the directories `writable`: as who
+/// it is, but with no capability, and without a program to execute. What this kernel cannot do is told in
+/// words.
+///
+/// # Errors
+/// prctl(2), capset(2), setrlimit(2): the process is not confined.
+pub fn enter_writer(writable: &[String]) -> Result<Vec<String>> {
+    limit(Resource::Core, 0, "RLIMIT_CORE")?;
+    set_no_new_privs(true).at("prctl", "PR_SET_NO_NEW_PRIVS")?;
+    let writes = AccessFs::from_write(ABI::V2);
+    let sets: Vec<(&str, _)> = writable
+        .iter()
+        .map(|path| (path.as_str(), writes))
+        .collect();
+    let lacking = restrict(writes | AccessFs::Execute, &sets)?;
+    let none = CapabilitySets {
+        effective: CapabilitySet::empty(),
+        permitted: CapabilitySet::empty(),
+        inheritable: CapabilitySet::empty(),
+    };
+    set_capabilities(None, none).at("capset", "")?;
+    Ok(lacking.into_iter().collect())
+}
+
 fn limit(resource: Resource, most: u64, name: &str) -> Result<()> {
     let both = Rlimit {
         current: Some(most),
@@ -87,29 +111,35 @@ fn limit(resource: Resource, most: u64, name: &str) -> Result<()> {
 }
 
 fn landlock(kept: &Kept<'_>) -> Result<Option<String>> {
+    let read = AccessFs::ReadFile | AccessFs::ReadDir;
+    let readable = kept.readable.iter().map(|path| (*path, read));
+    let executable = kept.executable.iter();
+    let executable = executable.map(|path| (*path, read | AccessFs::Execute));
+    // The rights of Linux 6.1 and before; those that a kernel does not know are left out.
+    let sets: Vec<_> = readable.chain(executable).collect();
+    restrict(AccessFs::from_all(ABI::V2), &sets)
+}
+
+/// Gives up the rights `handled`, but for those of `sets` in what is named there; what is not there is
+/// left out.
+fn restrict(
+    handled: BitFlags<AccessFs>,
+    sets: &[(&str, BitFlags<AccessFs>)],
+) -> Result<Option<String>> {
     let refused =
         |error: landlock::RulesetError| Error::new("landlock_create_ruleset", error, Errno::INVAL);
-    // The rights of Linux 6.1 and before; those that a kernel does not know are left out.
-    let abi = ABI::V2;
     let mut rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
-        .handle_access(AccessFs::from_all(abi))
+        .handle_access(handled)
         .and_then(Ruleset::create)
         .map_err(refused)?;
-    let read = AccessFs::ReadFile | AccessFs::ReadDir;
-    let sets = [
-        (kept.readable, read),
-        (kept.executable, read | AccessFs::Execute),
-    ];
-    for (paths, access) in sets {
-        for path in paths {
-            let Ok(file) = PathFd::new(path) else {
-                continue;
-            };
-            // A right that is for directories alone is left out for a file.
-            let rule = PathBeneath::new(file, access).set_compatibility(CompatLevel::BestEffort);
-            rules = rules.add_rule(rule).map_err(refused)?;
-        }
+    for (path, access) in sets {
+        let Ok(file) = PathFd::new(path) else {
+            continue;
+        };
+        // A right that is for directories alone is left out for a file.
+        let rule = PathBeneath::new(file, *access).set_compatibility(CompatLevel::BestEffort);
+        rules = rules.add_rule(rule).map_err(refused)?;
     }
     let status = rules.restrict_self().map_err(refused)?;
     Ok(match status.ruleset {

@@ -29,6 +29,27 @@ pub enum End {
     },
 }
 
+/// What has happened to a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It has ended, and is reaped.
+    Ended(Reaped),
+    /// A signal has stopped it: its number. This is told once.
+    Stopped(u32),
+}
+
+/// What has happened to one child, if something has: [`next`] that tells of those that are stopped too.
+///
+/// # Errors
+/// As [`next`].
+pub fn next_change() -> Result<Option<Change>> {
+    match wait_id(libc::P_ALL, 0, libc::WNOHANG | libc::WSTOPPED) {
+        Ok(change) => Ok(change),
+        Err(Errno::CHILD) => Ok(None),
+        Err(errno) => Err(Error::new("waitid", "", errno)),
+    }
+}
+
 /// Reaps one ended child, if there is one. Call it until it gives `None`: SIGCHLD does not count.
 ///
 /// As PID 1 that includes orphans nobody here ever started.
@@ -74,6 +95,18 @@ fn reap(
     id: libc::id_t,
     options: libc::c_int,
 ) -> rustix::io::Result<Option<Reaped>> {
+    match wait_id(kind, id, options)? {
+        Some(Change::Ended(reaped)) => Ok(Some(reaped)),
+        // Nobody has asked for it.
+        Some(Change::Stopped(_)) | None => Ok(None),
+    }
+}
+
+fn wait_id(
+    kind: libc::idtype_t,
+    id: libc::id_t,
+    options: libc::c_int,
+) -> rustix::io::Result<Option<Change>> {
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
     retry_on_intr(|| {
         // SAFETY: `info` is room for one siginfo_t and outlives the call.
@@ -91,11 +124,12 @@ fn reap(
     };
     let number = u8::try_from(status & 0xff).unwrap_or(u8::MAX);
     let end = match info.si_code {
+        libc::CLD_STOPPED => return Ok(Some(Change::Stopped(pid))),
         libc::CLD_EXITED => End::Exited(number),
         code => End::Killed {
             signal: number,
             core_dumped: code == libc::CLD_DUMPED,
         },
     };
-    Ok(Some(Reaped { pid, end }))
+    Ok(Some(Change::Ended(Reaped { pid, end })))
 }

@@ -152,6 +152,13 @@ pub fn block(signals: &[Signal]) -> Result<()> {
     ))
 }
 
+/// Has the kernel end this process after so many seconds, unless this is called again before; 0: no
+/// more. It must not have taken SIGALRM for anything else.
+pub fn alarm(seconds: u32) {
+    // SAFETY: the call takes a number and touches no memory of this process.
+    let _before = unsafe { libc::alarm(seconds) };
+}
+
 /// One signal that was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Received {

@@ -18,8 +18,8 @@ use services::log::syslog::{self, Message};
 use services::time::{Duration, Time};
 
 use super::dropped;
-use super::file::LogFile;
 use super::lines::{Mark, write_note, write_text};
+use super::memory::Memory;
 use super::stamp::Stamp;
 use crate::pid1::sender::service_of_cgroup;
 use crate::rate::Rate;
@@ -65,9 +65,9 @@ struct Kernel {
     since_us: u64,
 }
 
-/// A log with its rate.
+/// What is known of a log: how much it may still take.
 struct Kept {
-    log: LogFile,
+    name: ServiceName,
     rate: Rate,
     burst: u32,
 }
@@ -85,25 +85,27 @@ impl Beside {
         }
     }
 
-    /// Makes the socket for syslog(3) at `path`.
-    pub(super) fn open_syslog(&mut self, path: &Path) -> Result<(), Error> {
-        self.syslog = Some(NotifySocket::bind(&path.display().to_string())?);
-        Ok(())
+    /// Takes the socket for syslog(3).
+    pub(super) fn take_syslog_socket(&mut self, socket: NotifySocket) {
+        self.syslog = Some(socket);
     }
 
-    /// Opens the log of the kernel, where the last logger has stopped.
-    pub(super) fn open_kernel(&mut self, path: &str) -> io::Result<()> {
-        let file = OpenOptions::new()
+    /// Opens the log of the kernel.
+    pub(super) fn open_kernel(path: &str) -> io::Result<File> {
+        OpenOptions::new()
             .read(true)
             .custom_flags(NONBLOCK)
-            .open(path)?;
+            .open(path)
+    }
+
+    /// Takes the log of the kernel, from where the last logger has stopped.
+    pub(super) fn take_kernel_log(&mut self, file: File) {
         let next = fs::read_to_string(self.directory.join(NEXT_RECORD));
         self.kernel = Some(Kernel {
             file,
             next: next.ok().and_then(|it| it.trim().parse().ok()).unwrap_or(0),
             since_us: kernel::clock::monotonic() / 1000,
         });
-        Ok(())
     }
 
     /// What the loop waits for, where there is one.
@@ -127,12 +129,12 @@ impl Beside {
     }
 
     /// Takes messages of syslog(3).
-    pub(super) fn take_syslog(&mut self) -> Result<(), Error> {
+    pub(super) fn read_syslog(&mut self, memory: &mut Memory) -> Result<(), Error> {
         for _ in 0..TOGETHER {
             let Some(socket) = &self.syslog else {
                 return Ok(());
             };
-            let Some(datagram) = socket.receive(&mut self.buffer)? else {
+            let Some(datagram) = socket.look(&mut self.buffer)? else {
                 return Ok(());
             };
             let bytes = self.buffer.get(..datagram.length).unwrap_or_default();
@@ -143,17 +145,22 @@ impl Beside {
                 text.extend_from_slice(b" [cut: it was longer]");
             }
             self.keep(
+                memory,
                 &sender(datagram.sender.pid),
                 Mark::Syslog,
                 &text,
                 Stamp::now(),
             );
+            if let Some(socket) = &self.syslog {
+                // Now that it is written.
+                socket.receive(&mut [])?;
+            }
         }
         Ok(())
     }
 
     /// Takes records of the kernel's log.
-    pub(super) fn take_kernel(&mut self) -> io::Result<()> {
+    pub(super) fn read_kernel(&mut self, memory: &mut Memory) -> io::Result<()> {
         let before = self.kernel.as_ref().map(|kernel| kernel.next);
         for _ in 0..TOGETHER {
             let Some(record) = self.next_record()? else {
@@ -174,12 +181,13 @@ impl Beside {
             if gone > 0 && !first {
                 self.count_dropped(gone);
                 self.note(
+                    memory,
                     KERNEL,
                     &format!("{gone} records are gone: the kernel had no room for them"),
                 );
             }
             if !is_own {
-                self.keep_record(&record);
+                self.keep_record(memory, &record);
             }
         }
         let now = self.kernel.as_ref().map(|kernel| kernel.next);
@@ -212,16 +220,16 @@ impl Beside {
         }
     }
 
-    fn keep_record(&mut self, record: &Record) {
+    fn keep_record(&mut self, memory: &mut Memory, record: &Record) {
         let ago = (kernel::clock::monotonic() / 1000).saturating_sub(record.micros);
         let stamp = Stamp::from_micros(Stamp::now().as_micros().saturating_sub(ago));
         let mut text = format!("<{}>", record.priority.number()).into_bytes();
         text.extend_from_slice(&record.text);
-        self.keep(KERNEL, Mark::Kernel, &text, stamp);
+        self.keep(memory, KERNEL, Mark::Kernel, &text, stamp);
     }
 
     /// Keeps one message in a log, if it is not one too many.
-    fn keep(&mut self, name: &str, mark: Mark, text: &[u8], stamp: Stamp) {
+    fn keep(&mut self, memory: &mut Memory, name: &str, mark: Mark, text: &[u8], stamp: Stamp) {
         let Some(kept) = self.log(name) else {
             return;
         };
@@ -231,11 +239,12 @@ impl Beside {
         let mut out = Vec::new();
         kept.tell(dropped, &mut out);
         write_text(&mut out, &stamp.to_string(), mark, text);
-        kept.log.append(&out, stamp);
+        memory.append(&kept.name, &out, stamp);
         self.count_dropped(dropped);
     }
 
-    fn count_dropped(&mut self, more: u64) {
+    /// Counts more that were dropped.
+    pub(super) fn count_dropped(&mut self, more: u64) {
         if more > 0 {
             self.dropped = self.dropped.saturating_add(more);
             // Not written now, it is with the next.
@@ -243,11 +252,11 @@ impl Beside {
         }
     }
 
-    fn note(&mut self, name: &str, text: &str) {
+    fn note(&mut self, memory: &mut Memory, name: &str, text: &str) {
         if let Some(kept) = self.log(name) {
             let mut out = Vec::new();
             write_note(&mut out, Stamp::now(), text);
-            kept.log.append(&out, Stamp::now());
+            memory.append(&kept.name, &out, Stamp::now());
         }
     }
 
@@ -255,14 +264,13 @@ impl Beside {
     fn log(&mut self, name: &str) -> Option<&mut Kept> {
         let full = self.logs.len() > MAX_SERVICES && !self.logs.contains_key(name);
         let name = ServiceName::new(if full { OUTSIDERS } else { name }).ok()?;
-        let directory = &self.directory;
         Some(self.logs.entry(name).or_insert_with_key(|name| {
             let burst = match name.as_str() {
                 KERNEL => KERNEL_BURST,
                 _ => BURST,
             };
             Kept {
-                log: LogFile::new(directory, name),
+                name: name.clone(),
                 rate: Rate::new(burst, EVERY),
                 burst,
             }
@@ -275,13 +283,13 @@ impl Beside {
     }
 
     /// Tells what has been dropped.
-    pub(super) fn tell_dropped(&mut self) {
+    pub(super) fn tell_dropped(&mut self, memory: &mut Memory) {
         let mut all: u64 = 0;
         for kept in self.logs.values_mut() {
             let mut out = Vec::new();
             let dropped = kept.rate.owed();
             kept.tell(dropped, &mut out);
-            kept.log.append(&out, Stamp::now());
+            memory.append(&kept.name, &out, Stamp::now());
             all = all.saturating_add(dropped);
         }
         self.count_dropped(all);
@@ -334,34 +342,38 @@ mod tests {
     use super::super::reader::Reader;
     use super::*;
 
-    fn beside() -> (tempfile::TempDir, Beside, UnixDatagram) {
+    fn beside() -> (tempfile::TempDir, Beside, Memory, UnixDatagram) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket");
         let mut beside = Beside::new(directory.path());
-        beside.open_syslog(&path).unwrap();
+        let socket = NotifySocket::bind(path.to_str().unwrap()).unwrap();
+        beside.take_syslog_socket(socket);
         let client = UnixDatagram::unbound().unwrap();
         client.connect(&path).unwrap();
-        (directory, beside, client)
+        let memory = Memory::open(directory.path(), 8 << 20, None);
+        (directory, beside, memory, client)
     }
 
     /// All lines of a log, without their stamps.
     fn lines(directory: &tempfile::TempDir, name: &str) -> Vec<String> {
         let name = ServiceName::new(name).unwrap();
-        let found = Reader::new(directory.path(), &name).read().unwrap();
+        let found = Reader::new(&[directory.path().into()], &name)
+            .read()
+            .unwrap();
         let text = String::from_utf8(found.lines).unwrap();
         text.lines().map(|line| line[27..].to_owned()).collect()
     }
 
     #[test]
     fn messages_are_kept_with_who_sent_them() {
-        let (directory, mut beside, client) = beside();
+        let (directory, mut beside, mut memory, client) = beside();
         let long = "x".repeat(super::super::lines::TEXT_MAX);
         client
             .send(b"<27>Nov 30 12:00:00 web[1]: no room\n")
             .unwrap();
         client.send(b"plain\nand more").unwrap();
         client.send(format!("<14>a: {long}").as_bytes()).unwrap();
-        beside.take_syslog().unwrap();
+        beside.read_syslog(&mut memory).unwrap();
         let pid = std::process::id();
         let found = lines(&directory, OUTSIDERS);
         assert_eq!(found[0], format!("@<3>web[{pid}]: no room"));
@@ -376,17 +388,17 @@ mod tests {
 
     #[test]
     fn a_flood_is_cut_counted_and_told() {
-        let (directory, mut beside, client) = beside();
+        let (directory, mut beside, mut memory, client) = beside();
         for number in 0..2 * BURST {
             client
                 .send(format!("<14>flood: {number}").as_bytes())
                 .unwrap();
             if number % 8 == 7 {
-                beside.take_syslog().unwrap();
+                beside.read_syslog(&mut memory).unwrap();
             }
         }
         assert!(beside.owes());
-        beside.tell_dropped();
+        beside.tell_dropped(&mut memory);
         assert!(!beside.owes());
         let found = lines(&directory, OUTSIDERS);
         let (notes, kept): (Vec<_>, Vec<_>) = found.iter().partition(|it| it.starts_with('!'));
@@ -409,7 +421,7 @@ mod tests {
 
     #[test]
     fn records_of_the_kernel_are_kept_once() {
-        let (directory, mut beside, _client) = beside();
+        let (directory, mut beside, mut memory, _client) = beside();
         // A FIFO that is written a record at a time stands for /dev/kmsg.
         let path = directory.path().join("kmsg").display().to_string();
         let access = kernel::listen::Access {
@@ -418,10 +430,10 @@ mod tests {
         };
         let _held = kernel::listen::fifo(&path, access).unwrap();
         let mut records = OpenOptions::new().write(true).open(&path).unwrap();
-        beside.open_kernel(&path).unwrap();
+        beside.take_kernel_log(Beside::open_kernel(&path).unwrap());
         let mut say = |beside: &mut Beside, text: &str| {
             records.write_all(text.as_bytes()).unwrap();
-            beside.take_kernel().unwrap();
+            beside.read_kernel(&mut memory).unwrap();
         };
         say(&mut beside, "4,7,1000,-;overheated\n DEVICE=x\n");
         say(&mut beside, "no record");
@@ -429,7 +441,7 @@ mod tests {
         say(&mut beside, "29,9,99999999999999,-;shark: in its own log\n");
         say(&mut beside, "6,12,2000,-;later\n");
         let mut next = Beside::new(directory.path());
-        next.open_kernel(&path).unwrap();
+        next.take_kernel_log(Beside::open_kernel(&path).unwrap());
         say(&mut next, "6,12,2000,-;later\n");
         say(&mut next, "6,13,2000,-;new\n");
         let expect = [

@@ -8,11 +8,15 @@ pub mod boot;
 pub mod dropped;
 pub mod entry;
 pub mod export;
-pub mod file;
+pub mod keeper;
 pub mod lines;
+pub mod memory;
 pub mod protocol;
 pub mod reader;
+pub mod segment;
 mod service;
+mod settings;
+mod shelf;
 pub mod stamp;
 
 pub use service::run;

@@ -17,6 +17,10 @@ use services::id::{InvalidName, NAME_MAX, ServiceName};
 /// Descriptor under which the logger finds its end of the socket.
 pub const CONTROL_FD: i32 = 3;
 
+/// Descriptor under which it finds the socket of syslog(3), if there is one. PID 1 keeps it too, so that
+/// messages wait while no logger runs.
+pub const SYSLOG_FD: i32 = 4;
+
 /// Longest message, in bytes. A receiver takes one byte more, to notice a longer one.
 pub const MESSAGE_MAX: usize = NAME_MAX;
 

@@ -12,23 +12,29 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs::{DirBuilder, File};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kernel::epoll::{Events, Poller, Readiness};
 use kernel::error::Error;
 use kernel::pipe::{self, Peek, Read};
 use kernel::signals::{Signal, SignalFd};
-use kernel::unix::recv_with_fds;
+use kernel::unix::{NotifySocket, recv_with_fds};
 use services::graph::MAX_SERVICES;
 use services::id::ServiceName;
+use services::log::settings::Settings;
 
 use super::beside::{self, Beside};
 use super::boot;
-use super::file::LogFile;
+use super::keeper::{self, Shared};
 use super::lines::{Splitter, Unfinished};
-use super::protocol::{CONTROL_FD, MESSAGE_MAX, Message};
+use super::memory::Memory;
+use super::protocol::{CONTROL_FD, MESSAGE_MAX, Message, SYSLOG_FD};
+use super::segment::names_in;
+use super::settings;
+use super::shelf::Shelf;
 use super::stamp::Stamp;
 use crate::paths::Paths;
 
@@ -41,6 +47,9 @@ const MESSAGES_MAX: usize = 64;
 /// Pipes held at most: one for each service, and as many that were replaced and not closed yet.
 const PIPES_MAX: usize = 2 * MAX_SERVICES;
 
+/// Seconds after which the kernel ends a logger whose turn does not end; the next one goes on.
+const TURN_WITHIN: u32 = 10;
+
 /// How long pipes are emptied at the end, where somebody goes on writing.
 const DRAIN_WITHIN: Duration = Duration::from_secs(2);
 
@@ -51,7 +60,11 @@ const CONTROL: u64 = 0;
 const SIGNALS: u64 = 1;
 const SYSLOG: u64 = 2;
 const KERNEL: u64 = 3;
-const FIRST_PIPE: u64 = 4;
+const MOUNTS: u64 = 4;
+const FIRST_PIPE: u64 = 5;
+
+/// How long the disk may take at the end.
+const KEEP_WITHIN: Duration = Duration::from_secs(2);
 
 /// What has been dropped is told after so long, if nothing more comes before.
 const TELL_AFTER: Duration = Duration::from_secs(1);
@@ -72,12 +85,22 @@ fn serve(machine: bool) -> Result<(), Error> {
     let control = kernel::inherited::duplicate(CONTROL_FD)?;
     let signals = SignalFd::new(&[Signal::TERM])?;
     let paths = Paths::from_environment();
-    let mut logger = Logger::new(paths.log_dir(), control)?;
-    logger.poller.add(&signals, SIGNALS, Readiness::READ)?;
-    logger.open_syslog(&paths.syslog_socket(), machine);
-    if machine {
-        logger.open_kernel();
+    let settings = settings::read(&paths, complain);
+    let kernel = machine.then(|| Beside::open_kernel("/dev/kmsg"));
+    if machine && let Err(error) = beside::lead_dev_log(&paths.syslog_socket()) {
+        complain(&format!("syslog: link /dev/log: {error}"));
     }
+    let directory = paths.log_dir();
+    // For whatever is confined to it.
+    make_directory(&directory);
+    confine(&directory, &settings);
+    let mut logger = Logger::new(&directory, control, &settings)?;
+    logger.poller.add(&signals, SIGNALS, Readiness::READ)?;
+    logger.take_syslog();
+    if let Some(opened) = kernel {
+        logger.take_kernel(opened);
+    }
+    logger.watch_mounts();
     logger.serve()?;
     logger.poller.remove(&signals)?;
     logger.finish()
@@ -89,6 +112,65 @@ fn complain(text: &str) {
     let _ = writeln!(std::io::stderr(), "shark log: {text}");
 }
 
+fn make_directory(directory: &Path) {
+    let made = DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(directory);
+    if let Err(error) = made {
+        // Lines are counted as lost until somebody makes the directory.
+        complain(&format!("make directory {}: {error}", directory.display()));
+    }
+}
+
+/// Gives up all that is not needed to write the logs in `directory` and on the disk.
+fn confine(directory: &Path, settings: &Settings) {
+    let disk = settings.directory.as_deref().unwrap_or(directory);
+    // What of it is there; a disk that is mounted above it later is out of reach for this logger.
+    let disk = disk.ancestors().find(|path| path.is_dir());
+    let writable = [directory, disk.unwrap_or(directory)].map(|it| it.display().to_string());
+    match kernel::confine::enter_writer(&writable) {
+        Ok(lacking) => lacking.iter().for_each(|it| complain(it)),
+        Err(error) => complain(&format!("not confined: {error}")),
+    }
+}
+
+/// Starts what brings the logs in `directory` to a disk, where they are to be kept on one.
+fn start_keeper(directory: &Path, settings: &Settings) -> Option<Arc<Shared>> {
+    let boot = boot::note(directory);
+    let disk = settings.directory.as_deref().filter(|_| settings.disk > 0);
+    let noted = boot::note_disk(directory, disk);
+    if let Some(error) = boot.as_ref().err().or(noted.as_ref().err()) {
+        complain(&format!(
+            "note the boot in {}: {error}",
+            directory.display()
+        ));
+    }
+    let shelf = Shelf {
+        memory: directory.to_owned(),
+        root: disk?.to_owned(),
+        boot: boot.ok()?,
+        budget: settings.disk,
+        boots: usize::try_from(settings.boots).unwrap_or(usize::MAX),
+        open: None,
+    };
+    let flush = Duration::from_nanos(u64::try_from(settings.flush.as_nanos()).unwrap_or(u64::MAX));
+    let names = names_in(directory).unwrap_or_default();
+    match keeper::start(shelf, flush, complain) {
+        Ok(keeper) => {
+            // A former logger may have died before all was there.
+            for (name, _) in names {
+                keeper.written(&name, false);
+            }
+            Some(keeper)
+        }
+        Err(error) => {
+            complain(&format!("logs stay in memory: {error}"));
+            None
+        }
+    }
+}
+
 /// What is done about the loop after an event.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Next {
@@ -97,7 +179,10 @@ enum Next {
 }
 
 struct Logger {
-    directory: PathBuf,
+    memory: Memory,
+    keeper: Option<Arc<Shared>>,
+    /// Tells when something is mounted.
+    mounts: Option<File>,
     control: OwnedFd,
     poller: Poller,
     pipes: BTreeMap<u64, Pipe>,
@@ -118,7 +203,6 @@ struct Pipe {
     reader: File,
     identity: (u64, u64),
     lines: Splitter,
-    log: LogFile,
     /// It is among those that are ready.
     waits: bool,
     /// Nobody can write to it any more.
@@ -137,26 +221,16 @@ enum Turn {
 }
 
 impl Logger {
-    fn new(directory: PathBuf, control: OwnedFd) -> Result<Self, Error> {
-        let made = DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(&directory);
-        if let Err(error) = made {
-            // Lines are counted as lost until somebody makes the directory.
-            complain(&format!("make directory {}: {error}", directory.display()));
-        }
-        if let Err(error) = boot::note(&directory) {
-            complain(&format!(
-                "note the boot in {}: {error}",
-                directory.display()
-            ));
-        }
+    fn new(directory: &Path, control: OwnedFd, settings: &Settings) -> Result<Self, Error> {
+        make_directory(directory);
+        let keeper = start_keeper(directory, settings);
         let poller = Poller::new()?;
         poller.add(&control, CONTROL, Readiness::READ)?;
         Ok(Self {
-            beside: Beside::new(&directory),
-            directory,
+            beside: Beside::new(directory),
+            memory: Memory::open(directory, settings.memory, keeper.clone()),
+            keeper,
+            mounts: None,
             control,
             poller,
             pipes: BTreeMap::new(),
@@ -174,18 +248,23 @@ impl Logger {
         let mut tell_at = None;
         loop {
             let at_once = (!self.ready.is_empty()).then_some(Duration::ZERO);
+            if at_once.is_none() {
+                kernel::signals::alarm(0);
+            }
             if self.beside.owes() {
                 let due = *tell_at.get_or_insert_with(|| Instant::now() + TELL_AFTER);
                 let left = due.saturating_duration_since(Instant::now());
                 self.poller.wait(&mut events, at_once.or(Some(left)))?;
                 if Instant::now() >= due {
-                    self.beside.tell_dropped();
+                    self.beside.tell_dropped(&mut self.memory);
                     tell_at = None;
                 }
             } else {
                 tell_at = None;
                 self.poller.wait(&mut events, at_once)?;
             }
+            // Whatever this turn waits for, nobody shall wait for it longer than that.
+            kernel::signals::alarm(TURN_WITHIN);
             for (token, readiness) in events.iter() {
                 let next = match token {
                     CONTROL => self.receive()?,
@@ -196,17 +275,25 @@ impl Logger {
                     }
                 };
                 if next == Next::End {
+                    kernel::signals::alarm(0);
                     return Ok(());
                 }
             }
             self.take_turns();
+            self.beside.count_dropped(self.memory.take_lost());
         }
     }
 
     /// What is ready beside the pipes is taken at once; pipes take turns.
     fn note_ready(&mut self, token: u64, readiness: Readiness) {
-        if matches!(token, SYSLOG | KERNEL) {
-            return self.take_beside(token);
+        match token {
+            SYSLOG | KERNEL => return self.take_beside(token),
+            MOUNTS => {
+                if let Some(keeper) = &self.keeper {
+                    keeper.look_again();
+                }
+            }
+            _ => {}
         }
         // An event of this batch may be about a pipe that an earlier one removed.
         if let Some(pipe) = self.pipes.get_mut(&token) {
@@ -263,7 +350,11 @@ impl Logger {
                 self.turn(token, Unfinished::End);
             }
         }
-        self.beside.tell_dropped();
+        self.beside.tell_dropped(&mut self.memory);
+        self.beside.count_dropped(self.memory.take_lost());
+        if let Some(keeper) = &self.keeper {
+            keeper.end(KEEP_WITHIN);
+        }
         Ok(())
     }
 
@@ -328,7 +419,6 @@ impl Logger {
             reader,
             identity,
             lines: Splitter::default(),
-            log: LogFile::new(&self.directory, name),
             waits: false,
             closed: false,
         };
@@ -339,32 +429,38 @@ impl Logger {
         Ok(())
     }
 
-    /// Makes the socket of syslog(3). On a machine it is /dev/log too, unless somebody else is.
-    fn open_syslog(&mut self, path: &Path, machine: bool) {
-        if machine {
-            // How many messages wait for us before a sender has to; the kernel has ten in mind.
-            let _unset = kernel::system::set_sysctl("net.unix.max_dgram_qlen", "512");
+    /// Takes the socket of syslog(3), which is PID 1's.
+    fn take_syslog(&mut self) {
+        let Ok(socket) = kernel::inherited::duplicate(SYSLOG_FD) else {
+            return complain("syslog: no socket came");
+        };
+        let socket = NotifySocket::from_fd(socket);
+        if let Err(error) = self.poller.add(&socket, SYSLOG, Readiness::READ) {
+            return complain(&format!("syslog: {error}"));
         }
-        let opened = self.beside.open_syslog(path);
-        let added = opened.and_then(|()| match self.beside.syslog() {
-            Some(socket) => self.poller.add(socket, SYSLOG, Readiness::READ),
-            None => Ok(()),
-        });
-        if let Err(error) = added {
-            complain(&format!("syslog: {error}"));
-        } else if machine && let Err(error) = beside::lead_dev_log(path) {
-            complain(&format!("syslog: link /dev/log: {error}"));
-        }
+        self.beside.take_syslog_socket(socket);
     }
 
-    fn open_kernel(&mut self) {
-        let opened = self.beside.open_kernel("/dev/kmsg");
-        let added = opened.map_err(|error| error.to_string()).and_then(|()| {
-            let kernel = self.beside.kernel();
-            kernel.map_or(Ok(()), |it| {
-                let added = self.poller.add(it, KERNEL, Readiness::READ);
-                added.map_err(|error| error.to_string())
-            })
+    /// A disk for the logs may come at any time.
+    fn watch_mounts(&mut self) {
+        if self.keeper.is_none() {
+            return;
+        }
+        let Ok(mounts) = File::open("/proc/self/mountinfo") else {
+            return;
+        };
+        if let Err(error) = self.poller.add(&mounts, MOUNTS, Readiness::PRIORITY) {
+            complain(&format!("mounts: {error}"));
+        }
+        self.mounts = Some(mounts);
+    }
+
+    fn take_kernel(&mut self, opened: std::io::Result<File>) {
+        let added = opened.map_err(|error| error.to_string()).and_then(|file| {
+            let added = self.poller.add(&file, KERNEL, Readiness::READ);
+            added.map_err(|error| error.to_string())?;
+            self.beside.take_kernel_log(file);
+            Ok(())
         });
         if let Err(error) = added {
             complain(&format!("log of the kernel: {error}"));
@@ -374,8 +470,14 @@ impl Logger {
     /// What is ready beside the pipes.
     fn take_beside(&mut self, token: u64) {
         let taken = match token {
-            SYSLOG => self.beside.take_syslog().map_err(|error| error.to_string()),
-            _ => self.beside.take_kernel().map_err(|error| error.to_string()),
+            SYSLOG => {
+                let taken = self.beside.read_syslog(&mut self.memory);
+                taken.map_err(|error| error.to_string())
+            }
+            _ => {
+                let taken = self.beside.read_kernel(&mut self.memory);
+                taken.map_err(|error| error.to_string())
+            }
         };
         if let Err(error) = taken {
             complain(&format!("no more of syslog or of the kernel: {error}"));
@@ -396,7 +498,7 @@ impl Logger {
         let Some(pipe) = self.pipes.get_mut(&token) else {
             return Turn::Rest;
         };
-        let turn = pipe.turn(&self.peek, &mut self.buffer, unfinished);
+        let turn = pipe.turn(&self.peek, &mut self.memory, &mut self.buffer, unfinished);
         turn.unwrap_or_else(|error| {
             complain(&format!("{}: {error}", pipe.name));
             Turn::Over
@@ -424,6 +526,7 @@ impl Pipe {
     fn turn(
         &mut self,
         peek: &Peek,
+        memory: &mut Memory,
         buffer: &mut [u8],
         unfinished: Unfinished,
     ) -> Result<Turn, Error> {
@@ -449,7 +552,7 @@ impl Pipe {
         if used == 0 {
             return Ok(Turn::Rest);
         }
-        self.log.append(&out, now);
+        memory.append(&self.name, &out, now);
         pipe::discard(&self.reader, used, buffer)?;
         Ok(Turn::Again)
     }

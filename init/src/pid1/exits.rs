@@ -1,6 +1,7 @@
 //! The one reaper, and what follows from the end of a process. Not here: what a service does about
 //! it (the core).
 
+use kernel::reap::Change;
 use services::id::{RunId, ServiceId};
 use services::supervisor::event::{Event, ExitStatus};
 
@@ -29,8 +30,11 @@ impl Init {
     pub(super) fn reap(&mut self) {
         let mut ends = Vec::new();
         loop {
-            match kernel::reap::next() {
-                Ok(Some(reaped)) => ends.push((reaped.pid, exit_status(reaped.end))),
+            match kernel::reap::next_change() {
+                Ok(Some(Change::Ended(reaped))) => {
+                    ends.push((reaped.pid, exit_status(reaped.end)));
+                }
+                Ok(Some(Change::Stopped(pid))) => self.stopped(pid),
                 Ok(None) => break,
                 Err(error) => {
                     self.say(Level::Error, &error.to_string());
@@ -54,6 +58,13 @@ impl Init {
             for service in self.table.emptying() {
                 self.check_emptied(service);
             }
+        }
+    }
+
+    /// A service may be stopped by whoever likes to. A stopped logger would keep all of them waiting.
+    fn stopped(&mut self, pid: u32) {
+        if self.table.owner(pid) == Some(Owner::Logger) {
+            self.logger_stopped(pid);
         }
     }
 

@@ -2,12 +2,15 @@
 //! what it does with them (`log`).
 //!
 //! PID 1 keeps both ends of each pipe. A logger that dies costs nothing but time: what the services
-//! write meanwhile waits in the pipes, and the next logger gets all of them again.
+//! write meanwhile waits in the pipes, and the next logger gets all of them again. The same holds for
+//! the socket of syslog(3).
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
 use kernel::epoll::Readiness;
+use kernel::signals::Signal;
+use kernel::unix::NotifySocket;
 use serde::{Deserialize, Serialize};
 use services::control::BootMode;
 use services::id::ServiceId;
@@ -23,7 +26,7 @@ use super::turn::LOGGER;
 
 /// Name of the log of PID 1's own lines.
 const OWN_LOG: &str = "init";
-/// Pause before the first restart; it doubles with each failure in a row.
+/// Pause before the second restart; it doubles with each failure in a row. The first comes at once.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// So many new pipes wait for each other before the logger gets them.
@@ -37,6 +40,14 @@ pub(super) struct Logger {
     state: State,
     failures: u32,
     own: Option<LogPipe>,
+    syslog: Option<Syslog>,
+}
+
+/// The socket to which programs send what they tell syslog(3).
+#[derive(Debug, Serialize, Deserialize)]
+struct Syslog {
+    #[serde(with = "kept")]
+    socket: OwnedFd,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -139,7 +150,12 @@ impl Init {
             BootMode::Disk | BootMode::Initramfs | BootMode::Direct => true,
             BootMode::Container => false,
         };
-        match plan::start_logger(&mut self.spawner, &self.paths, machine, output) {
+        let output = output.map(|it| it.try_clone_to_owned());
+        let output = output.and_then(Result::ok);
+        self.open_syslog(machine);
+        let syslog = self.logger.syslog.as_ref().map(|it| it.socket.as_fd());
+        let surroundings = (syslog, output.as_ref().map(AsFd::as_fd));
+        match plan::start_logger(&mut self.spawner, &self.paths, machine, surroundings) {
             Ok((child, socket)) => {
                 self.table.own(child.pid, Owner::Logger);
                 if let Err(error) = self.poller.add(&socket, LOGGER, Readiness::NONE) {
@@ -167,6 +183,37 @@ impl Init {
         }
     }
 
+    /// Makes the socket of syslog(3), if there is none.
+    fn open_syslog(&mut self, machine: bool) {
+        if self.logger.syslog.is_some() {
+            return;
+        }
+        if machine {
+            // How many messages wait for us before a sender has to; the kernel has ten in mind.
+            let _unset = kernel::system::set_sysctl("net.unix.max_dgram_qlen", "512");
+        }
+        let path = self.paths.syslog_socket().display().to_string();
+        match NotifySocket::bind(&path) {
+            Ok(socket) => {
+                let socket = socket.into_fd();
+                self.logger.syslog = Some(Syslog { socket });
+            }
+            Err(error) => self.say(Level::Error, &format!("syslog: {error}")),
+        }
+    }
+
+    /// Somebody has stopped the logger. It is of no use so, and whoever writes would wait for it in the
+    /// end; and killing it loses nothing.
+    pub(super) fn logger_stopped(&mut self, pid: u32) {
+        self.say(Level::Warning, "the logger is stopped: killing it");
+        // It is not reaped, so the number is its own.
+        let killed = kernel::pidfd::open(pid)
+            .and_then(|pidfd| kernel::pidfd::send_signal(pidfd, Signal::KILL));
+        if let Err(error) = killed {
+            self.say(Level::Error, &format!("logger: {error}"));
+        }
+    }
+
     /// The logger has ended: another one follows, after a pause that grows.
     pub(super) fn logger_ended(&mut self, status: ExitStatus) {
         match &self.logger.state {
@@ -184,10 +231,13 @@ impl Init {
     }
 
     fn pause_logger(&mut self) {
-        let doubled = PAUSE_FIRST.saturating_mul(1 << self.logger.failures.min(10));
+        let pause = match self.logger.failures.checked_sub(1) {
+            None => Duration::default(),
+            Some(before) => PAUSE_FIRST.saturating_mul(1 << before.min(10)),
+        };
         self.logger.failures = self.logger.failures.saturating_add(1);
         self.logger.state = State::Down {
-            restart_at: self.now + doubled.min(PAUSE_MAX),
+            restart_at: self.now + pause.min(PAUSE_MAX),
         };
     }
 

@@ -13,7 +13,7 @@ use super::errands::Order;
 use super::passed::{self, Passed};
 use crate::arguments::MACHINE;
 use crate::errand;
-use crate::log::protocol::CONTROL_FD;
+use crate::log::protocol::{CONTROL_FD, SYSLOG_FD};
 use crate::paths::{Paths, RUNTIME_DIR_VARIABLE, SERVICE_PATH_VARIABLE};
 
 /// The program itself, whatever has become of its file.
@@ -252,12 +252,12 @@ pub(super) fn start_loader(
     Ok((child, result))
 }
 
-/// Starts the logger; pipes go to it through the socket.
+/// Starts the logger with the socket of syslog(3); pipes go to it through the other socket.
 pub(super) fn start_logger(
     spawner: &mut Spawner,
     paths: &Paths,
     machine: bool,
-    output: Option<BorrowedFd<'_>>,
+    (syslog, output): (Option<BorrowedFd<'_>>, Option<BorrowedFd<'_>>),
 ) -> Result<(Child, OwnedFd), String> {
     let (near, far) = kernel::unix::seqpacket_pair().map_err(|error| error.to_string())?;
     let words: &[&str] = match machine {
@@ -265,7 +265,8 @@ pub(super) fn start_logger(
         false => &["log"],
     };
     let plan = own_plan(words, paths).map_err(|error| error.to_string())?;
-    let extra = [(far.as_fd(), CONTROL_FD)];
+    let mut extra = vec![(far.as_fd(), CONTROL_FD)];
+    extra.extend(syslog.map(|socket| (socket, SYSLOG_FD)));
     let child = own_child(spawner, &plan, &extra, output)?;
     Ok((child, near))
 }

@@ -9,7 +9,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use init::log::reader::Reader;
 use serde_json::{Value, json};
+use services::id::ServiceName;
 
 /// Longest wait for anything; generous, since the machine that runs the tests may be busy.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -329,10 +331,11 @@ impl Machine {
         })
     }
 
-    /// The log of a service, the rotated part first.
+    /// The log of a service, all of it that is in memory.
     pub(crate) fn log(&self, name: &str) -> String {
-        let read = |path: String| fs::read_to_string(self.path(&path)).unwrap_or_default();
-        read(format!("run/log/{name}.1")) + &read(format!("run/log/{name}"))
+        let name = ServiceName::new(name).unwrap();
+        let found = Reader::new(&[self.path("run/log")], &name).read();
+        String::from_utf8(found.unwrap().lines).unwrap()
     }
 
     /// What `init` wrote to its stderr.

@@ -75,7 +75,7 @@ pub fn send_with_fds(fd: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Res
 /// # Errors
 /// recvmsg(2), except EAGAIN.
 pub fn recv_with_fds(fd: impl AsFd, buffer: &mut [u8]) -> Result<Option<Message>> {
-    receive(fd.as_fd(), buffer, MAX_FDS)
+    receive(fd.as_fd(), buffer, MAX_FDS, Mode::Take)
 }
 
 /// Room for the control data of one message, aligned as cmsg(3) asks.
@@ -85,11 +85,21 @@ struct Control([u8; CONTROL]);
 /// Descriptors, credentials and a pidfd, each with its header.
 const CONTROL: usize = KERNEL_MAX_FDS * 4 + 156;
 
+/// What becomes of a message that is received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// It is gone from the socket.
+    Take,
+    /// It stays there as the next one.
+    Look,
+}
+
 /// Receives one message, with at most `most` descriptors.
 pub(super) fn receive(
     fd: BorrowedFd<'_>,
     buffer: &mut [u8],
     most: usize,
+    mode: Mode,
 ) -> Result<Option<Message>> {
     let mut control = Control([0; CONTROL]);
     let mut iov = libc::iovec {
@@ -102,7 +112,11 @@ pub(super) fn receive(
     header.msg_iovlen = 1;
     header.msg_control = control.0.as_mut_ptr().cast();
     header.msg_controllen = CONTROL as _;
-    let flags = libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT;
+    let stays = match mode {
+        Mode::Take => 0,
+        Mode::Look => libc::MSG_PEEK,
+    };
+    let flags = libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT | stays;
     let received = retry_on_intr(|| {
         // SAFETY: the header points to buffers of the lengths it names; all outlive the call.
         let count = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut header, flags) };

@@ -263,17 +263,38 @@ impl NotifySocket {
         Self { fd }
     }
 
+    /// Leaves the socket itself.
+    #[must_use]
+    pub fn into_fd(self) -> OwnedFd {
+        self.fd
+    }
+
     /// The next datagram, written to `buffer`; `None` when there is none. What is not taken out of
     /// it is closed with it. A datagram without credentials is dropped.
     ///
     /// # Errors
     /// recvmsg(2), except EAGAIN.
     pub fn receive(&self, buffer: &mut [u8]) -> Result<Option<Datagram>> {
+        self.next(buffer, message::Mode::Take)
+    }
+
+    /// The same, and it stays the next one: whoever is done with it takes it by [`Self::receive`].
+    ///
+    /// # Errors
+    /// As [`Self::receive`].
+    pub fn look(&self, buffer: &mut [u8]) -> Result<Option<Datagram>> {
+        self.next(buffer, message::Mode::Look)
+    }
+
+    fn next(&self, buffer: &mut [u8], mode: message::Mode) -> Result<Option<Datagram>> {
         loop {
             let most = message::KERNEL_MAX_FDS;
-            let Some(message) = message::receive(self.fd.as_fd(), buffer, most)? else {
+            let Some(message) = message::receive(self.fd.as_fd(), buffer, most, mode)? else {
                 return Ok(None);
             };
+            if message.sender.is_none() && mode == message::Mode::Look {
+                message::receive(self.fd.as_fd(), &mut [], most, message::Mode::Take)?;
+            }
             if let Some(sender) = message.sender {
                 return Ok(Some(Datagram {
                     length: message.length,

@@ -4,4 +4,5 @@
 pub mod kmsg;
 pub mod moment;
 pub mod priority;
+pub mod settings;
 pub mod syslog;

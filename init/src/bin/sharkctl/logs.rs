@@ -1,27 +1,28 @@
 //! `logs`: prints what services wrote, and follows it. Not here: reading the files
-//! (`init::log::reader`), the order of their lines (`init::log::entry`), and how a line is printed
-//! (`form`).
+//! (`init::log::reader`), the order of their lines (`init::log::entry`), which boot is meant (`boots`),
+//! and how a line is printed (`form`).
 
+mod boots;
 mod form;
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use init::log::boot;
 use init::log::entry::{Before, Entry, Merged};
 use init::log::export::Machine;
-use init::log::file::current_path;
-use init::log::reader::{Found, Reader, services_in};
+use init::log::reader::{Found, Reader};
+use init::log::segment::{Segments, list};
 use init::log::stamp::Stamp;
 use services::control::Request;
 use services::id::ServiceName;
 
 use crate::Context;
 use crate::cli::Logs;
-use crate::cli::logs::BootWord;
 use crate::failure::Failure;
 use crate::screen::{Paint, Screen};
 use crate::waiting::ask;
+use boots::Boot;
 use form::Form;
 
 /// How often followed logs are looked at.
@@ -33,8 +34,8 @@ const BEFORE_FOLLOWING: usize = 10;
 /// So much is printed at a time.
 const BLOCK: usize = 64 * 1024;
 
-/// Descriptors beside those of the logs.
-const OTHER_DESCRIPTORS: u64 = 64;
+/// How often files are looked for that were moved just when they were to be read.
+const ATTEMPTS: usize = 3;
 
 /// `logs`.
 pub(crate) fn logs(
@@ -42,24 +43,32 @@ pub(crate) fn logs(
     screen: &mut Screen<'_>,
     options: &Logs,
 ) -> Result<(), Failure> {
-    let mut logs = named(context, screen, options)?;
-    let boot = boot::of(&context.log_dir);
-    if let Some(word) = &options.boot {
-        only_this(word, boot.as_deref())?;
+    if options.list_boots {
+        return boots::print(context, screen);
     }
-    let form = form_of(context, screen, options, boot);
+    let boot = boots::find(context, options.boot.as_ref())?;
+    if options.follow && !boot.goes_on() {
+        let why = "that boot has ended: nothing is written there from now on".to_owned();
+        return Err(Failure::Usage(why));
+    }
+    let mut logs = named(context, screen, options, &boot)?;
+    let form = form_of(context, screen, options, boot.id.clone());
     let count = match options.lines {
         Some(count) => count,
         None if options.follow => BEFORE_FOLLOWING,
         None => usize::MAX,
     };
-    turn(context, screen, options, &form, &mut logs, count)?;
+    let mut asked = Asked {
+        context,
+        options,
+        form: &form,
+        boot: &boot,
+        logs: &mut logs,
+    };
+    asked.turn(screen, count)?;
     while options.follow && options.until.is_none_or(|until| Stamp::now() <= until) {
         std::thread::sleep(TURN);
-        if options.services.is_empty() {
-            add_new(context, &mut logs)?;
-        }
-        turn(context, screen, options, &form, &mut logs, usize::MAX)?;
+        asked.turn(screen, usize::MAX)?;
     }
     Ok(())
 }
@@ -72,54 +81,54 @@ struct Log {
 }
 
 impl Log {
-    fn new(context: &Context, name: ServiceName) -> Self {
+    fn new(places: &[PathBuf], name: ServiceName) -> Self {
         Self {
-            reader: Reader::new(&context.log_dir, &name),
+            reader: Reader::new(places, &name),
             before: Before::default(),
             name,
         }
     }
 }
 
+/// Files of logs by the name of the service.
+type Files = std::collections::BTreeMap<ServiceName, Segments>;
+
+/// What is there of a boot.
+fn files(context: &Context, boot: &Boot) -> Result<(Vec<PathBuf>, Files), Failure> {
+    let places = boot.places(context)?;
+    let files = list(&places);
+    let files = files.map_err(|error| Failure::of_file("read", &context.log_dir, &error))?;
+    Ok((places, files))
+}
+
 /// The logs that are asked for.
-fn named(context: &Context, screen: &mut Screen<'_>, options: &Logs) -> Result<Vec<Log>, Failure> {
+fn named(
+    context: &Context,
+    screen: &mut Screen<'_>,
+    options: &Logs,
+    boot: &Boot,
+) -> Result<Vec<Log>, Failure> {
+    let (places, files) = files(context, boot)?;
     let mut logs: Vec<Log> = Vec::new();
     for text in &options.services {
         let name =
             ServiceName::new(text).map_err(|error| Failure::Usage(format!("`{text}`: {error}")))?;
-        let log = Log::new(context, name);
-        if !log.reader.exists() {
-            ask_whether_it_exists(context, screen, text)?;
+        let log = Log::new(&places, name);
+        if !files.contains_key(&log.name) {
+            if boot.goes_on() {
+                ask_whether_it_exists(context, screen, text)?;
+            }
             screen.say(&format!("{} has written nothing", log.name));
         }
         if logs.iter().all(|it| it.name != log.name) {
             logs.push(log);
         }
     }
-    if options.services.is_empty() {
-        add_new(context, &mut logs)?;
-        if logs.is_empty() {
-            screen.say(&format!(
-                "there are no logs in {}",
-                context.log_dir.display()
-            ));
-        }
+    if options.services.is_empty() && files.is_empty() {
+        let places: Vec<String> = places.iter().map(|it| it.display().to_string()).collect();
+        screen.say(&format!("there are no logs in {}", places.join(" or ")));
     }
     Ok(logs)
-}
-
-/// Adds the logs that have come to be.
-fn add_new(context: &Context, logs: &mut Vec<Log>) -> Result<(), Failure> {
-    let names = services_in(&context.log_dir)
-        .map_err(|error| Failure::of_file("read", &context.log_dir, &error))?;
-    let known = logs.len();
-    for name in names {
-        let old = logs.get(..known).unwrap_or_default();
-        if old.iter().all(|log| log.name != name) {
-            logs.push(Log::new(context, name));
-        }
-    }
-    Ok(())
 }
 
 /// No log may mean no such service, or a quiet one: init knows.
@@ -132,22 +141,6 @@ fn ask_whether_it_exists(
         name: name.to_owned(),
     };
     ask(context.patience(), screen, request).map(|_| ())
-}
-
-/// Fails unless the boot that is asked for is the one that the logs are of.
-fn only_this(word: &BootWord, boot: Option<&str>) -> Result<(), Failure> {
-    let this = match word {
-        BootWord::Id(id) => boot == Some(id.as_str()),
-        BootWord::Before(count) => *count == 0,
-    };
-    if this {
-        return Ok(());
-    }
-    let only = boot.map_or_else(String::new, |id| format!(" ({id})"));
-    Err(Failure::Failed(format!(
-        "only the logs of the present boot{only} are kept: they are in memory. \
-         `sharkctl boot history` tells of the boots before it"
-    )))
 }
 
 fn form_of(context: &Context, screen: &Screen<'_>, options: &Logs, boot: Option<String>) -> Form {
@@ -172,47 +165,72 @@ fn form_of(context: &Context, screen: &Screen<'_>, options: &Logs, boot: Option<
     }
 }
 
-/// Reads what is new in all logs, and prints the last `count` lines of it that are asked for.
-fn turn(
-    context: &Context,
-    screen: &mut Screen<'_>,
-    options: &Logs,
-    form: &Form,
-    logs: &mut [Log],
-    count: usize,
-) -> Result<(), Failure> {
-    if options.follow {
-        // Each log that is followed stays open. Where the limit stays, reading tells.
-        let wanted = OTHER_DESCRIPTORS.saturating_add(logs.len() as u64);
-        if wanted > 1024 {
-            let _ = kernel::system::raise_descriptor_limit(wanted);
-        }
-    }
-    let mut found = Vec::new();
-    for log in &mut *logs {
-        found.push(read(context, screen, log)?);
-        if !options.follow {
-            log.reader = Reader::new(&context.log_dir, &log.name);
-        }
-    }
-    let names: Vec<ServiceName> = logs.iter().map(|log| log.name.clone()).collect();
-    let lines = logs.iter_mut().zip(&found);
-    let lines = Merged::new(lines.map(|(log, found)| log.before.all(&found.lines)))
-        .filter(|(_, entry)| is_wanted(options, entry));
-    print(screen, form, &names, last(lines, count))
+/// What is asked for, and how far it is answered.
+struct Asked<'a> {
+    context: &'a Context,
+    options: &'a Logs,
+    form: &'a Form,
+    boot: &'a Boot,
+    logs: &'a mut Vec<Log>,
 }
 
-fn read(context: &Context, screen: &mut Screen<'_>, log: &mut Log) -> Result<Found, Failure> {
-    let found = log.reader.read().map_err(|error| {
-        Failure::of_file("read", &current_path(&context.log_dir, &log.name), &error)
-    })?;
+impl Asked<'_> {
+    /// Reads what is new in all logs, and prints the last `count` lines of it that are asked for.
+    fn turn(&mut self, screen: &mut Screen<'_>, count: usize) -> Result<(), Failure> {
+        let found = self.read()?;
+        for (log, found) in self.logs.iter().zip(&found) {
+            tell_missing(screen, &log.name, found, self.boot.goes_on());
+        }
+        let names: Vec<ServiceName> = self.logs.iter().map(|log| log.name.clone()).collect();
+        let lines = self.logs.iter_mut().zip(&found);
+        let lines = Merged::new(lines.map(|(log, found)| log.before.all(&found.lines)))
+            .filter(|(_, entry)| is_wanted(self.options, entry));
+        print(screen, self.form, &names, last(lines, count))
+    }
+
+    /// What is new in each log, also in those that have come to be where all are asked for.
+    fn read(&mut self) -> Result<Vec<Found>, Failure> {
+        let mut found = Vec::new();
+        for _ in 0..ATTEMPTS {
+            let (places, files) = files(self.context, self.boot)?;
+            if self.options.services.is_empty() {
+                let known = |name: &ServiceName| self.logs.iter().any(|it| it.name == *name);
+                let new: Vec<_> = files.keys().filter(|name| !known(name)).cloned().collect();
+                let new = new.into_iter().map(|name| Log::new(&places, name));
+                self.logs.extend(new);
+            }
+            found.resize(self.logs.len(), Found::default());
+            let mut all = true;
+            for (log, found) in self.logs.iter_mut().zip(&mut found) {
+                if let Some(segments) = files.get(&log.name) {
+                    let read = log.reader.read_listed(segments, found);
+                    all &= read.map_err(|error| {
+                        let path = segments.values().next().unwrap_or(&self.context.log_dir);
+                        Failure::of_file("read", path, &error)
+                    })?;
+                }
+            }
+            if all {
+                break;
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Says which lines cannot be shown.
+fn tell_missing(screen: &mut Screen<'_>, name: &ServiceName, found: &Found, goes_on: bool) {
     if found.gap {
         screen.complain(&format!(
-            "the log of {} is rotated faster than it is read: lines may be missing here",
-            log.name
+            "the log of {name} is forgotten faster than it is read: lines may be missing here"
         ));
     }
-    Ok(found)
+    let torn = found.torn + u64::from(found.unfinished && !goes_on);
+    if torn > 0 {
+        screen.complain(&format!(
+            "{torn} lines of {name} are left out: they were being written when the power went"
+        ));
+    }
 }
 
 fn is_wanted(options: &Logs, entry: &Entry<'_>) -> bool {

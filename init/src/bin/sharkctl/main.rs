@@ -139,6 +139,11 @@ impl Context {
         }
     }
 
+    /// Where the logs of the present boot are. A disk that cannot be read has none.
+    fn log_places(&self) -> Vec<PathBuf> {
+        init::log::reader::places(&self.log_dir).unwrap_or_else(|_| vec![self.log_dir.clone()])
+    }
+
     fn patience(&self) -> Patience<'_> {
         Patience {
             socket: &self.socket,

@@ -311,7 +311,7 @@ fn recent_log(context: &Context, name: &str, paint: Paint) -> String {
     let Ok(name) = ServiceName::new(name) else {
         return String::new();
     };
-    let Ok(found) = Reader::new(&context.log_dir, &name).read() else {
+    let Ok(found) = Reader::new(&context.log_places(), &name).read() else {
         return String::new();
     };
     let lines = last_lines(&found.lines, LOG_LINES);

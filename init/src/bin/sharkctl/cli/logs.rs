@@ -18,6 +18,7 @@ Times are those of UTC, as in the log. A line begins with `<3>` where its servic
 Examples:
   sharkctl logs -f nginx php           both, as they go on
   sharkctl logs --since -10min --priority warning
+  sharkctl logs --boot -1 -n 100       the last lines before the present boot
   sharkctl logs --since '2026-11-30 12:00' --until 12:30 --grep 'time ?out' nginx
   sharkctl logs --export | /lib/systemd/systemd-journal-remote -o all.journal -
 
@@ -39,9 +40,12 @@ pub(crate) struct Logs {
     /// Only lines of this time or earlier
     #[arg(long, value_name = "TIME", value_parser = moment, allow_hyphen_values = true)]
     pub(crate) until: Option<Stamp>,
-    /// Only of this boot: its ID, 0 for the present one, -1 for the one before it
+    /// Of this boot: its ID, 0 for the present one, -1 for the one before it [default: 0]
     #[arg(long, value_name = "BOOT", allow_hyphen_values = true)]
     pub(crate) boot: Option<BootWord>,
+    /// Print which boots there are logs of
+    #[arg(long, conflicts_with_all = ["follow", "lines", "since", "until", "boot", "priority", "grep", "raw", "export", "services"])]
+    pub(crate) list_boots: bool,
     /// Only lines as grave as this, or graver: emerg alert crit err warning notice info debug, or 0 to 7
     #[arg(long, short, value_name = "PRIORITY")]
     pub(crate) priority: Option<Priority>,

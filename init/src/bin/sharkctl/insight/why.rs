@@ -278,7 +278,7 @@ fn log_of(context: &Context, name: &str, count: usize) -> Vec<u8> {
     let Ok(name) = ServiceName::new(name) else {
         return Vec::new();
     };
-    match Reader::new(&context.log_dir, &name).read() {
+    match Reader::new(&context.log_places(), &name).read() {
         Ok(found) => last_lines(&found.lines, count).to_vec(),
         Err(_) => Vec::new(),
     }

@@ -5,6 +5,8 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
+use init::log::boot;
+
 use super::server::{Server, machine};
 use super::{Ran, run};
 
@@ -22,8 +24,8 @@ fn logs() {
         .expect(2, "", "starts with a letter");
     let log = server.directory.path().join("log");
     std::fs::create_dir(&log).unwrap();
-    std::fs::write(log.join("up.1"), "2026-11-23T03:43:19.123456Z one\n").unwrap();
-    std::fs::write(log.join("up"), "2026-11-23T03:43:20.123456Z two\x1b\n").unwrap();
+    std::fs::write(log.join("up"), "2026-11-23T03:43:19.123456Z one\n").unwrap();
+    std::fs::write(log.join("up=1"), "2026-11-23T03:43:20.123456Z two\x1b\n").unwrap();
     let both = "2026-11-23T03:43:19.123456Z one\n2026-11-23T03:43:20.123456Z two\\x1b\n";
     assert_eq!(server.run("logs up").out, both);
     assert_eq!(server.run("logs -n 1 up").out, both.split_at(32).1);
@@ -45,10 +47,9 @@ impl Write for ClosedAfter<'_> {
         if self.seen.ends_with(self.last) {
             return Err(std::io::ErrorKind::BrokenPipe.into());
         }
-        // The log goes on, and is rotated, while it is followed.
+        // The log goes on, in a further file, while it is followed.
         if self.seen.ends_with(b"one\n") {
-            std::fs::rename(self.log, self.log.with_extension("1"))?;
-            std::fs::write(self.log, "two\nthree\n")?;
+            std::fs::write(self.log.with_file_name("up=1"), "two\nthree\n")?;
         }
         Ok(bytes.len())
     }
@@ -59,7 +60,7 @@ impl Write for ClosedAfter<'_> {
 }
 
 #[test]
-fn following_a_log_goes_on_over_rotation_until_nobody_reads() {
+fn following_a_log_goes_on_over_files_until_nobody_reads() {
     let server = Server::new(machine);
     let log = server.directory.path().join("log");
     std::fs::create_dir(&log).unwrap();
@@ -195,11 +196,7 @@ fn lines_are_chosen_by_their_boot() {
     }
     for other in ["-1", "ffffffffffffffffffffffffffffffff"] {
         let ran = server.run(&format!("logs --boot {other}"));
-        ran.expect(
-            1,
-            "",
-            "present boot (0123456789abcdef0123456789abcdef) are kept",
-        );
+        ran.expect(1, "", "only those of the present boot");
     }
     server
         .run("logs --boot 7")
@@ -209,6 +206,75 @@ fn lines_are_chosen_by_their_boot() {
     assert_eq!(
         (&json["service"], &json["priority"]),
         (&"init".into(), &6.into())
+    );
+}
+
+#[test]
+fn former_boots_are_read_from_the_disk() {
+    let server = three();
+    let log = server.directory.path().join("log");
+    let disk = server.directory.path().join("disk");
+    boot::note_disk(&log, Some(&disk)).unwrap();
+    let line = |hour, text: &str| format!("2026-11-22T{hour}:00:00.000000Z {text}\n");
+    let ids = ["a", "b", "0123456789abcdef"].map(|it| it.repeat(32 / it.len()));
+    for (number, id) in ids.iter().enumerate() {
+        let path = boot::Kept::new(&disk, 7 + u32::try_from(number).unwrap(), id).path;
+        fs::create_dir_all(&path).unwrap();
+        let text = line(10 + number, "one") + &line(11 + number, "two") + "torn";
+        fs::write(path.join("web"), text).unwrap();
+        fs::write(path.join("gone"), line(10 + number, "heard")).unwrap();
+    }
+    let former = server.run("logs --boot -1 web");
+    let expect = "one\n2026-11-22T12:00:00.000000Z two\n";
+    assert!(former.out.ends_with(expect), "{}", former.out);
+    assert!(
+        former.err.contains("1 lines of web are left out"),
+        "{}",
+        former.err
+    );
+    let oldest = server.run(&format!("logs --boot {} gone", ids[0]));
+    assert_eq!(oldest.out, "2026-11-22T10:00:00.000000Z heard\n");
+    server.run("logs -f --boot -1").expect(2, "", "has ended");
+    server
+        .run("logs --boot -3")
+        .expect(1, "", "those of 3 boots");
+    // Of the present boot, memory goes before the disk.
+    assert_eq!(words(&server.run("logs web db init")), ALL);
+    assert_eq!(
+        server.run("logs gone").out,
+        "2026-11-22T12:00:00.000000Z heard\n"
+    );
+    let boots = server.run("logs --list-boots").out;
+    let rows: Vec<Vec<&str>> = boots
+        .lines()
+        .map(|it| it.split_whitespace().collect())
+        .collect();
+    assert_eq!(
+        rows[1],
+        [
+            "-2",
+            &ids[0],
+            "2026-11-22",
+            "10:00:00",
+            "2026-11-22",
+            "11:00:00"
+        ]
+    );
+    assert_eq!(
+        rows[3],
+        [
+            "0",
+            &ids[2],
+            "2026-11-22",
+            "12:00:00",
+            "2026-11-23",
+            "03:43:40"
+        ]
+    );
+    let json = server.run("logs --list-boots --json").json();
+    assert_eq!(
+        (&json["boots"][1]["number"], &json["boots"][1]["boot"]),
+        (&(-1).into(), &ids[1].as_str().into())
     );
 }
 
