@@ -44,6 +44,8 @@ pub enum Mode {
     Start {
         /// The descriptor of its order.
         order: String,
+        /// The descriptor for why it fails, where PID 1 asks.
+        words: Option<String>,
     },
     /// The timers child: keep the last starts of services with a persistent timer.
     Timers {
@@ -133,6 +135,11 @@ pub fn mode(pid: u32, arguments: &[String]) -> Mode {
         (_, ["budget"]) => Mode::Budget,
         (_, ["start", order]) => Mode::Start {
             order: (*order).to_owned(),
+            words: None,
+        },
+        (_, ["start", order, words]) => Mode::Start {
+            order: (*order).to_owned(),
+            words: Some((*words).to_owned()),
         },
         (_, [crate::probe::PART, words @ ..]) => match crate::probe::parse(words) {
             Some(probe) => Mode::Probe(probe),
@@ -225,7 +232,10 @@ mod tests {
             Mode::Probe(Probe::Tcp(address)),
         );
         let order = "3".to_owned();
-        check(7, "start 3", Mode::Start { order });
+        let words = None;
+        check(7, "start 3", Mode::Start { order, words });
+        let (order, words) = ("3".to_owned(), Some("4".to_owned()));
+        check(7, "start 3 4", Mode::Start { order, words });
         let file = "/f".to_owned();
         check(7, "timers /f", Mode::Timers { file });
         check(7, "--help", Mode::Help);

@@ -36,7 +36,7 @@ fn main() -> ExitCode {
         }
         Mode::Record { device } => init::record::child::run(&device),
         Mode::Scrub { device, bytes } => init::scrub::run(&device, &bytes),
-        Mode::Start { order } => init::starter::run(&order),
+        Mode::Start { order, words } => init::starter::run(&order, words.as_deref()),
         Mode::Budget => init::budget::run(),
         Mode::Probe(probe) => init::probe::run(&probe),
         Mode::Timers { file } => init::timers::run(&file),

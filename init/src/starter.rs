@@ -1,10 +1,12 @@
-//! The starter, `init start`: the process of a run before its program. It looks at conditions, puts
-//! directories of the state generation in place, reads files of variables, lays out credentials, gives up
+//! The starter, `init start`: the process of a run, or of a command beside one, before its program. It
+//! enters the cgroup where others live already, looks at conditions, puts directories of the state generation in place, reads files of variables, lays out credentials, gives up
 //! root, and becomes the program. Not here: what is
 //! asked for (`services::begin`), and what PID 1 makes of it (`pid1::begin`).
 //!
 //! Any of these paths may be on a file system that does not answer; then this process waits, in the
-//! cgroup of the service and within its start time-out, and nobody else does. Only services that ask
+//! cgroup of the service and within its start time-out, and nobody else does. The same holds for the
+//! processor: who enters a cgroup with much to do, little weight or a quota that is used up waits for its
+//! turn there, and PID 1 would wait with a child that is born in it. Only services that ask
 //! for one of these things have a starter at all.
 //!
 //! What it has done goes to PID 1 by the notify socket, ahead of its end and of all that the program
@@ -17,12 +19,13 @@ mod facts;
 mod state;
 
 use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::net::UnixDatagram;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use kernel::cgroup::Cgroup;
 use serde::{Deserialize, Serialize};
 use services::begin::{Begin, ENV_FILE_MAX, EnvFile, parse_env_file};
 use services::definition::Ids;
@@ -51,6 +54,8 @@ const OURS: [&str; 6] = [
 pub struct Order {
     /// The program and its arguments.
     pub command: Vec<String>,
+    /// Path of the cgroup to enter; `None`: this process was born in the right one.
+    pub cgroup: Option<String>,
     /// What is done before.
     pub begin: Begin,
     /// Whom to run as; `None` stays root.
@@ -78,12 +83,14 @@ pub struct Known {
     pub first_boot_mark: String,
 }
 
-/// Does what the order in descriptor `number` says; comes back only if that cannot be done.
+/// Does what the order in descriptor `number` says; comes back only if that cannot be done. Why not is
+/// left in descriptor `words`, where there is one.
 #[must_use]
-pub fn run(number: &str) -> ExitCode {
-    let order = match read_order(number) {
-        Ok(order) => order,
-        Err(error) => {
+pub fn run(number: &str, words: Option<&str>) -> ExitCode {
+    let taken = words.map(take_words).transpose();
+    let (order, words) = match (read_order(number), taken) {
+        (Ok(order), Ok(words)) => (order, words),
+        (Err(error), _) | (_, Err(error)) => {
             eprintln!("init start: {error}");
             return ExitCode::FAILURE;
         }
@@ -95,7 +102,7 @@ pub fn run(number: &str) -> ExitCode {
         }
         // 127 as a shell has it, and as the spawn of other services ends.
         Err(Failure { cause, told }) => {
-            eprintln!("init start: {cause}");
+            leave(words, &cause);
             if !told {
                 tell(&order, &Begun::Failed(cause));
             }
@@ -104,10 +111,28 @@ pub fn run(number: &str) -> ExitCode {
     }
 }
 
+/// The file for words, which the program is not to find.
+fn take_words(number: &str) -> Result<RawFd, String> {
+    let fd = descriptor(number)?;
+    kernel::exec::close_on_exec(fd).map_err(|error| error.to_string())?;
+    Ok(fd)
+}
+
+/// Says why there is no program: where PID 1 looks for it, or else in the log of the service.
+fn leave(words: Option<RawFd>, cause: &str) {
+    let left = words.map(|fd| std::fs::write(format!("/proc/self/fd/{fd}"), cause));
+    if !matches!(left, Some(Ok(()))) {
+        eprintln!("init start: {cause}");
+    }
+}
+
+fn descriptor(number: &str) -> Result<RawFd, String> {
+    let read = number.parse();
+    read.map_err(|_| format!("{number:?} is not a descriptor; PID 1 runs this by itself"))
+}
+
 fn read_order(number: &str) -> Result<Order, String> {
-    let fd: i32 = number
-        .parse()
-        .map_err(|_| format!("{number:?} is not a descriptor; PID 1 runs this by itself"))?;
+    let fd = descriptor(number)?;
     let bytes = kernel::files::read(&format!("/proc/self/fd/{fd}"), ORDER_MAX);
     let order = errand::unpack(&bytes.map_err(|error| error.to_string())?)?;
     kernel::exec::close(fd);
@@ -134,6 +159,10 @@ impl From<String> for Failure {
 }
 
 fn begin(order: &Order) -> Result<Done, Failure> {
+    if let Some(path) = &order.cgroup {
+        let entered = Cgroup::open(path).and_then(|cgroup| cgroup.add_process(0));
+        entered.map_err(|error| error.to_string())?;
+    }
     let facts = facts::Machine::new(&order.known);
     for condition in &order.begin.conditions {
         let holds = condition.holds(&facts);

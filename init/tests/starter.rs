@@ -54,6 +54,7 @@ impl Place {
 
     fn order(&self, script: &str, begin: Begin) -> Order {
         Order {
+            cgroup: None,
             command: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
             credentials: (!begin.credentials.is_empty()).then(|| self.path("credentials")),
             begin,

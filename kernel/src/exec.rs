@@ -16,6 +16,19 @@ pub fn close(number: RawFd) {
     let _ = unsafe { libc::close(number) };
 }
 
+/// Has descriptor `number`, which a program that started this one has left open for it, closed by the next
+/// program.
+///
+/// # Errors
+/// fcntl(2): EBADF.
+pub fn close_on_exec(number: RawFd) -> Result<()> {
+    // SAFETY: plain numbers.
+    match unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } {
+        0 => Ok(()),
+        _ => Err(last_errno()).at("fcntl F_SETFD", number),
+    }
+}
+
 /// Gives up all rights of root, for good: groups, then group, then user.
 ///
 /// # Errors

@@ -86,6 +86,16 @@ impl Default for GateSettings {
 }
 
 impl Definition {
+    /// Whether a run of it begins with the starter, which does what must not hold up PID 1: what is asked
+    /// for before the program, and its way into a cgroup where former runs have left processes, since
+    /// whoever is born among those waits with them for the processor.
+    #[must_use]
+    pub fn has_starter(&self) -> bool {
+        let program = self.kind.program();
+        let joins = self.stop.scope == StopScope::Main;
+        program.is_some_and(|it| joins || !it.begin.is_empty())
+    }
+
     /// Empties the service, so that those who need it start and it runs nothing: the operator, or the
     /// administrator, wants the machine without it. `by` says where that is written.
     pub fn mask(&mut self, by: &str) {

@@ -20,6 +20,10 @@ pub enum Accel {
     Kvm,
     /// By QEMU's translator.
     Tcg,
+    /// By the translator, with a clock that counts: an instruction is a nanosecond, and idle time passes as
+    /// it does elsewhere. What the guest measures while it has much to do repeats whatever the host does. One
+    /// processor only.
+    Counted,
 }
 
 /// How long the probe's guest may take; with a working KVM it needs a tenth of a second.
@@ -73,6 +77,22 @@ impl Accel {
                 "tcg,thread=multi",
                 "-cpu",
                 "qemu64,+rdrand,+smap,+smep",
+            ],
+            (Self::Counted, Arch::X86_64) => &[
+                "-accel",
+                "tcg,thread=single",
+                "-icount",
+                "shift=0,sleep=on",
+                "-cpu",
+                "qemu64,+rdrand,+smap,+smep",
+            ],
+            (Self::Counted, Arch::Aarch64) => &[
+                "-accel",
+                "tcg,thread=single",
+                "-icount",
+                "shift=0,sleep=on",
+                "-cpu",
+                "cortex-a57",
             ],
             // `-cpu max` is two to three times slower to emulate.
             (Self::Tcg, Arch::Aarch64) => &["-accel", "tcg,thread=multi", "-cpu", "cortex-a57"],

@@ -155,6 +155,7 @@ fn spec(args: &QemuArgs, image: &Image, given: Option<&DiskCopy>) -> Result<Spec
         match accel {
             Accel::Kvm => "KVM",
             Accel::Tcg => "QEMU's translator, some ten times slower than KVM",
+            Accel::Counted => "the translator, by a clock that counts instructions",
         }
     ));
     Ok(Spec {

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{IntoRawFd, OwnedFd};
 
 use services::id::{RunId, ServiceId};
-use services::notify::Message;
+use services::notify::{Begun, Message};
 use services::supervisor::event::Event;
 
 use super::Init;
@@ -111,8 +111,10 @@ impl Init {
         self.table.place(service, name).log = log;
         self.find_reserve(service, name);
         self.watch_cgroup(service, name);
-        self.table.started(run, pid, pidfd);
+        self.table.started(run, pid, pidfd, false);
         self.tell(Event::Spawned { run });
+        // What its starter did is long done.
+        self.notified(run, Message::Begin(Begun::Ready), true);
         // It may have been ready for long, and says so only once.
         self.tell(Event::ReadyLine {
             run,

@@ -2,10 +2,11 @@
 //! what it does (`starter`), and what follows from that (the core).
 
 use kernel::mount::{MountFlags, RAMFS_MAGIC};
-use services::definition::Program;
+use services::begin::Begin;
 use services::id::ServiceId;
 
 use super::Init;
+use super::perform::{Execution, Part};
 use super::plan;
 use super::say::Level;
 use crate::errand;
@@ -23,16 +24,21 @@ impl Init {
         &mut self,
         service: ServiceId,
         name: &str,
-        program: &Program,
-        command: &[String],
+        order: &Execution<'_>,
+        cgroup: Option<String>,
     ) -> Result<Option<Vec<u8>>, String> {
-        let beside = self.table.get(service).is_some_and(|it| it.live.is_some());
+        // Not whether something of the service lives: a former run may have left it.
+        let beside = order.part == Part::Beside;
         // A probe that init makes itself has no use for variables and secrets.
+        let (program, command) = (order.program, order.command);
         let own = command.first().is_some_and(|it| it == plan::OWN_PROGRAM);
-        if program.begin.is_empty() || (beside && own) {
+        let mut begin = match beside && own {
+            true => Begin::default(),
+            false => program.begin.clone(),
+        };
+        if begin.is_empty() && cgroup.is_none() {
             return Ok(None);
         }
-        let mut begin = program.begin.clone();
         let credentials = match begin.credentials.is_empty() {
             true => None,
             false => {
@@ -52,6 +58,7 @@ impl Init {
         let account = program.account.as_ref();
         let order = Order {
             command: command.to_vec(),
+            cgroup,
             begin,
             ids: account.and_then(|it| it.ids.clone()),
             working_dir: program.working_dir.display().to_string(),

@@ -1,6 +1,6 @@
 //! Commands beside the main process of a service: reload commands and probes. They run in its
-//! surroundings and its cgroup, whose limits they leave alone. Not here: when they run and what their
-//! end means (the core).
+//! surroundings and its cgroup, whose limits they leave alone, and which the starter enters for them. Not
+//! here: when they run and what their end means (the core).
 //!
 //! # Why a probe is a process
 //!
@@ -8,9 +8,9 @@
 //! its clients see: its user's rights, its network, its files. A path on a dead filesystem, a server
 //! that sends its answer byte by byte, and whatever else never ends is then no state of PID 1's loop
 //! and no memory of PID 1, and is killed. And all kinds are one mechanism: a command is another word in
-//! the same place. What it costs is a clone and an execve, about a millisecond, each time.
+//! the same place. What it costs is a clone and two execve, about a millisecond, each time.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use kernel::signals::Signal;
 use kernel::spawn::Child;
@@ -29,6 +29,15 @@ use super::table::{Beside, Owner};
 /// Most bytes of a probe's words that are read: longer ones are not ours.
 const WORDS_MAX: usize = 4096;
 
+/// Where a command beside a service says something.
+#[derive(Clone, Copy)]
+pub(super) enum Words<'a> {
+    /// All that it writes.
+    All(&'a OwnedFd),
+    /// Why it was not executed; what it writes goes to the log of the service.
+    Of(&'a OwnedFd),
+}
+
 impl Init {
     /// Runs the reload command of a service.
     pub(super) fn spawn_reload(&mut self, run: RunId) {
@@ -46,12 +55,13 @@ impl Init {
         let Some(Reload::Command(command)) = &program.reload else {
             return Err("the service has no reload command".to_owned());
         };
-        let child = self.start_beside(run, &definition, program, command, None)?;
+        let words = memory_file()?;
+        let child = self.start_beside(run, &definition, program, command, Words::Of(&words))?;
         self.table.own(child.pid, Owner::Reload(run));
         // The core answers the request at the same time; what is left of the command goes with it.
         self.do_later(definition.start_timeout, Later::KillReload(run));
         if let Some(live) = self.table.live(run) {
-            live.reload = Some(beside(child, None));
+            live.reload = Some(beside(child, words));
         }
         Ok(())
     }
@@ -78,26 +88,25 @@ impl Init {
         Ok(())
     }
 
-    /// Starts the command of a probe, or the part of init that makes it. That one says in a memory
-    /// file why it is bad: many probes of a service that is slow to start would fill its log.
+    /// Starts the command of a probe, or the part of init that makes it. Why it is bad, or was not made,
+    /// is left in a memory file: many probes of a service that is slow to start would fill its log.
     fn start_probe(
         &mut self,
         run: RunId,
         definition: &Definition,
         program: &Program,
         probe: &Probe,
-    ) -> Result<(Child, Option<OwnedFd>), String> {
+    ) -> Result<(Child, OwnedFd), String> {
+        let words = memory_file()?;
         let Some(arguments) = crate::probe::arguments(probe) else {
             let command = probe.command().unwrap_or_default();
-            let child = self.start_beside(run, definition, program, command, None)?;
-            return Ok((child, None));
+            let child = self.start_beside(run, definition, program, command, Words::Of(&words))?;
+            return Ok((child, words));
         };
-        let words = kernel::memfd::create("words").map_err(|error| error.to_string())?;
         let program_itself = std::iter::once(OWN_PROGRAM.to_owned());
         let command: Vec<String> = program_itself.chain(arguments).collect();
-        let output = Some(words.as_fd());
-        let child = self.start_beside(run, definition, program, &command, output)?;
-        Ok((child, Some(words)))
+        let child = self.start_beside(run, definition, program, &command, Words::All(&words))?;
+        Ok((child, words))
     }
 
     fn start_beside(
@@ -106,7 +115,7 @@ impl Init {
         definition: &Definition,
         program: &Program,
         command: &[String],
-        output: Option<BorrowedFd<'_>>,
+        words: Words<'_>,
     ) -> Result<Child, String> {
         if self.table.live(run).is_none() {
             return Err("the service has ended".to_owned());
@@ -128,7 +137,7 @@ impl Init {
             command,
             part: Part::Beside,
             cgroup: cgroup.as_ref(),
-            output,
+            words: Some(words),
             ready_line: None,
         };
         self.execute(run.service, definition, &order)
@@ -174,11 +183,15 @@ fn probe_for(purpose: Purpose, program: &Program) -> Option<&Probe> {
     }
 }
 
-fn beside(child: Child, words: Option<OwnedFd>) -> Beside {
+fn memory_file() -> Result<OwnedFd, String> {
+    kernel::memfd::create("words").map_err(|error| error.to_string())
+}
+
+fn beside(child: Child, words: OwnedFd) -> Beside {
     Beside {
         pid: child.pid,
         pidfd: child.pidfd,
-        words: words.map(Kept::from),
+        words: Some(Kept::from(words)),
     }
 }
 

@@ -98,7 +98,8 @@ impl Cgroups {
     /// Makes the cgroup where there is none, sets its limits, those that are not named to the
     /// kernel's defaults, and opens it to start a process in it. Limits that could not be set are
     /// returned as sentences; the service starts all the same. With `has_them` they are there from an
-    /// earlier run, if the cgroup is.
+    /// earlier run, if the cgroup is. What limits the processor is left for [`Cgroups::limit_cpu`]: it
+    /// would hold up the clone as well.
     ///
     /// # Errors
     /// The cgroup cannot be made, opened or thawed, for people.
@@ -121,12 +122,22 @@ impl Cgroups {
             Some(_) => self.pass_cpuset_down(),
             None => Vec::new(),
         };
-        let refused = cgroup.set_limits(&kernel_limits(limits));
+        let refused = cgroup.set_limits(&Limits {
+            cpu_weight: None,
+            cpu_max_percent: None,
+            ..kernel_limits(limits)
+        });
         unset.extend(refused.into_iter().map(text));
         if let (true, Some(ids)) = (limits.delegate, owner) {
             unset.extend(cgroup.delegate(ids.uid, ids.gid).err().map(text));
         }
         Ok((cgroup, unset))
+    }
+
+    /// Sets the limits that were left out before a process was started; what could not be, for people.
+    pub(super) fn limit_cpu(cgroup: &Cgroup, limits: &CgroupLimits) -> Vec<String> {
+        let refused = cgroup.set_cpu_limits(limits.cpu_weight, limits.cpu_max_percent);
+        refused.into_iter().map(text).collect()
     }
 
     /// Gives the cgroups of services the controller of processors; what keeps it from them, for people.
@@ -272,12 +283,16 @@ impl Cgroups {
     }
 
     /// What an earlier run has left of its cgroup. To remove and make one with its controllers costs
-    /// more than all else of a restart.
+    /// more than all else of a restart; where the processor is limited, a new one has no quota that is
+    /// used up already.
     #[must_use]
     pub(super) fn remains(&self, name: &str, limits: &CgroupLimits) -> Remains {
         match self.open(name) {
             Err(error) if error.errno == kernel::Errno::NOENT => Remains::Nothing,
-            Ok(cgroup) if !limits.delegate && cgroup.is_divided() == Ok(false) => Remains::Usable,
+            Ok(cgroup) if !limits.delegate && !limits_cpu(limits) => match cgroup.is_divided() {
+                Ok(false) => Remains::Usable,
+                Ok(true) | Err(_) => Remains::Divided,
+            },
             Ok(_) | Err(_) => Remains::Divided,
         }
     }
@@ -289,6 +304,11 @@ impl Cgroups {
     pub(super) fn remove(&self, name: &str) -> Result<(), String> {
         remove_tree(&self.path(name)).map_err(text)
     }
+}
+
+/// Whether the kernel may let processes of the service wait for the processor.
+const fn limits_cpu(limits: &CgroupLimits) -> bool {
+    limits.cpu_weight.is_some() || limits.cpu_max_percent.is_some()
 }
 
 /// Whether a command may be started in `below`, which lies in a cgroup that a service may have been
@@ -408,18 +428,23 @@ mod tests {
         };
         let check = |limits: &CgroupLimits, expect: [&str; 6]| {
             let (dir, cgroups) = with_files(&files);
-            let (_cgroup, unset) = cgroups.prepare("a", limits, None, false).unwrap();
+            let (cgroup, unset) = cgroups.prepare("a", limits, None, false).unwrap();
             assert_eq!(unset, [""; 0]);
+            let free = ["100", "max 100000"];
+            let cpu = ["cpu.weight", "cpu.max"].map(|name| content(dir.path(), name));
+            assert_eq!(cpu, free, "nothing holds up the clone");
+            // A file keeps what is behind the new text, as those of the kernel do not.
+            for name in ["cpu.weight", "cpu.max"] {
+                fs::write(dir.path().join("a").join(name), "").unwrap();
+            }
+            assert_eq!(Cgroups::limit_cpu(&cgroup, limits), [""; 0]);
             assert_eq!(files.map(|name| content(dir.path(), name)), expect);
         };
         check(
             &limits,
             ["1024", "4096", "1073741824", "64", "10", "150000 100000"],
         );
-        check(
-            &CgroupLimits::default(),
-            ["0", "max", "max", "max", "100", "max 100000"],
-        );
+        check(&CgroupLimits::default(), ["0", "max", "max", "max", "", ""]);
     }
 
     #[test]
@@ -500,8 +525,9 @@ mod tests {
             cpu_weight: Some(7),
             ..CgroupLimits::default()
         };
-        let (_cgroup, unset) = cgroups.prepare("a", &limits, None, false).unwrap();
-        assert_eq!(unset.len(), 2, "{unset:?}");
+        let (cgroup, unset) = cgroups.prepare("a", &limits, None, false).unwrap();
+        assert_eq!(unset.len(), 1, "{unset:?}");
+        assert_eq!(Cgroups::limit_cpu(&cgroup, &limits).len(), 1);
         assert!(!dir.path().join("a/pids.max").exists());
         assert_eq!(cgroups.remove("a"), Ok(()));
         assert_eq!(cgroups.remove("a"), Ok(()));

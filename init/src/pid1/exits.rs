@@ -116,10 +116,12 @@ impl Init {
     }
 
     fn reload_ended(&mut self, run: RunId, status: ExitStatus) {
-        if let Some(live) = self.table.live(run) {
-            live.reload = None;
-        }
-        let outcome = ended_well(status).map_err(|how| format!("the reload command {how}"));
+        let command = self.table.live(run).and_then(|live| live.reload.take());
+        let outcome = ended_well(status).map_err(|how| {
+            let words = command.as_ref().and_then(beside::words);
+            let words = words.map(|words| format!("the reload command: {words}"));
+            words.unwrap_or_else(|| format!("the reload command {how}"))
+        });
         self.tell(Event::ReloadEnded { run, outcome });
     }
 
@@ -141,7 +143,10 @@ impl Init {
             return;
         };
         let populated = match &self.cgroups {
-            Some(cgroups) => cgroups.populated(&place.name),
+            Some(cgroups) => {
+                let comes = live.entering && !live.ended;
+                comes || cgroups.populated(&place.name)
+            }
             // While a forking service's main process is sought, nothing of it may be killed.
             None => !live.ended || live.seek.is_some() || group_lives(live.group),
         };

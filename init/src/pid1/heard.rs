@@ -134,6 +134,9 @@ impl Init {
         // Whoever speaks now may be the program already, which only its starter has been heard of.
         self.take_execution(run.service.index);
         for message in told.messages {
+            if let (Message::Begin(_), Some(live)) = (&message, self.table.live(run)) {
+                live.entering = false;
+            }
             match message {
                 Message::Begin(Begun::Ready)
                     if from_main && self.await_execution(run, &mut datagram.fds) => {}

@@ -4,6 +4,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use kernel::cgroup::Cgroup;
+use kernel::signals::Signal;
 use mounts::slot::judge::SAID_ENDING;
 use services::control::BootState;
 use services::definition::{CgroupLimits, Definition, FailureAction, Kind, Program, StopScope};
@@ -14,7 +15,8 @@ use services::supervisor::event::{Action, Change, Event};
 use services::time::Duration;
 
 use super::Init;
-use super::cgroups::{self, Remains};
+use super::beside::Words;
+use super::cgroups::{self, Cgroups, Remains};
 use super::later::Later;
 use super::plan::{self, Surroundings};
 use super::ready_line;
@@ -47,10 +49,10 @@ pub(super) struct Execution<'a> {
     pub(super) command: &'a [String],
     /// What it is to the service.
     pub(super) part: Part,
-    /// The cgroup to be born in, where there are any.
+    /// The cgroup it is to be in, where there are any.
     pub(super) cgroup: Option<&'a Cgroup>,
-    /// Where its output goes; `None`: to the log of the service.
-    pub(super) output: Option<BorrowedFd<'a>>,
+    /// Where a command beside the main process says something.
+    pub(super) words: Option<Words<'a>>,
     /// Where it writes the line that it is ready, and at which number.
     pub(super) ready_line: Option<(BorrowedFd<'a>, i32)>,
 }
@@ -172,11 +174,15 @@ impl Init {
             command: &program.exec,
             part: Part::Main,
             cgroup: cgroup.as_ref(),
-            output: None,
+            words: None,
             ready_line: pipe.as_ref().map(ready_line::Pipe::for_service),
         };
         let child = self.execute(run.service, &definition, &order)?;
-        self.table.started(run, child.pid, child.pidfd);
+        let entering = enters(&definition, &order).is_some();
+        self.table.started(run, child.pid, child.pidfd, entering);
+        if let Some(cgroup) = &cgroup {
+            self.limit_cpu(run.service, cgroup, &program.cgroup);
+        }
         if let Some(pipe) = pipe {
             self.watch_ready_line(run, pipe);
         }
@@ -222,7 +228,9 @@ impl Init {
         self.table.place(service, definition.name.as_str());
         self.open_log(service)?;
         let name = definition.name.as_str();
-        let before = self.starter_order(service, name, order.program, order.command)?;
+        let enters = enters(definition, order);
+        let entered = enters.map(|cgroup| cgroup.path().to_owned());
+        let before = self.starter_order(service, name, order, entered)?;
         let heard = plan::is_heard(&definition.kind);
         let notify_socket = heard.then(|| self.notify_address(order.program));
         let place = self.table.get(service).map(|place| &*place);
@@ -236,8 +244,15 @@ impl Init {
             (Part::Main, None) | (Part::Beside, _) => Vec::new(),
         };
         let surroundings = Surroundings {
-            cgroup: order.cgroup.map(AsFd::as_fd),
-            output: order.output.or(log.map(|log| log.write.as_fd())),
+            cgroup: order.cgroup.filter(|_| enters.is_none()).map(AsFd::as_fd),
+            output: match order.words {
+                Some(Words::All(words)) => Some(words.as_fd()),
+                Some(Words::Of(_)) | None => log.map(|log| log.write.as_fd()),
+            },
+            words: match order.words {
+                Some(Words::Of(words)) => Some(words.as_fd()),
+                Some(Words::All(_)) | None => None,
+            },
             notify_socket: notify_socket.as_deref(),
             watchdog: match order.part {
                 Part::Main => order.program.watchdog.timeout,
@@ -294,6 +309,19 @@ impl Init {
         Ok(Some(leaf.unwrap_or(cgroup)))
     }
 
+    /// Limits the processor of a service whose program is executed.
+    fn limit_cpu(&mut self, service: ServiceId, cgroup: &Cgroup, limits: &CgroupLimits) {
+        let refused = Cgroups::limit_cpu(cgroup, limits);
+        let (false, Some(place)) = (refused.is_empty(), self.table.get(service)) else {
+            return;
+        };
+        let name = place.name.clone();
+        place.limits = None;
+        for cause in refused {
+            self.say(Level::Warning, &format!("{name}: {cause}"));
+        }
+    }
+
     fn signal(&mut self, run: RunId, signal: services::definition::Signal) {
         let Some(live) = self.table.live(run).filter(|live| !live.ended) else {
             return;
@@ -343,12 +371,18 @@ impl Init {
         };
         let group = live.group;
         let ended = live.ended;
+        // Not among those of the cgroup yet: it would be killed by nobody.
+        let comes = live.entering && !ended;
+        let alone = comes.then(|| kernel::pidfd::send_signal(&live.pidfd, Signal::KILL));
         // Whoever is killed need not be found.
         if let Some(live) = self.table.live(run) {
             live.seek = None;
         }
         let killed = match &self.cgroups {
-            Some(cgroups) => cgroups.kill(&name),
+            Some(cgroups) => cgroups.kill(&name).and_then(|()| match alone {
+                Some(Err(error)) => Err(error.to_string()),
+                Some(Ok(_)) | None => Ok(()),
+            }),
             // The group outlives its leader, and so does the number, for as long as it has members.
             None => kernel::pidfd::signal_group(group, kernel::signals::Signal::KILL)
                 .map(drop)
@@ -457,4 +491,15 @@ impl Init {
         };
         self.say(Level::Notice, &line);
     }
+}
+
+/// The cgroup that the starter enters, because others live there: those that the main process runs beside,
+/// or former runs. PID 1 waits from clone to exec, and would wait with a child of that cgroup until its
+/// turn comes there, which takes seconds where weight is low or a quota is used up.
+fn enters<'a>(definition: &Definition, order: &Execution<'a>) -> Option<&'a Cgroup> {
+    let joins = match order.part {
+        Part::Main => definition.stop.scope == StopScope::Main,
+        Part::Beside => true,
+    };
+    order.cgroup.filter(|_| joins)
 }

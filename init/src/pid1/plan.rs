@@ -47,6 +47,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) runtime_dir: Option<&'a Path>,
     /// What the starter is to do, packed; `None`: the program is executed right away.
     pub(super) order: Option<&'a [u8]>,
+    /// Where the starter leaves why it fails; `None`: in the log.
+    pub(super) words: Option<BorrowedFd<'a>>,
 }
 
 /// Starts `command` as the service's file says.
@@ -87,8 +89,11 @@ pub(super) fn start(
     if let Some(order) = &order {
         let number = extra.iter().map(|(_, number)| number + 1).max();
         let number = number.unwrap_or(passed::FIRST);
-        start_by_starter(&mut plan, number).map_err(|e| e.to_string())?;
         extra.push((order.as_fd(), number));
+        let words = surroundings.words.map(|fd| (fd, number.saturating_add(1)));
+        extra.extend(words);
+        let words = words.map(|(_, number)| number);
+        start_by_starter(&mut plan, number, words).map_err(|e| e.to_string())?;
     }
     let wiring = Wiring {
         stdio,
@@ -102,8 +107,11 @@ pub(super) fn start(
 
 /// Has the starter begin, with its order in descriptor `number`: as root, since it reads what the
 /// account may not.
-fn start_by_starter(plan: &mut Plan, number: i32) -> kernel::Result<()> {
-    let starter = Plan::new(&program_and(&["start", &number.to_string()]))?;
+fn start_by_starter(plan: &mut Plan, number: i32, words: Option<i32>) -> kernel::Result<()> {
+    let numbers = [Some(number), words].into_iter().flatten();
+    let numbers: Vec<String> = numbers.map(|it| it.to_string()).collect();
+    let arguments = std::iter::once("start").chain(numbers.iter().map(String::as_str));
+    let starter = Plan::new(&program_and(&arguments.collect::<Vec<_>>()))?;
     (plan.program, plan.arguments) = (starter.program, starter.arguments);
     plan.ids = None;
     // The program's own may be a directory that the starter puts in place.
@@ -387,6 +395,7 @@ mod tests {
             ready_line: None,
             runtime_dir: None,
             order: None,
+            words: None,
         };
         service_plan(program, &program.exec, &surroundings).unwrap()
     }

@@ -464,7 +464,7 @@ impl Init {
             {
                 self.table.place(run.service, &name);
                 self.watch_cgroup(run.service, &name);
-                self.table.started(run, pid, pidfd);
+                self.table.started(run, pid, pidfd, false);
                 self.tell(services::supervisor::event::Event::Spawned { run });
                 self.say(Level::Notice, &format!("{name}: process {pid} is its run"));
             }

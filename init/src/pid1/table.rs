@@ -87,6 +87,8 @@ pub(super) struct Live {
     pub(super) ready_line: Option<ReadyLine>,
     /// Its starter is about to execute the program.
     pub(super) executing: Option<Executing>,
+    /// It was born beside the services, and its starter has not said yet that it is in its cgroup.
+    pub(super) entering: bool,
 }
 
 /// The pipe from a service to the logger. PID 1 keeps both ends, so that neither a dead service nor
@@ -240,7 +242,7 @@ impl Table {
     }
 
     /// Notes the main process of a new run.
-    pub(super) fn started(&mut self, run: RunId, pid: u32, pidfd: OwnedFd) {
+    pub(super) fn started(&mut self, run: RunId, pid: u32, pidfd: OwnedFd, entering: bool) {
         self.own(pid, Owner::Main(run));
         if let Some(place) = self.get(run.service) {
             place.live = Some(Live {
@@ -255,6 +257,7 @@ impl Table {
                 probe: None,
                 ready_line: None,
                 executing: None,
+                entering,
             });
         }
     }
@@ -401,7 +404,7 @@ mod tests {
         let mut table = Table::default();
         let sshd = service(3, 1);
         table.place(sshd, "sshd");
-        table.started(run(sshd, 1), 77, fd());
+        table.started(run(sshd, 1), 77, fd(), false);
         assert_eq!(table.owner(77), Some(Owner::Main(run(sshd, 1))));
         assert_eq!(table.emptied(sshd), None);
         assert_eq!(table.disown(77), Some(Owner::Main(run(sshd, 1))));
@@ -428,7 +431,7 @@ mod tests {
         let mut table = Table::default();
         let haproxy = service(1, 1);
         table.place(haproxy, "haproxy");
-        table.started(run(haproxy, 4), 10, fd());
+        table.started(run(haproxy, 4), 10, fd(), false);
         assert!(table.adopt(run(haproxy, 4), 11, fd()));
         assert_eq!(table.owner(10), None);
         assert_eq!(table.owner(11), Some(Owner::Main(run(haproxy, 4))));

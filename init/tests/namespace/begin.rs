@@ -359,9 +359,13 @@ fn probes_and_reload_commands_have_the_same_variables_and_credentials() {
         (machine.status("it")["health"]["state"] == "failing").then_some(())
     });
     assert_eq!(machine.pid("it"), before);
-    machine.wait("the log says why", || {
-        machine.log("it").contains("env-files: open").then_some(())
+    machine.wait("its status says why", || {
+        let words = machine.status("it")["health"]["words"].to_string();
+        words.contains("env-files: open").then_some(())
     });
+    let refused = machine.on("ReloadService", "it").unwrap_err();
+    let why = refused.1.to_string();
+    assert!(why.contains("env-files: open"), "{refused:?}");
 }
 
 #[test]

@@ -51,6 +51,11 @@ pub struct Limits {
     pub cpus: Option<String>,
 }
 
+/// Microseconds of CPU in each period of 100 ms.
+fn cpu_max(percent: u32) -> String {
+    format!("{} 100000", u64::from(percent).saturating_mul(1000))
+}
+
 impl Cgroup {
     /// Opens the cgroup `path`.
     ///
@@ -180,17 +185,13 @@ impl Cgroup {
     #[must_use]
     pub fn set_limits(&self, limits: &Limits) -> Vec<Error> {
         let max = |value: Option<u64>| value.map(|value| value.to_string());
-        let cpu_max = limits.cpu_max_percent.map(|percent| {
-            // Microseconds of CPU in each period of 100 ms.
-            format!("{} 100000", u64::from(percent).saturating_mul(1000))
-        });
         let values = [
             ("memory.min", max(limits.memory_min), "0"),
             ("memory.high", max(limits.memory_high), "max"),
             ("memory.max", max(limits.memory_max), "max"),
             ("pids.max", max(limits.pids_max.map(u64::from)), "max"),
             ("cpu.weight", max(limits.cpu_weight.map(u64::from)), "100"),
-            ("cpu.max", cpu_max, "max 100000"),
+            ("cpu.max", limits.cpu_max_percent.map(cpu_max), "max 100000"),
             // An empty line is all that the cgroup above has; no bytes at all would not arrive.
             ("cpuset.cpus", limits.cpus.clone(), "\n"),
         ];
@@ -204,6 +205,18 @@ impl Cgroup {
                 .err()
                 .filter(|error| asked || error.errno != Errno::NOENT)
         };
+        values.into_iter().filter_map(write).collect()
+    }
+
+    /// Writes what is asked for of the processor alone, which [`Cgroup::set_limits`] does too; those that
+    /// could not be.
+    #[must_use]
+    pub fn set_cpu_limits(&self, weight: Option<u16>, max_percent: Option<u32>) -> Vec<Error> {
+        let values = [
+            ("cpu.weight", weight.map(|it| it.to_string())),
+            ("cpu.max", max_percent.map(cpu_max)),
+        ];
+        let write = |(file, value): (&str, Option<String>)| self.write(file, &value?).err();
         values.into_iter().filter_map(write).collect()
     }
 

@@ -281,10 +281,7 @@ impl Rules {
         let watchdog = definition.kind.program().map(|it| &it.watchdog);
         Self {
             manner,
-            begins: definition
-                .kind
-                .program()
-                .is_some_and(|it| !it.begin.is_empty()),
+            begins: definition.has_starter(),
             reload,
             stop_signal: definition.stop.signal,
             stop_timeout: definition.stop.timeout,

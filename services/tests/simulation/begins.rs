@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use services::begin::Test;
-use services::definition::Kind;
-use services::id::{RunId, ServiceName};
+use services::definition::Definition;
+use services::id::RunId;
 use services::notify::{Begun, Message};
 use services::supervisor::event::{Event, ExitStatus};
 use services::time::Time;
@@ -19,15 +19,14 @@ impl Kernel {
     pub(crate) fn begin(
         &mut self,
         run: RunId,
-        name: &ServiceName,
-        kind: &Kind,
+        definition: &Definition,
         spawned: Time,
         rng: &mut Rng,
     ) -> Option<Time> {
-        let begin = &kind.program()?.begin;
-        if begin.is_empty() {
+        if !definition.has_starter() {
             return Some(spawned);
         }
+        let begin = &definition.kind.program()?.begin;
         let at = spawned + micros(rng, 30_000);
         let failed = || Begun::Failed("a file of variables is not there".into());
         let skipped = || Begun::Skipped("a path".into());
@@ -52,7 +51,7 @@ impl Kernel {
         if not_executed {
             self.at(at, said(run, Message::Begin(failed())));
         }
-        let process = Process::new(name.clone(), rng.clone());
+        let process = Process::new(definition.name.clone(), rng.clone());
         self.processes.insert(run, process);
         if !hangs {
             self.at(at + micros(rng, 2_000), Event::Exited { run, status });

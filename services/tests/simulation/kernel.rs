@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use fastrand::Rng;
-use services::definition::{Kind, Ready, Signal, StopScope};
+use services::definition::{Definition, Kind, Ready, Signal, StopScope};
 use services::id::{RunId, ServiceId, ServiceName};
 use services::notify::Message;
 use services::supervisor::event::{Event, ExitStatus};
@@ -220,7 +220,8 @@ impl Kernel {
         }
     }
 
-    pub(crate) fn spawn(&mut self, run: RunId, name: &ServiceName, kind: &Kind, now: Time) {
+    pub(crate) fn spawn(&mut self, run: RunId, definition: &Definition, now: Time) {
+        let (name, kind) = (&definition.name, &definition.kind);
         let tag = name.as_str().bytes().fold(u64::from(run.run), |sum, byte| {
             sum.wrapping_mul(31).wrapping_add(u64::from(byte))
         });
@@ -240,7 +241,7 @@ impl Kernel {
             return;
         }
         self.at(asked, Event::Spawned { run });
-        let Some(asked) = self.begin(run, name, kind, asked, &mut rng) else {
+        let Some(asked) = self.begin(run, definition, asked, &mut rng) else {
             return;
         };
         let calm = self.calm;

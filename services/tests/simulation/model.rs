@@ -134,7 +134,7 @@ impl Model {
         };
         let limit = definition.start_timeout;
         let program = definition.kind.program();
-        let begins = program.is_some_and(|it| !it.begin.is_empty());
+        let begins = definition.has_starter();
         let awaited = match definition.kind {
             Kind::Notify(_) | Kind::Oneshot(_) | Kind::Forking(_) => true,
             Kind::Simple(_) => program.is_some_and(|it| it.ready.is_some()),

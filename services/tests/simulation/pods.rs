@@ -31,7 +31,7 @@ impl Kernel {
     /// Starts a run in the cgroup of its service, beside what an earlier one has left there.
     pub(crate) fn start(&mut self, run: RunId, definition: &Definition, now: Time) {
         let inherited = self.inherit(run, &definition.name, now);
-        self.spawn(run, &definition.name, &definition.kind, now);
+        self.spawn(run, definition, now);
         if let Some(process) = self.processes.get_mut(&run) {
             process.scope = definition.stop.scope;
             process.inherited = inherited;
