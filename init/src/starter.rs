@@ -19,6 +19,8 @@ mod facts;
 mod state;
 
 use std::ffi::CString;
+use std::fs::File;
+use std::io::Write as _;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::net::UnixDatagram;
@@ -120,8 +122,14 @@ fn take_words(number: &str) -> Result<RawFd, String> {
 
 /// Says why there is no program: where PID 1 looks for it, or else in the log of the service.
 fn leave(words: Option<RawFd>, cause: &str) {
-    let left = words.map(|fd| std::fs::write(format!("/proc/self/fd/{fd}"), cause));
-    if !matches!(left, Some(Ok(()))) {
+    let left = words.is_some_and(|fd| {
+        let opened = File::options()
+            .write(true)
+            .open(format!("/proc/self/fd/{fd}"));
+        let written = opened.and_then(|mut file| file.write_all(cause.as_bytes()).map(|()| file));
+        written.is_ok_and(|file| kernel::memfd::seal(file).is_ok())
+    });
+    if !left {
         eprintln!("init start: {cause}");
     }
 }

@@ -253,12 +253,20 @@ fn a_program_of_another_version_takes_the_services_as_they_are() {
     if !possible() {
         return;
     }
-    let machine = Machine::boot(&[("a.toml", SLEEP), ("writer.toml", WRITER)]);
+    let checked = format!("{SLEEP}conditions.path-exists = [\"/\"]\n");
+    let sharing = format!("{SLEEP}stop.scope = \"main\"\n");
+    let machine = Machine::boot(&[
+        ("a.toml", SLEEP),
+        ("writer.toml", WRITER),
+        ("checked.toml", &checked),
+        ("sharing.toml", &sharing),
+    ]);
     machine.call("WaitBoot", json!({})).unwrap();
     if !machine.has_cgroups() {
         return;
     }
-    let pids = ["a", "writer"].map(|name| machine.pid(name));
+    let names = ["a", "writer", "checked", "sharing"];
+    let pids = names.map(|name| machine.pid(name));
     machine.write_service("new.toml", SLEEP);
     let other = machine.path("out/init");
     let mut program = std::fs::read(env!("CARGO_BIN_EXE_init")).unwrap();
@@ -280,7 +288,10 @@ fn a_program_of_another_version_takes_the_services_as_they_are() {
     wait_answer(&machine);
     machine.call("WaitBoot", json!({})).unwrap();
     machine.wait_state("new", "up");
-    assert_eq!(["a", "writer"].map(|name| machine.pid(name)), pids);
+    // What the starter of these two did is long done.
+    machine.wait_state("checked", "up");
+    machine.wait_state("sharing", "up");
+    assert_eq!(names.map(|name| machine.pid(name)), pids);
     let seen = numbers(&machine).len();
     machine.wait("the log goes on", || {
         (numbers(&machine).len() > seen + 5).then_some(())

@@ -17,7 +17,10 @@
 //! PID 1 stands still from the clone to the execve: the time to make directories, open a terminal
 //! and read the head of the program, as a rule well below a millisecond. A program on a dead network
 //! filesystem holds PID 1 as long as it holds the child; a child stopped (SIGSTOP, a frozen cgroup)
-//! in that moment does as well. Callers thaw a cgroup before they spawn into it.
+//! in that moment does as well. Callers thaw a cgroup before they spawn into it. A child that is born
+//! among busy processes waits for its turn on the processor there: seconds in a cgroup of little weight or
+//! with a quota that is used up. Callers spawn into empty cgroups, and limit their processor afterwards; or
+//! beside, and the child's program enters.
 //!
 //! The kernel lets the parent go when the child leaves the shared memory, which is just before it
 //! closes the CLOEXEC descriptors: an end of file that depends on them may come a moment later. An
