@@ -10,6 +10,7 @@ pub mod cmdline;
 pub mod device;
 pub mod dps;
 pub mod envelope;
+pub mod fetch;
 pub mod gpt;
 pub mod handover;
 pub mod hash_tree;

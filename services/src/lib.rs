@@ -25,3 +25,4 @@ pub mod time;
 pub mod units;
 pub mod update;
 pub mod users;
+pub mod verdict;

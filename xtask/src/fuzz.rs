@@ -13,6 +13,9 @@ use crate::{command, paths};
 /// Crates with fuzz targets.
 const CRATES: [&str; 2] = ["services", "mounts"];
 
+/// No parser may ask for more at once, MiB: what a device can spare is less, and inputs are a few KiB.
+const MEMORY_MAX: u32 = 64;
+
 /// Run fuzz targets, each for some time; a finding ends the run and its input is kept.
 #[derive(Args)]
 pub(crate) struct FuzzArgs {
@@ -115,6 +118,7 @@ fn fuzz(tool: &Path, target: &Target, seconds: u32) -> Result<()> {
         &format!("-max_total_time={seconds}"),
         "-print_final_stats=1",
         "-verbosity=0",
+        &format!("-malloc_limit_mb={MEMORY_MAX}"),
     ]);
     let status = run
         .status()

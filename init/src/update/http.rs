@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
+use mounts::fetch::range::Part;
+use mounts::fetch::words::Fault;
 use ureq::http::StatusCode;
 use ureq::{Agent, Body, BodyReader};
 
 use super::source::{fill, pass, read_some};
-use super::words::Fault;
 
 /// How long a connection may take to be made.
 const CONNECT_WITHIN: Duration = Duration::from_secs(30);
@@ -150,8 +151,9 @@ impl Http {
             }
             StatusCode::PARTIAL_CONTENT => header("content-range")
                 .as_deref()
-                .and_then(range_of)
-                .filter(|(begins, ..)| *begins == at)
+                .and_then(Part::parse)
+                .filter(|part| part.begins == at)
+                .map(|part| (at, part.ends, part.length))
                 .ok_or_else(|| {
                     self.named(&Fault::lasting("the server answers with another range"))
                 })?,
@@ -213,25 +215,12 @@ fn unwanted(status: StatusCode) -> Fault {
     }
 }
 
-/// First place, place after the last, and whole length of `bytes FIRST-LAST/LENGTH`; the length may be
-/// `*`.
-fn range_of(text: &str) -> Option<(u64, u64, Option<u64>)> {
-    let (range, length) = text.trim().strip_prefix("bytes")?.trim().split_once('/')?;
-    let (first, last) = range.split_once('-')?;
-    let (first, last): (u64, u64) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
-    Some((first, last.checked_add(1)?, length.trim().parse().ok()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn ranges_are_read_and_other_schemes_refused() {
-        assert_eq!(range_of("bytes 5-9/10"), Some((5, 10, Some(10))));
-        assert_eq!(range_of("bytes 0-0/*"), Some((0, 1, None)));
-        assert_eq!(range_of("bytes */10"), None);
-        assert_eq!(range_of("lines 5-9/10"), None);
+    fn other_schemes_are_refused() {
         for url in ["https://h/x", "file:///x", "x"] {
             let words = Http::new(url).map(drop).unwrap_err().words;
             assert!(words.contains("| sharkctl update install -"), "{words}");

@@ -17,7 +17,7 @@ use kernel::mount::{MountFlags, UnmountFlags, mount, unmount};
 use mounts::install::Failure;
 use mounts::manifest::Manifest;
 use mounts::verity::{self, OnCorruption, Scope};
-use services::diagnostic::Diagnostic;
+use services::verdict::Verdict;
 
 /// The device-mapper device of the root that is proven.
 const DEVICE: &str = "shark-proof";
@@ -32,8 +32,6 @@ const NODE_PATIENCE: Duration = Duration::from_secs(5);
 const TURN: Duration = Duration::from_millis(20);
 /// What the checker may say, in bytes.
 const ANSWER_MAX: u64 = 1 << 20;
-/// Problems that are told.
-const PROBLEMS_MAX: usize = 200;
 /// Bytes of address space of the checker.
 const MEMORY: u64 = 256 << 20;
 
@@ -134,32 +132,11 @@ fn check() -> Result<(), Vec<String>> {
         .spawn()
         .map_err(|error| words(format!("cannot be started: {error}")))?;
     let answer = answer(&mut child).map_err(words)?;
-    let told: Answer = serde_json::from_slice(&answer).map_err(|_| {
-        let said = String::from_utf8_lossy(&answer);
-        let said = said.lines().next_back().unwrap_or_default().trim();
-        words(format!("gives no verdict on its services: {said:?}"))
-    })?;
-    let mut problems: Vec<String> = told
-        .diagnostics
-        .iter()
-        .map(|it| it.to_string().replace(PLACE, ""))
-        .collect();
-    if problems.len() > PROBLEMS_MAX {
-        let more = problems.split_off(PROBLEMS_MAX).len();
-        problems.push(format!("and {more} more"));
+    match Verdict::read(&answer, PLACE) {
+        Verdict::Good => Ok(()),
+        Verdict::Bad(problems) => Err(problems),
+        Verdict::Unclear(why) => Err(words(why)),
     }
-    match (told.ok, problems.is_empty()) {
-        (true, true) => Ok(()),
-        (false, true) => Err(words("finds problems, and names none".to_owned())),
-        (_, false) => Err(problems),
-    }
-}
-
-/// What `sharkctl verify --json` prints.
-#[derive(serde::Deserialize)]
-struct Answer {
-    ok: bool,
-    diagnostics: Vec<Diagnostic>,
 }
 
 /// What the child prints, once it has ended; it is killed when it takes too long.

@@ -3,8 +3,9 @@
 
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 
+use mounts::fetch::words::{Fault, FaultKind};
+
 use super::http::Http;
-use super::words::{Fault, FaultKind};
 
 /// Bytes that are read at once.
 pub(super) const PIECE: usize = 64 * 1024;

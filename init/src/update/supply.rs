@@ -14,10 +14,11 @@ use std::time::{Duration, Instant};
 
 use kernel::block::Buffer;
 use mounts::bundle::{BundleError, CHUNK_SIZES, Front};
+use mounts::fetch::words::{Fault, FaultKind, Order, Said};
 use mounts::install::Failure;
 use mounts::keyring::Basis;
 
-use super::words::{Fault, FaultKind, Order, Said, hear, say};
+use super::words::{hear, say};
 
 /// How long a server may be silent.
 const SILENCE: Duration = Duration::from_secs(30);

@@ -11,6 +11,7 @@ use mounts::slot::judge::{Crash, CrashKind, Evidence, Stamp, judge};
 use mounts::slot::record::{AttemptState, Ended, Record};
 use mounts::slot::region::{Newest, Place, RecordState};
 use mounts::slot::store::{append, load};
+use mounts::slot::update::{self, System};
 use mounts::verity::RootHash;
 
 use super::model::{Cause, Facts};
@@ -33,10 +34,31 @@ pub(crate) enum Op {
     Settle,
     GiveUp(Slot),
     SetSlot(Slot),
+    /// An update: another system comes into the slot that does not run.
+    Begin(u8),
+    /// It is whole, and tried next.
+    Arm(u8),
+    /// It is called off.
+    Cancel,
+    /// Back to the other slot.
+    RollBack,
     /// The root of a slot cannot be opened any more.
     Break(Slot),
     /// It can again.
     Mend(Slot),
+}
+
+/// A system that an update brings: the higher its number, the newer.
+fn system(number: u8) -> System {
+    System {
+        root_hash: RootHash::new([number; 32]),
+        security_version: number.into(),
+    }
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "it is what map_err gives")]
+fn ours(error: NotOurs) -> String {
+    error.to_string()
 }
 
 /// A record that the device meant to write.
@@ -158,15 +180,33 @@ impl Device {
                 self.roots_broken[usize::from(slot == Slot::B)] = false;
                 Ok(())
             }
-            Op::Commit => self.change(op, |record, running| account::commit(record, running, "")),
+            Op::Commit => self.change(op, |record, running| {
+                account::commit(record, running, "").map_err(ours)
+            }),
             Op::Fail(ended) => self.change(op, |record, running| {
-                account::fail(record, running, ended, 9, "words")
+                account::fail(record, running, ended, 9, "words").map_err(ours)
             }),
             Op::End(ended) => self.change(op, |record, running| {
-                account::end(record, running, ended, 9)
+                account::end(record, running, ended, 9).map_err(ours)
             }),
             Op::Settle => self.change(op, |record, running| {
-                account::settle(record, running).map(drop)
+                account::settle(record, running).map(drop).map_err(ours)
+            }),
+            Op::Begin(number) => self.change(op, |record, running| {
+                let begun = update::begin(record, running, system(number));
+                begun.map(drop).map_err(|error| error.to_string())
+            }),
+            Op::Arm(number) => self.change(op, |record, running| {
+                let armed = update::arm(record, running, system(number));
+                armed.map(drop).map_err(|error| error.to_string())
+            }),
+            Op::Cancel => self.change(op, |record, running| {
+                let called_off = update::cancel(record, running);
+                called_off.map(drop).map_err(|error| error.to_string())
+            }),
+            Op::RollBack => self.change(op, |record, running| {
+                let back = update::roll_back(record, running);
+                back.map(drop).map_err(|error| error.to_string())
             }),
             Op::GiveUp(slot) => self.change(op, |record, _| {
                 account::give_up(record, slot, "words", NOW);
@@ -259,7 +299,7 @@ impl Device {
     fn change(
         &mut self,
         op: Op,
-        change: impl Fn(&mut Record, &Running) -> Result<(), NotOurs>,
+        change: impl Fn(&mut Record, &Running) -> Result<(), String>,
     ) -> Result<(), Broken> {
         let (state, entry) = self.load()?;
         let (Some(before), Some(entry)) = (state.record(), entry) else {
@@ -289,6 +329,10 @@ impl Device {
                 facts.set_slot(slot);
                 true
             }
+            Op::Begin(number) => ours && facts.begin(system(number).root_hash, number.into()),
+            Op::Arm(number) => ours && facts.arm(system(number).root_hash),
+            Op::Cancel => facts.cancel(self.running.slot),
+            Op::RollBack => facts.roll_back(self.running.slot),
             Op::Boot(_) | Op::Forced(_) | Op::Break(_) | Op::Mend(_) => true,
         };
         if done.is_ok() != expect {
@@ -297,7 +341,15 @@ impl Device {
         if done.is_err() || record == *before {
             return Ok(());
         }
-        self.store(format!("{op:?}"), &state, record, facts)?;
+        // Nothing signed is in a slot from then on, until all of it is there.
+        let roots = self.roots_broken;
+        if let (Op::Begin(_) | Op::Arm(_), Some(slot)) = (op, facts.trial) {
+            self.roots_broken[usize::from(slot == Slot::B)] = matches!(op, Op::Begin(_));
+        }
+        let stored = self.store(format!("{op:?}"), &state, record, facts)?;
+        if stored.is_none() {
+            self.roots_broken = roots;
+        }
         Ok(())
     }
 
@@ -318,6 +370,10 @@ impl Device {
             | Op::Settle
             | Op::GiveUp(_)
             | Op::SetSlot(_)
+            | Op::Begin(_)
+            | Op::Arm(_)
+            | Op::Cancel
+            | Op::RollBack
             | Op::Break(_)
             | Op::Mend(_) => return Ok(()),
         };

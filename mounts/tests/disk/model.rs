@@ -4,7 +4,8 @@
 //! compared with after each step.
 
 use mounts::slot::Slot;
-use mounts::slot::record::{AttemptState, Ended, Record, Stage};
+use mounts::slot::record::{AttemptState, Ended, Phase, Record, Stage};
+use mounts::verity::RootHash;
 
 /// How the last boot came to its end, as far as the machine can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,9 @@ pub(crate) struct Sums {
     pub(crate) bad: bool,
     pub(crate) crashes: u8,
     pub(crate) cuts: u8,
+    pub(crate) system: RootHash,
+    pub(crate) security: u32,
+    pub(crate) generation: u64,
 }
 
 impl Sums {
@@ -68,6 +72,8 @@ impl Sums {
 pub(crate) struct Facts {
     pub(crate) committed: Option<Slot>,
     pub(crate) trial: Option<Slot>,
+    pub(crate) phase: Phase,
+    pub(crate) floor: u32,
     pub(crate) slots: [Sums; 2],
     pub(crate) attempt: Option<(Slot, Standing)>,
     pub(crate) boots: u32,
@@ -88,6 +94,8 @@ impl Facts {
         Self {
             committed: record.committed,
             trial: record.trial,
+            phase: record.phase,
+            floor: record.security_floor,
             slots: Slot::ALL.map(|slot| {
                 let entry = record.slot(slot);
                 Sums {
@@ -97,6 +105,9 @@ impl Facts {
                     bad: entry.verity_bad,
                     crashes: entry.crashes,
                     cuts: entry.power_cuts,
+                    system: entry.root_hash,
+                    security: entry.security_version,
+                    generation: entry.state_generation,
                 }
             }),
             attempt: record.attempt.as_ref().map(|attempt| {
@@ -151,13 +162,15 @@ impl Facts {
             Standing::Committed => sums.crash(),
         }
         self.last = Some((slot, ended));
-        self.end_trial();
+        self.end_trial(slot);
     }
 
-    fn end_trial(&mut self) {
-        let spent = |slot: Slot| self.slots[at(slot)].tries == 0 || self.slots[at(slot)].bad;
-        if self.trial.is_some_and(spent) {
+    /// A slot on trial that is given up is on trial no more.
+    fn end_trial(&mut self, slot: Slot) {
+        let sums = self.slots[at(slot)];
+        if self.trial == Some(slot) && (sums.tries == 0 || sums.bad) {
             self.trial = None;
+            self.phase = Phase::RolledBack;
         }
     }
 
@@ -200,7 +213,7 @@ impl Facts {
         if let Some((slot, _)) = self.attempt.take() {
             self.slot(slot).fault();
             self.last = Some((slot, Ended::RootRefused));
-            self.end_trial();
+            self.end_trial(slot);
         }
     }
 
@@ -210,6 +223,8 @@ impl Facts {
             return false;
         };
         self.attempt = Some((slot, Standing::Committed));
+        let left = self.committed.filter(|before| *before != slot);
+        let was_given_up = left.is_some_and(|before| !self.slots[at(before)].may_boot());
         let sums = self.slot(slot);
         *sums = Sums {
             good: true,
@@ -218,11 +233,21 @@ impl Facts {
             priority: sums.priority.max(1),
             ..*sums
         };
+        let security = sums.security;
+        self.floor = self.floor.max(security);
+        if self.trial == Some(slot) {
+            self.trial = None;
+            self.phase = Phase::Settled;
+        }
         if self.committed != Some(slot) {
             self.prefer(slot);
+            if self.trial.is_none() && was_given_up {
+                self.phase = Phase::RolledBack;
+            } else if self.trial.is_none() {
+                self.phase = Phase::Settled;
+            }
         }
         self.committed = Some(slot);
-        self.trial = self.trial.filter(|trial| *trial != slot);
         self.rescues = 0;
         true
     }
@@ -262,7 +287,7 @@ impl Facts {
 
     pub(crate) fn give_up(&mut self, slot: Slot) {
         self.slot(slot).tries = 0;
-        self.end_trial();
+        self.end_trial(slot);
         match self.attempt {
             Some((own, Standing::Open)) if own == slot => {
                 let standing = Standing::Failed {
@@ -283,16 +308,105 @@ impl Facts {
     }
 
     pub(crate) fn set_slot(&mut self, slot: Slot) {
-        let good = self.slot(slot).good;
-        *self.slot(slot) = Sums {
+        let sums = self.slot(slot);
+        *sums = Sums {
             tries: 3,
-            good,
-            ..Sums::default()
+            bad: false,
+            crashes: 0,
+            cuts: 0,
+            ..*sums
         };
         self.prefer(slot);
         self.rescues = 0;
-        self.trial = (self.committed != Some(slot)).then_some(slot);
+        self.on_trial(slot);
         self.last = Some((slot, Ended::Operator));
+    }
+
+    /// Unless it is the committed one.
+    fn on_trial(&mut self, slot: Slot) {
+        let is_committed = self.committed == Some(slot);
+        self.trial = (!is_committed).then_some(slot);
+        self.phase = if is_committed {
+            Phase::Settled
+        } else {
+            Phase::Trial
+        };
+    }
+
+    /// The slot that an update may go to: only a boot that was found good spares the other one.
+    fn spared(&self) -> Option<Slot> {
+        match self.attempt {
+            Some((slot, Standing::Committed)) if self.committed == Some(slot) => Some(slot.other()),
+            Some(_) | None => None,
+        }
+    }
+
+    /// Another system is written into the slot that does not run; false when that is refused.
+    pub(crate) fn begin(&mut self, system: RootHash, security: u32) -> bool {
+        let Some(slot) = self.spared().filter(|_| security >= self.floor) else {
+            return false;
+        };
+        let generation = self.slot(slot).generation;
+        *self.slot(slot) = Sums {
+            system,
+            security,
+            generation,
+            ..Sums::default()
+        };
+        self.trial = Some(slot);
+        self.phase = Phase::Installing;
+        true
+    }
+
+    /// What was begun is tried once, with a state of its own.
+    pub(crate) fn arm(&mut self, system: RootHash) -> bool {
+        let begun = (self.phase == Phase::Installing)
+            .then_some(self.trial)
+            .flatten();
+        let Some(slot) = self.spared().filter(|slot| begun == Some(*slot)) else {
+            return false;
+        };
+        let newest = self.slots.iter().map(|it| it.generation).max();
+        let sums = self.slot(slot);
+        if sums.system != system {
+            return false;
+        }
+        sums.tries = 1;
+        sums.generation = newest.unwrap() + 1;
+        self.prefer(slot);
+        self.phase = Phase::Trial;
+        true
+    }
+
+    /// What is installed or on trial is not booted, unless it runs.
+    pub(crate) fn cancel(&mut self, running: Option<Slot>) -> bool {
+        let Some(slot) = self.trial.filter(|slot| running == Some(slot.other())) else {
+            return false;
+        };
+        let sums = self.slot(slot);
+        sums.priority = 0;
+        sums.tries = 0;
+        self.trial = None;
+        self.phase = Phase::Settled;
+        true
+    }
+
+    /// Back to the slot that does not run, if it was good and is not given up.
+    pub(crate) fn roll_back(&mut self, running: Option<Slot>) -> bool {
+        let Some(slot) = running.map(Slot::other) else {
+            return false;
+        };
+        let sums = self.slot(slot);
+        if !sums.good || sums.bad || sums.tries == 0 {
+            return false;
+        }
+        sums.tries = 3;
+        sums.crashes = 0;
+        sums.cuts = 0;
+        self.prefer(slot);
+        self.rescues = 0;
+        self.on_trial(slot);
+        true
     }
 
     fn prefer(&mut self, slot: Slot) {

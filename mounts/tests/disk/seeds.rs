@@ -54,7 +54,7 @@ pub(crate) fn script(seed: u64) -> Vec<Step> {
 
 fn op(rng: &mut fastrand::Rng) -> Op {
     let slot = *rng.choice(&Slot::ALL).unwrap();
-    match rng.u32(0..24) {
+    match rng.u32(0..30) {
         0..=5 => Op::Boot(*rng.choice(&Cause::ALL).unwrap()),
         6..=11 => Op::Commit,
         12 => Op::Forced(slot),
@@ -68,7 +68,12 @@ fn op(rng: &mut fastrand::Rng) -> Op {
         20 => Op::GiveUp(slot),
         21 => Op::SetSlot(slot),
         22 => Op::Break(slot),
-        _ => Op::Mend(slot),
+        23 => Op::Mend(slot),
+        // Some of them older than what was found good, some begun and never armed.
+        24 | 25 => Op::Begin(rng.u8(2..7)),
+        26 | 27 => Op::Arm(rng.u8(4..7)),
+        28 => Op::Cancel,
+        _ => Op::RollBack,
     }
 }
 
