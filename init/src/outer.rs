@@ -12,6 +12,7 @@ use mounts::dps;
 use mounts::loader::{self, Kind, Loader, Standing};
 use mounts::slot::Slot;
 use mounts::slot::record::Record;
+use services::update::LoaderStatus;
 
 /// The kernel command line, where loaders name themselves.
 const CMDLINE: &str = "/proc/cmdline";
@@ -60,12 +61,29 @@ impl Outer {
         outer::open(self.kind, &places, |text| eprintln!("{text}"))
     }
 
-    /// How the loader stands.
-    ///
-    /// # Errors
-    /// For people: it cannot be read.
-    pub(crate) fn standing(&self) -> Result<Standing, String> {
+    fn standing(&self) -> Result<Standing, String> {
         self.open()?.standing()
+    }
+
+    /// How the loader stands, or why that cannot be read.
+    pub(crate) fn status(&self) -> LoaderStatus {
+        let kind = self.kind.to_string();
+        let word = |slot: Slot| slot.as_str().to_owned();
+        match self.standing() {
+            Ok(standing) => LoaderStatus {
+                kind,
+                next: standing.next.map(word),
+                slots: Slot::ALL
+                    .map(|slot| standing.entry(slot).as_str().to_owned())
+                    .into(),
+                problem: None,
+            },
+            Err(problem) => LoaderStatus {
+                kind,
+                problem: Some(problem),
+                ..LoaderStatus::default()
+            },
+        }
     }
 
     /// Tells the loader what the record wants next; what was done, where anything was.

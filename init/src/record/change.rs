@@ -56,6 +56,8 @@ impl Identity {
 pub enum Change {
     /// None: the record is only looked at.
     Look,
+    /// None: somebody wants to see it, and how the outer loader stands.
+    Show,
     /// This boot is good.
     Commit {
         /// This boot.
@@ -141,7 +143,7 @@ impl Change {
             | Self::GiveUp { .. }
             | Self::SetSlot { .. }
             | Self::Update { .. } => true,
-            Self::Look | Self::End { .. } | Self::Settle { .. } => false,
+            Self::Look | Self::Show | Self::End { .. } | Self::Settle { .. } => false,
         }
     }
 
@@ -167,7 +169,7 @@ impl Change {
     /// The first record on an empty state partition.
     fn begin(&self, now: Stamp) -> Result<Option<Record>, String> {
         match self {
-            Self::Look => Ok(None),
+            Self::Look | Self::Show => Ok(None),
             Self::Commit { running, .. } if running.slot.is_some() => {
                 Ok(Some(account::rebuild(&running.as_told(), now)))
             }
@@ -201,7 +203,7 @@ impl Change {
     fn change(&self, mut record: Record, now: Stamp) -> Result<Option<Record>, String> {
         let words = |error: NotOurs| error.to_string();
         match self {
-            Self::Look => return Ok(None),
+            Self::Look | Self::Show => return Ok(None),
             // The slot must be known by stage1's own word.
             Self::Commit { running, text } => {
                 account::commit(&mut record, &running.as_told(), text).map_err(words)?;

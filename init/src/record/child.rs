@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use mounts::slot::Slot;
 use mounts::slot::record::{AttemptState, Record};
 use serde::{Deserialize, Serialize};
+use services::update::LoaderStatus;
 
 use super::Change;
 use crate::errand;
@@ -76,10 +77,9 @@ fn record(device: &str, change: &Change) -> Result<Recorded, String> {
         ANYWHERE => super::find().ok_or("no disk has a partition named shark-state")?,
         device => device.to_owned(),
     };
-    let state = if *change == Change::Look {
-        super::load(&device)
-    } else {
-        super::apply(&device, change)?
+    let state = match change {
+        Change::Look | Change::Show => super::load(&device),
+        change => super::apply(&device, change)?,
     };
     if change.may_choose()
         && let Some(record) = state.record()
@@ -88,9 +88,24 @@ fn record(device: &str, change: &Change) -> Result<Recorded, String> {
     }
     let known = state.record().map(Known::of).unwrap_or_default();
     let mut info = super::info(&state);
+    if *change == Change::Show {
+        info.loader = Outer::beside(&device).map(|outer| loader(&outer));
+    }
     info.device = Some(device);
     let told = serde_json::to_vec(&info).map_err(|error| error.to_string())?;
     Ok(Recorded { known, told })
+}
+
+/// How the outer loader stands.
+fn loader(outer: &Outer) -> LoaderStatus {
+    match kernel::mount::unshare() {
+        Ok(()) => outer.status(),
+        Err(error) => LoaderStatus {
+            kind: outer.kind.to_string(),
+            problem: Some(error.to_string()),
+            ..LoaderStatus::default()
+        },
+    }
 }
 
 /// The outer loader follows the record. Where it cannot be told, stage1 tells it.

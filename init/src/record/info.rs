@@ -9,7 +9,7 @@ use services::control::{AttemptInfo, BootRecord, PastBoot, SlotInfo, SlotName};
 /// So many damaged neighbours of a record are told; the last is as likely as the first to matter.
 const SKIPPED_MAX: usize = 4;
 
-/// All that is told of the record. The device is the caller's to fill in.
+/// All that is told of the record. Device and loader are the caller's to fill in.
 #[must_use]
 pub fn info(state: &RecordState) -> BootRecord {
     match state {
@@ -55,6 +55,7 @@ fn of_record(record: &Record) -> BootRecord {
             .collect(),
         attempt: record.attempt.as_ref().map(attempt),
         history: record.history.iter().map(past_boot).collect(),
+        loader: None,
     }
 }
 

@@ -17,7 +17,7 @@ use mounts::manifest::{self, Manifest};
 use mounts::slot::Slot;
 use services::control::Frames;
 use services::update::{
-    Call, Key, LoaderStatus, Reply, SlotStatus, Status, UpdateError, decode_call, encode_answer,
+    Call, Key, Reply, SlotStatus, Status, UpdateError, decode_call, encode_answer,
 };
 use services::users::Accounts;
 
@@ -336,29 +336,9 @@ impl Updater {
             slots: slots.into(),
             progress: board.progress,
             last: board.last,
-            loader: booted.outer.as_ref().map(loader_status),
+            loader: booted.outer.as_ref().map(Outer::status),
             key_problems: trust.problems,
         })
-    }
-}
-
-fn loader_status(outer: &Outer) -> LoaderStatus {
-    let kind = outer.kind.to_string();
-    let word = |slot: Slot| slot.as_str().to_owned();
-    match outer.standing() {
-        Ok(standing) => LoaderStatus {
-            kind,
-            next: standing.next.map(word),
-            slots: Slot::ALL
-                .map(|slot| standing.entry(slot).as_str().to_owned())
-                .into(),
-            problem: None,
-        },
-        Err(problem) => LoaderStatus {
-            kind,
-            problem: Some(problem),
-            ..LoaderStatus::default()
-        },
     }
 }
 

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::update::LoaderStatus;
+
 /// One of the two slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -60,6 +62,9 @@ pub struct BootRecord {
     pub attempt: Option<AttemptInfo>,
     /// Boots that have ended, newest first.
     pub history: Vec<PastBoot>,
+    /// The outer loader, where one chooses between the slots and init was asked.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub loader: Option<LoaderStatus>,
 }
 
 /// What the record keeps of a slot.

@@ -8,6 +8,7 @@ use crate::diagnostic::{Diagnostic, Place};
 use crate::status::{
     HealthName, HealthStatus, RoleName, ServiceStatus, ShutdownKind, StateName, TimerStatus,
 };
+use crate::update::LoaderStatus;
 
 /// The text without comments, on one line, with single spaces.
 fn bare() -> String {
@@ -169,6 +170,12 @@ fn record() -> BootRecord {
             times: 2,
             text: String::new(),
         }],
+        loader: Some(LoaderStatus {
+            kind: "uefi".into(),
+            next: Some("b".into()),
+            slots: vec!["blessed".into(), "armed".into()],
+            problem: Some("the partition cannot be read".into()),
+        }),
         ..BootRecord::default()
     }
 }

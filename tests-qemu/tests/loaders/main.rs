@@ -57,14 +57,16 @@ fn runs(machine: &mut Machine, slot: &str) -> anyhow::Result<()> {
     loader_says(machine, slot, slot, "blessed")
 }
 
-/// What the loader would start next, and what it knows of `slot`.
+/// What the loader would start next, and what it knows of `slot`, as the updater and init tell it.
 fn loader_says(machine: &mut Machine, next: &str, slot: &str, entry: &str) -> anyhow::Result<()> {
-    let status = ask_json(machine, "sharkctl --json update status")?;
     let place = if slot == "a" { 0 } else { 1 };
-    ensure!(
-        field(&status, "/loader/next")? == next
-            && field(&status, &format!("/loader/slots/{place}"))? == entry,
-        "{status}"
-    );
+    for command in ["update status", "boot record"] {
+        let told = ask_json(machine, &format!("sharkctl --json {command}"))?;
+        ensure!(
+            field(&told, "/loader/next")? == next
+                && field(&told, &format!("/loader/slots/{place}"))? == entry,
+            "{command}: {told}"
+        );
+    }
     Ok(())
 }

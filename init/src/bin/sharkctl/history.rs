@@ -7,6 +7,7 @@ use services::control::{AttemptInfo, BootRecord, PastBoot, SlotInfo, SlotName};
 use crate::quantity::span;
 use crate::screen::Paint;
 use crate::table::{Align, Cell, Table, printable};
+use crate::update::loader_words;
 
 const SECOND_US: u64 = 1_000_000;
 
@@ -106,6 +107,9 @@ pub(crate) fn record_for_people(record: &BootRecord, paint: Paint) -> String {
             words(&record.reason)
         ),
     );
+    if let Some(loader) = &record.loader {
+        line("loader", &loader_words(loader));
+    }
     text.push('\n');
     text.push_str(&slots_table(&record.slots, paint));
     let history = history_for_people(record, paint);

@@ -330,7 +330,7 @@ fn for_people(status: &Status, screen: &Screen<'_>) -> String {
     text
 }
 
-fn loader_words(loader: &LoaderStatus) -> String {
+pub(crate) fn loader_words(loader: &LoaderStatus) -> String {
     let LoaderStatus {
         kind,
         next,

@@ -140,7 +140,7 @@ impl Init {
         client: Option<u32>,
         request: &Request,
     ) -> Answer {
-        self.record_for(client, request, Change::Look, Then::Shown)
+        self.record_for(client, request, Change::Show, Then::Shown)
     }
 
     /// Makes a change for a client, who is answered when it is written.

@@ -12,8 +12,9 @@ use mounts::slot::region::Place;
 use mounts::verity::RootHash;
 use services::control::{
     BootInfo, BootRecord, BootState, ControlError, GateInfo, GateState, PastBoot, Reply, Request,
-    SlotName,
+    SlotInfo, SlotName,
 };
+use services::update::LoaderStatus;
 
 use super::run;
 use super::server::{Answer, Server, boot, machine};
@@ -95,7 +96,24 @@ fn recorded(request: &Request) -> Answer {
         Request::BootRecord => Ok(Reply::BootRecord {
             record: Box::new(BootRecord {
                 boots: 4,
-                slots: Vec::new(),
+                slots: vec![SlotInfo {
+                    slot: SlotName::A,
+                    priority: 2,
+                    tries_left: 3,
+                    good: true,
+                    verity_bad: false,
+                    crashes: 0,
+                    power_cuts: 0,
+                    security_version: 1,
+                    state_generation: 0,
+                    root_hash: "07".into(),
+                }],
+                loader: Some(LoaderStatus {
+                    kind: "uefi".into(),
+                    next: Some("a".into()),
+                    slots: vec!["blessed".into(), "tried".into()],
+                    problem: None,
+                }),
                 problem: None,
                 history: vec![PastBoot {
                     number: 3,
@@ -123,7 +141,14 @@ fn history_by_init() {
     let json = server.run("boot history --json").json();
     assert_eq!(json["history"][0]["ended"], "panic");
     assert!(json["attempt"].is_null());
-    assert_eq!(server.run("boot record --json").json()["boots"], 4);
+    let json = server.run("boot record --json").json();
+    assert_eq!(
+        (&json["boots"], &json["loader"]["slots"][1]),
+        (&4.into(), &"tried".into())
+    );
+    let told = server.run("boot record");
+    let loader = "   loader: uefi, starts a next (a blessed, b tried)\n";
+    assert!(told.out.contains(loader), "{}", told.out);
     let server = Server::new(machine);
     server
         .run("boot history")
