@@ -7,9 +7,11 @@ use anyhow::{Context as _, ensure};
 use machine::Machine;
 use machine::scenario::{ANSWER, ask, field, until};
 use machine::server::{Manner, Server};
-use machine::slots::{Device, commits};
+use machine::slots::{Device, Told, commits, running};
+use mounts::slot::Slot;
+use mounts::slot::record::{Ended, Stage};
 
-use crate::{bytes, installed, network};
+use crate::{bytes, installed, network, status};
 
 /// The fetching child's process.
 const CHILD: &str = "for it in /proc/[0-9]*; do \
@@ -79,6 +81,28 @@ fn an_updater_that_is_killed_leaves_what_the_next_one_goes_on_with() -> anyhow::
     let done = installed(&mut machine, &server.url())?;
     let kept = field(&done, "/kept")?.as_u64().context("no number")?;
     ensure!(kept > 1_000_000, "{done}");
+
+    // What was armed goes bad before it is tried: dm-verity refuses it, and the machine boots what it had.
+    ask(
+        &mut machine,
+        "dd if=/dev/zero of=$(findfs PARTLABEL=shark-root-b 2>/dev/null || echo /dev/vda6) bs=64k count=1 conv=fsync",
+    )?;
+    let position = machine.console.position();
+    machine.send("sharkctl reboot")?;
+    commits(&machine, position)?;
+    ensure!(running(&mut machine)? == "a", "a damaged root was booted");
+    let told = Told {
+        slot: Slot::B,
+        ended: Ended::VerityFault,
+        stage: Some(Stage::Stage1),
+        cause: "root does not verify",
+    };
+    told.by(&mut machine)?;
+    let now = status(&mut machine)?;
+    ensure!(
+        field(&now, "/phase")? == "rolled-back" && field(&now, "/committed")? == "a",
+        "{now}"
+    );
     machine.power_off(ANSWER)?;
     Ok(())
 }

@@ -12,7 +12,7 @@ use machine::server::{Manner, Server};
 use machine::slots::{Device, commits, running};
 use mounts::slot::Slot;
 
-use crate::{bytes, is_not_installed, network, nothing_is_armed, status};
+use crate::{INSTALL, bytes, is_not_installed, network, nothing_is_armed, status};
 
 #[test]
 fn a_boot_that_is_not_good_yet_keeps_the_other_slot() -> anyhow::Result<()> {
@@ -38,20 +38,33 @@ fn no_trial_waits(machine: &mut Machine) -> anyhow::Result<()> {
     Ok(())
 }
 
-#[test]
-fn a_bundle_that_is_not_right_is_refused_with_its_reason() -> anyhow::Result<()> {
-    let device = Device::new()?;
-    let mut machine = device.power_on("")?;
-    commits(&machine, 0)?;
-    network(&mut machine)?;
-    let good = bytes("good")?;
+/// For people, each problem has a line of its own, and none is left out.
+fn the_list_is_whole(machine: &mut Machine, url: &str) -> anyhow::Result<()> {
+    let told = machine.shell(&format!("sharkctl update install {url}"), INSTALL)?;
+    let said = String::from_utf8_lossy(&told.err).into_owned();
+    let count = said
+        .split(" problem")
+        .next()
+        .and_then(|it| it.rsplit(' ').next()?.parse::<usize>().ok());
+    let lines = said.lines().filter(|it| it.starts_with("  ")).count();
+    ensure!(
+        told.status == 6 && count == Some(lines) && lines > 6,
+        "{lines} lines of {said}"
+    );
+    nothing_is_armed(machine)
+}
+
+/// A bundle that is refused: what is wrong with it, it, and words of the reason.
+type Case = (&'static str, Vec<u8>, &'static [&'static str]);
+
+fn cases(good: &[u8]) -> anyhow::Result<[Case; 9]> {
     let with = |change: &dyn Fn(&mut Vec<u8>)| {
-        let mut changed = good.clone();
+        let mut changed = good.to_vec();
         change(&mut changed);
         changed
     };
     let last = good.len() - 1;
-    let cases: [(&str, Vec<u8>, &[&str]); 9] = [
+    Ok([
         ("no bundle", vec![b'x'; 5000], &["SHARKBUN"]),
         ("signature", with(&|it| it[20] ^= 1), &["signed by none"]),
         ("header", with(&|it| it[100] ^= 1), &["signed by none"]),
@@ -81,18 +94,40 @@ fn a_bundle_that_is_not_right_is_refused_with_its_reason() -> anyhow::Result<()>
                 "the machine has no processor 4000",
             ],
         ),
-    ];
-    for (name, content, words) in cases {
+    ])
+}
+
+#[test]
+fn a_bundle_that_is_not_right_is_refused_with_its_reason() -> anyhow::Result<()> {
+    let device = Device::new()?;
+    let mut machine = device.power_on("")?;
+    commits(&machine, 0)?;
+    network(&mut machine)?;
+    let good = bytes("good")?;
+    for (name, content, words) in cases(&good)? {
         println!("{name}");
         let server = Server::start(content, Manner::Good)?;
         is_not_installed(&mut machine, &server.url(), 6, words)?;
         no_trial_waits(&mut machine)?;
         if name == "unproven" {
             nothing_is_armed(&mut machine)?;
+            the_list_is_whole(&mut machine, &server.url())?;
         }
     }
+    // Signed and whole, and no kernel can mount it.
+    let server = Server::start(bytes("hollow")?, Manner::Good)?;
+    is_not_installed(
+        &mut machine,
+        &server.url(),
+        1,
+        &["open the new system", "mount"],
+    )?;
+    nothing_is_armed(&mut machine)?;
     // A chunk that was changed on the way is asked for again; one that stays so ends it.
-    let server = Server::start(with(&|it| it[last - 9] ^= 1), Manner::Good)?;
+    let mut changed = good;
+    let place = changed.len() - 10;
+    changed[place] ^= 1;
+    let server = Server::start(changed, Manner::Good)?;
     is_not_installed(
         &mut machine,
         &server.url(),

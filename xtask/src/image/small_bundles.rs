@@ -19,6 +19,8 @@ use crate::paths;
 
 /// Bytes that a chunk holds: small, so that there are many.
 const CHUNK: u32 = 64 << 10;
+/// Bytes of a root that no kernel can mount.
+const HOLLOW: usize = 1 << 20;
 
 /// Makes them of two trees and returns their folder. With nothing changed, nothing is made.
 pub(super) fn make(update: &Path, unproven: &Path, signer: &ImageKey) -> Result<PathBuf> {
@@ -67,6 +69,8 @@ pub(super) fn make(update: &Path, unproven: &Path, signer: &ImageKey) -> Result<
         pack("elsewhere", "update", &release(2, elsewhere), signer)?;
         pack("stranger", "update", &release(2, here), &stranger)?;
         pack("unproven", "unproven", &release(2, here), signer)?;
+        fs::write(place("hollow", "erofs"), vec![0x5a; HOLLOW]).context("cannot write a root")?;
+        pack("hollow", "hollow", &release(2, here), signer)?;
         let successor = ImageKey::fresh(&fresh.join("successor.key"))?;
         let links = rotation(signer, &successor)?;
         fs::write(fresh.join("rotation.links"), &links).context("cannot write the links")?;
