@@ -303,6 +303,26 @@ pub fn grow_ext4(mount_point: &str, bytes: u64) -> Result<()> {
     .map_err(|errno| Error::new("ioctl", object(), errno))
 }
 
+/// Grows the mounted btrfs filesystem at `mount_point` to its device, as `btrfs filesystem resize max` does.
+///
+/// # Errors
+/// ioctl BTRFS_IOC_RESIZE: ENOTTY when it is no btrfs, EPERM without CAP_SYS_ADMIN, EROFS, EIO.
+pub fn grow_btrfs(mount_point: &str) -> Result<()> {
+    /// `_IOW(0x94, 3, struct btrfs_ioctl_vol_args)` of uapi/linux/btrfs.h: 8 bytes that do not matter here,
+    /// and 4088 of text.
+    const BTRFS_IOC_RESIZE: libc::Ioctl = 0x5000_9403;
+    const SIZE: &[u8] = b"max\0";
+    let dir = crate::files::open_dir(mount_point)?;
+    let mut arguments = [0_u8; 4096];
+    if let Some(text) = arguments.get_mut(8..8 + SIZE.len()) {
+        text.copy_from_slice(SIZE);
+    }
+    let object = || format!("BTRFS_IOC_RESIZE {mount_point} to max");
+    // SAFETY: the request reads 4096 bytes from a pointer that is good for them.
+    unsafe { ioctl(&dir, BTRFS_IOC_RESIZE, arguments.as_mut_ptr().cast()) }
+        .map_err(|errno| Error::new("ioctl", object(), errno))
+}
+
 /// # Safety
 /// `argument` is what the request asks for.
 unsafe fn ioctl(
@@ -383,9 +403,13 @@ mod tests {
     }
 
     #[test]
-    fn only_ext4_grows() {
-        let errno = grow_ext4("/proc", 1 << 30).unwrap_err().errno;
-        assert!([Errno::NOTTY, Errno::INVAL].contains(&errno), "{errno:?}");
+    fn only_what_can_grows() {
+        for errno in [
+            grow_ext4("/proc", 1 << 30).unwrap_err().errno,
+            grow_btrfs("/proc").unwrap_err().errno,
+        ] {
+            assert!([Errno::NOTTY, Errno::INVAL].contains(&errno), "{errno:?}");
+        }
         assert!(BlockDevice::open("/dev/null").unwrap().size().is_err());
     }
 }

@@ -1,6 +1,7 @@
 //! A copy of a directory with all that its files have: owners, modes, times, extended attributes, and
 //! the devices by which an overlay says that something is gone. Blocks are shared where the filesystem
-//! can (FICLONE). Not here: which directory, and when its copy counts.
+//! can (FICLONE); files are not, by hard links, as one that is written in place would then change in the
+//! original too. Not here: which directory, and when its copy counts.
 //!
 //! Sources: ioctl_ficlone(2), xattr(7), the kernel's Documentation/filesystems/overlayfs.rst.
 
@@ -42,6 +43,15 @@ pub struct Extent {
     pub entries: u64,
 }
 
+/// What was copied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Copied {
+    /// How much.
+    pub extent: Extent,
+    /// Bytes of it that share their blocks with the original.
+    pub shared: u64,
+}
+
 impl Extent {
     fn add(&mut self, bytes: u64, limits: Limits, path: &str) -> Result<()> {
         self.bytes = self.bytes.saturating_add(bytes);
@@ -57,7 +67,7 @@ impl Extent {
 ///
 /// # Errors
 /// EEXIST when `to` is there, EFBIG beyond `limits`, ENOSPC, EIO; what was copied stays.
-pub fn copy(from: &str, to: &str, limits: Limits) -> Result<Extent> {
+pub fn copy(from: &str, to: &str, limits: Limits) -> Result<Copied> {
     let source = open_dir(CWD, from).at("open", from)?;
     let device = fstat(&source).at("fstat", from)?.st_dev;
     mkdirat(CWD, to, Mode::RWXU).at("mkdir", to)?;
@@ -65,7 +75,7 @@ pub fn copy(from: &str, to: &str, limits: Limits) -> Result<Extent> {
     let mut walk = Walk {
         limits,
         device,
-        done: Extent::default(),
+        done: Copied::default(),
     };
     walk.directory(source.as_fd(), target.as_fd(), from, DEPTH)?;
     Ok(walk.done)
@@ -111,7 +121,7 @@ fn measure_below(
 struct Walk {
     limits: Limits,
     device: u64,
-    done: Extent,
+    done: Copied,
 }
 
 impl Walk {
@@ -146,7 +156,9 @@ impl Walk {
         depth: u32,
     ) -> Result<()> {
         let stat = statat(from, name, AtFlags::SYMLINK_NOFOLLOW).at("stat", path)?;
-        self.done.add(size_of_file(&stat), self.limits, path)?;
+        self.done
+            .extent
+            .add(size_of_file(&stat), self.limits, path)?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory if stat.st_dev != self.device => Ok(()),
             FileType::Directory => {
@@ -155,7 +167,12 @@ impl Walk {
                 let made = open_dir(to, name).at("open", path)?;
                 self.directory(inner.as_fd(), made.as_fd(), path, depth.saturating_sub(1))
             }
-            FileType::RegularFile => file(from, to, name, &stat, path),
+            FileType::RegularFile => {
+                if file(from, to, name, &stat, path)? {
+                    self.done.shared += size_of_file(&stat);
+                }
+                Ok(())
+            }
             FileType::Symlink => {
                 let target = readlinkat(from, name, Vec::new()).at("readlink", path)?;
                 symlinkat(&*target, to, name).at("symlink", path)?;
@@ -172,21 +189,24 @@ impl Walk {
     }
 }
 
+/// Whether it shares its blocks.
 fn file(
     from: BorrowedFd<'_>,
     to: BorrowedFd<'_>,
     name: &CStr,
     stat: &Stat,
     path: &str,
-) -> Result<()> {
+) -> Result<bool> {
     let read = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let source = openat(from, name, read, Mode::empty()).at("open", path)?;
     let make = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let target = openat(to, name, make, Mode::RUSR | Mode::WUSR).at("create", path)?;
-    if ioctl_ficlone(&target, &source).is_err() {
+    let is_shared = ioctl_ficlone(&target, &source).is_ok();
+    if !is_shared {
         content(&source, &target, path)?;
     }
-    finish(source.as_fd(), target.as_fd(), stat, path)
+    finish(source.as_fd(), target.as_fd(), stat, path)?;
+    Ok(is_shared)
 }
 
 fn content(source: &OwnedFd, target: &OwnedFd, path: &str) -> Result<()> {
@@ -321,8 +341,9 @@ mod tests {
         );
         let (name, to) = (from.to_str().unwrap(), dir.path().join("to"));
         let copied = copy(name, to.to_str().unwrap(), MANY).unwrap();
-        assert_eq!(measure(name, MANY).unwrap(), copied);
-        assert_eq!(copied.bytes, 4);
+        assert_eq!(measure(name, MANY).unwrap(), copied.extent);
+        assert_eq!(copied.extent.bytes, 4);
+        assert!(copied.shared <= 4);
         for path in ["a", "a/b", "a/file", "link"] {
             let [one, two] = [&from, &to].map(|it| fs::symlink_metadata(it.join(path)).unwrap());
             assert_eq!(

@@ -23,6 +23,7 @@ pub mod plan;
 pub mod program;
 pub mod slot;
 pub mod state;
+pub mod superblock;
 pub mod uevent;
 pub mod unmount;
 pub mod verity;

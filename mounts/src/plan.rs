@@ -146,7 +146,7 @@ pub enum Data {
     Device {
         /// Such as `/dev/vda8`.
         device: String,
-        /// Such as `ext4`.
+        /// `ext4` or `btrfs`.
         fstype: String,
     },
     /// It is not there, or cannot be mounted.
@@ -259,7 +259,8 @@ pub fn root(device: &str, filesystem: Filesystem) -> MountPlan {
 }
 
 /// The data on /var of `root`, which is [`SYSROOT`] or a directory with the same content. Without data
-/// /var is a tmpfs and nothing is kept; the plan says so.
+/// /var is a tmpfs and nothing is kept; the plan says so. What everything else needs of it comes with
+/// [`within_data`].
 ///
 /// When mounting the data fails, undo nothing: ask for the plan with [`Data::Missing`] and run that.
 #[must_use]
@@ -277,13 +278,18 @@ pub fn data(root: &str, data: &Data) -> MountPlan {
         }
     };
     MountPlan {
-        steps: vec![
-            Step::Mount(var),
-            directory(format!("{root}/var/lib/shark"), 0o755),
-            directory(format!("{root}{GENERATIONS}"), 0o755),
-        ],
+        steps: vec![Step::Mount(var)],
         missing,
     }
+}
+
+/// The directories that are there on all data: made when they are new, and after a reset.
+#[must_use]
+pub fn within_data(root: &str) -> Vec<Step> {
+    vec![
+        directory(format!("{root}/var/lib/shark"), 0o755),
+        directory(format!("{root}{GENERATIONS}"), 0o755),
+    ]
 }
 
 /// What comes over the root once the data are there: the overlay on /etc with its upper layer in the

@@ -469,6 +469,7 @@ fn data_comes_before_the_overlay_that_lives_on_it() {
     let plan = plan::data(SYSROOT, &data);
     assert_eq!(plan.missing, Vec::<String>::new());
     let mut steps = plan.steps;
+    steps.extend(plan::within_data(SYSROOT));
     steps.extend(over_root(SYSROOT, 7).steps);
     let targets: Vec<&str> = mounts_of(&steps)
         .iter()

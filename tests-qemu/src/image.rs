@@ -36,6 +36,8 @@ pub struct SmallImages {
     pub slots: PathBuf,
     /// As `slots`, made after a rotation of keys: it begins with the last of the links in `bundles`.
     pub rotated: PathBuf,
+    /// As `slots`, with data on btrfs.
+    pub btrfs: PathBuf,
     /// Slot b has no init.
     pub without_init: PathBuf,
     /// The init of slot b may not be executed.

@@ -27,6 +27,8 @@ pub(crate) enum Need {
     Loader,
     /// Those with U-Boot's.
     BootScript,
+    /// Images whose data lie on btrfs.
+    Btrfs,
     /// Virtual machines that this firmware starts.
     Firmware(Firmware),
 }
@@ -80,6 +82,7 @@ impl Need {
             ],
             Self::Loader => vec![tool("mcopy", "mtools")],
             Self::BootScript => vec![tool("mkimage", "u-boot-tools")],
+            Self::Btrfs => vec![tool("mkfs.btrfs", "btrfs-progs")],
             Self::Firmware(Firmware::Efi) => vec![tool(machine::spec::OVMF_CODE, "ovmf")],
             Self::Firmware(Firmware::UBoot) => vec![tool(machine::spec::U_BOOT, "u-boot-qemu")],
             Self::Test => vec![
@@ -125,6 +128,7 @@ pub(crate) fn run(args: &SetupArgs) -> Result<()> {
         Need::Image,
         Need::Loader,
         Need::BootScript,
+        Need::Btrfs,
         Need::Firmware(Firmware::Efi),
         Need::Firmware(Firmware::UBoot),
         Need::Qemu(args.arch),

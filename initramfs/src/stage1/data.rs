@@ -12,18 +12,17 @@ use mounts::dps::DATA_NAME;
 use mounts::plan::{self, Data, SYSROOT};
 use mounts::slot::Slot;
 use mounts::slot::record::Record;
+use mounts::superblock::{self, Kind, Superblock};
 
 use super::device_events::DeviceEvents;
 use super::disk::{OurDisk, Part};
-use super::ext4::{self, Superblock};
 use super::fsck::{self, Verdict};
 use super::mounting;
 use super::report::Report;
 use super::state;
 use super::watchdog;
 
-const FILESYSTEM: &str = "ext4";
-/// A filesystem grows by at most so much at once. The kernel writes some bitmaps and descriptors for
+/// ext4 grows by at most so much at once. The kernel writes some bitmaps and descriptors for
 /// each 128 MiB of it and leaves the inode tables for later, so this takes a slow disk a few seconds.
 const STEP: u64 = 256 << 30;
 
@@ -52,15 +51,17 @@ pub(crate) fn mount_over_root(
     devices: &mut DeviceEvents,
     report: &mut Report,
 ) -> Result<Mounted, String> {
-    devices.load(&["overlay", FILESYSTEM], report);
+    devices.load(&["overlay"], report);
     let data = match disk.part(DATA_NAME) {
         Ok(part) => check(part, report),
         Err(why) => Data::Missing { why },
     };
-    if let Data::Device { device, .. } = &data {
+    if let Data::Device { device, fstype } = &data {
+        devices.load(&[fstype], report);
         let mounted = mounting::perform(&plan::data(SYSROOT, &data).steps, report);
         let generation = mounted.and_then(|()| {
             state::reset_if_asked(report);
+            mounting::perform(&plan::within_data(SYSROOT), report)?;
             state::prepare(record, slot, report)
         });
         let overlaid = match generation {
@@ -101,6 +102,7 @@ fn without_data(data: &Data, report: &mut Report) -> Result<Mounted, String> {
         report.lack(missing);
     }
     mounting::perform(&plan.steps, report)?;
+    mounting::perform(&plan::within_data(SYSROOT), report)?;
     overlay(0, report)?;
     Ok(Mounted {
         kept: Kept::No,
@@ -115,19 +117,40 @@ pub(crate) fn undo() {
     }
 }
 
-/// Checks the filesystem with the root's own program.
+/// Finds out which filesystem it is, and checks ext4 with the root's own program; btrfs needs no check
+/// before it is mounted.
 fn check(part: &Part, report: &mut Report) -> Data {
     let device = part.device.clone();
-    match superblock(&device) {
-        Ok(Some(_)) => {}
+    let kind = match superblock(&device) {
+        Ok(Some(found)) => found.kind,
         Ok(None) => {
             return Data::Missing {
-                why: format!("{device} holds no ext4 filesystem; make one with mkfs.ext4"),
+                why: format!(
+                    "{device} holds neither an ext4 nor a btrfs filesystem; make one with mkfs.ext4"
+                ),
             };
         }
         Err(why) => return Data::Missing { why },
+    };
+    let fstype = kind.as_str().to_owned();
+    match kind {
+        Kind::Btrfs => {
+            report.step(&format!("data: {device} is btrfs"));
+            Data::Device { device, fstype }
+        }
+        Kind::Ext4 => match fsck(&device, report) {
+            Ok(()) => Data::Device { device, fstype },
+            Err(why) => Data::Missing { why },
+        },
     }
-    let verdict = with_pseudo_filesystems(|| fsck::check(SYSROOT, &device));
+}
+
+/// Checks ext4.
+///
+/// # Errors
+/// It cannot be used.
+fn fsck(device: &str, report: &mut Report) -> Result<(), String> {
+    let verdict = with_pseudo_filesystems(|| fsck::check(SYSROOT, device));
     watchdog::feed();
     match verdict {
         Ok(Verdict::Clean) => report.step(&format!("data: {device} is clean")),
@@ -135,18 +158,11 @@ fn check(part: &Part, report: &mut Report) -> Data {
         Ok(Verdict::Absent) => {
             report.lack("e2fsck: not in the root; the data partition is mounted unchecked".into());
         }
-        Ok(Verdict::Unusable(why)) => {
-            return Data::Missing {
-                why: format!("{device}: {why}"),
-            };
-        }
+        Ok(Verdict::Unusable(why)) => return Err(format!("{device}: {why}")),
         // The check is a precaution: a journal is replayed by the mount as well.
         Err(error) => report.warn(format!("data: {device} is not checked: {error}")),
     }
-    Data::Device {
-        device,
-        fstype: FILESYSTEM.to_owned(),
-    }
+    Ok(())
 }
 
 /// Runs `work` while the new root has `/dev` and `/proc`.
@@ -163,11 +179,22 @@ fn with_pseudo_filesystems<T>(work: impl FnOnce() -> T) -> Result<T, kernel::Err
 }
 
 fn superblock(device: &str) -> Result<Option<Superblock>, String> {
-    let mut bytes = [0; ext4::LENGTH];
+    let mut bytes = [0; superblock::LENGTH];
+    let mut filled = 0;
+    let read = |file: File| {
+        // A small partition may end before.
+        while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match file.read_at(rest, filled as u64)? {
+                0 => break,
+                count => filled += count,
+            }
+        }
+        Ok(())
+    };
     File::open(device)
-        .and_then(|file| file.read_exact_at(&mut bytes, ext4::OFFSET))
-        .map(|()| Superblock::parse(&bytes))
-        .map_err(|error| format!("read {device}: {error}"))
+        .and_then(read)
+        .map_err(|error| format!("read {device}: {error}"))?;
+    Ok(Superblock::parse(bytes.get(..filled).unwrap_or_default()))
 }
 
 /// Lets the mounted filesystem have all of its partition: an image is written with a small one.
@@ -189,18 +216,22 @@ fn try_grow(device: &str) -> Result<Option<(u64, u64)>, String> {
     let bytes = BlockDevice::open(device)
         .and_then(|device| device.size())
         .map_err(|error| error.to_string())?;
-    if bytes < before.bytes().saturating_add(before.block_size) {
+    if bytes < before.bytes.saturating_add(u64::from(before.block_size)) {
         return Ok(None);
     }
-    for size in sizes(before.bytes(), bytes) {
-        watchdog::feed();
-        kernel::block::grow_ext4(&format!("{SYSROOT}/var"), size)
-            .map_err(|error| error.to_string())?;
-    }
+    let var = format!("{SYSROOT}/var");
+    let grown = match before.kind {
+        Kind::Ext4 => sizes(before.bytes, bytes).try_for_each(|size| {
+            watchdog::feed();
+            kernel::block::grow_ext4(&var, size)
+        }),
+        Kind::Btrfs => kernel::block::grow_btrfs(&var),
+    };
+    grown.map_err(|error| error.to_string())?;
     watchdog::feed();
     // The kernel leaves out a last block group that is too small to be one.
     let after = superblock(device)?.unwrap_or(before);
-    Ok((after != before).then(|| (before.bytes(), after.bytes())))
+    Ok((after != before).then_some((before.bytes, after.bytes)))
 }
 
 /// The sizes that a filesystem of `from` bytes gets on its way to `to`.

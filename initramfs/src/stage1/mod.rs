@@ -10,7 +10,6 @@ mod device_events;
 mod disk;
 mod dumps;
 mod evidence;
-mod ext4;
 mod fsck;
 mod handover;
 mod hangs;

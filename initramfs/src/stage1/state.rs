@@ -41,13 +41,14 @@ pub(crate) fn prepare(
         .map_err(|why| format!("state generation {own} of slot {slot}, from {from}: {why}"))?;
     watchdog::feed();
     report.note(&format!(
-        "state generation {own} of slot {slot} begins as a copy of {from}: {} entries, {} bytes",
-        copied.entries, copied.bytes
+        "state generation {own} of slot {slot} begins as a copy of {from}: {} entries, {} bytes, of \
+         which {} share their blocks",
+        copied.extent.entries, copied.extent.bytes, copied.shared
     ));
     Ok(own)
 }
 
-fn copy(root: &str, from: u64, to: u64) -> Result<snapshot::Extent, String> {
+fn copy(root: &str, from: u64, to: u64) -> Result<snapshot::Copied, String> {
     let text = |error: kernel::Error| error.to_string();
     let copied = state::begin(&mut Fed, &format!("{root}/{to}"), |data, fresh| {
         let copied = snapshot::copy(&format!("{root}/{from}"), fresh, LIMITS).map_err(text)?;

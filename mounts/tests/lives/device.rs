@@ -138,10 +138,10 @@ impl<'a> Device<'a> {
     }
 
     /// Something failed: for want of power, or it should not have.
-    fn stop(&self, why: impl ToString) -> Stop {
+    fn stop(&self, why: &str) -> Stop {
         match self.left {
             Some(0) => Stop::Power,
-            Some(_) | None => Stop::Wrong(why.to_string()),
+            Some(_) | None => Stop::Wrong(why.to_owned()),
         }
     }
 
@@ -222,14 +222,14 @@ impl<'a> Device<'a> {
             account::charge(&mut record, slot, &why, boot_id, NOW);
             match self.store(&state, record.clone()) {
                 Ok(after) => state = after,
-                Err(why) => return Err(self.stop(why)),
+                Err(why) => return Err(self.stop(&why)),
             }
             let Some(system) = self.slots.opens(slot, &self.systems) else {
                 account::refuse(&mut record, Ended::RootRefused, "", NOW);
                 continue;
             };
             let prepared = self.prepare(&record, slot);
-            let (generation, copied) = prepared.map_err(|why| self.stop(why))?;
+            let (generation, copied) = prepared.map_err(|why| self.stop(&why))?;
             self.running = Some(Running {
                 slot: Some(slot),
                 boot_id,
@@ -317,7 +317,7 @@ impl<'a> Device<'a> {
             }
             data.sync(GENERATIONS)
         });
-        written.map_err(|why| self.stop(why))
+        written.map_err(|why| self.stop(&why))
     }
 
     /// An operator asks for a reset.
@@ -326,25 +326,25 @@ impl<'a> Device<'a> {
             data.data.write(MARK, 1)?;
             data.sync(GENERATIONS)
         });
-        marked.map_err(|why| self.stop(why))
+        marked.map_err(|why| self.stop(&why))
     }
 
     pub(crate) fn commit(&mut self) -> Result<(), Stop> {
         let done = self.change(|record, running| account::commit(record, running, ""));
-        done.map_err(|why| self.stop(why))
+        done.map_err(|why| self.stop(&why))
     }
 
     pub(crate) fn roll_back(&mut self) -> Result<(), Stop> {
         let done = self.change(|record, running| update::roll_back(record, running).map(drop));
-        done.map_err(|why| self.stop(why))
+        done.map_err(|why| self.stop(&why))
     }
 
     /// It is restarted in order.
     pub(crate) fn restart(&mut self) -> Result<(), Stop> {
         let ended = self.change(|record, running| account::end(record, running, Ended::Reboot, 9));
-        ended.map_err(|why| self.stop(why))?;
+        ended.map_err(|why| self.stop(&why))?;
         let synced = self.with_data(|data| data.sync(""));
-        synced.map_err(|why| self.stop(why))?;
+        synced.map_err(|why| self.stop(&why))?;
         self.running = None;
         Ok(())
     }
@@ -362,10 +362,10 @@ impl<'a> Device<'a> {
             let unused = unused(&record, runs, &there).into_iter();
             unused.map(path).try_for_each(|it| discard(data, &it))
         });
-        tidied.map_err(|why| self.stop(why))?;
+        tidied.map_err(|why| self.stop(&why))?;
         let system = self.systems[1];
         let done = install(self, &system.header, &system.table, &[]);
-        done.map(drop).map_err(|why| self.stop(why))
+        done.map(drop).map_err(|why| self.stop(&why.to_string()))
     }
 
     fn other(&self) -> Slot {

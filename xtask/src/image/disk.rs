@@ -13,6 +13,7 @@ use mounts::loader::Kind;
 use mounts::slot::Slot;
 use mounts::slot::record::Record;
 use mounts::slot::region::{PARTITION_SIZE, Place};
+use mounts::superblock;
 
 use super::loader::{self, EspFile};
 use super::slots::SlotImage;
@@ -29,6 +30,9 @@ const ESP_MIB: u64 = 64;
 const ESP_WITH_KERNELS_MIB: u64 = 128;
 const SIGNATURE_MIB: u64 = 1;
 const DATA_FILESYSTEM_MIB: u64 = 32;
+/// The same of btrfs: the kernel makes none of another size that is smaller. One that is has all kinds of blocks
+/// in the same place, or it would be full soon.
+const DATA_BTRFS_MIB: u64 = 256;
 
 /// Attribute bit of the Discoverable Partitions Specification: never mounted writable.
 const READ_ONLY: u64 = 1 << 60;
@@ -44,6 +48,8 @@ pub(super) struct Parts<'a> {
     pub(super) root_mib: u64,
     /// MiB that the data partition has.
     pub(super) data_mib: u64,
+    /// Its filesystem.
+    pub(super) data_filesystem: superblock::Kind,
     /// What chooses between the slots besides the record.
     pub(super) loader: Option<Kind>,
     /// What lies on the EFI system partition.
@@ -154,7 +160,7 @@ fn plan(parts: &Parts<'_>, dir: &Path) -> Result<Vec<Planned>> {
         dps::DATA_NAME,
         dps::VAR,
         parts.data_mib,
-        data(&parts.key, parts.data_mib, dir)?,
+        data(parts, dir)?,
     ));
     Ok(planned)
 }
@@ -255,9 +261,16 @@ fn state(parts: &Parts<'_>, dir: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn data(key: &Key, mib: u64, dir: &Path) -> Result<PathBuf> {
+fn data(parts: &Parts<'_>, dir: &Path) -> Result<PathBuf> {
+    let uuid = derived(&parts.key, "data filesystem").to_string();
+    match parts.data_filesystem {
+        superblock::Kind::Ext4 => ext4(&uuid, parts.data_mib, dir),
+        superblock::Kind::Btrfs => btrfs(&uuid, parts.data_mib, dir),
+    }
+}
+
+fn ext4(uuid: &str, mib: u64, dir: &Path) -> Result<PathBuf> {
     let path = empty(dir, "data.img", DATA_FILESYSTEM_MIB.min(mib))?;
-    let uuid = derived(key, "data filesystem").to_string();
     // Blocks as the large filesystem will have them, and room in its tables to grow to 1 TiB.
     let extended = format!("hash_seed={uuid},resize=268435456,lazy_itable_init=0,root_owner=0:0");
     command::run(
@@ -274,9 +287,25 @@ fn data(key: &Key, mib: u64, dir: &Path) -> Result<PathBuf> {
                 "-L",
                 "shark-data",
                 "-U",
-                &uuid,
+                uuid,
             ])
             .args(["-E", &extended])
+            .arg(&path),
+    )?;
+    Ok(path)
+}
+
+fn btrfs(uuid: &str, mib: u64, dir: &Path) -> Result<PathBuf> {
+    let (size, form): (u64, &[&str]) = match mib <= DATA_BTRFS_MIB {
+        true => (mib, &["--mixed", "-d", "single", "-m", "single"]),
+        false => (DATA_BTRFS_MIB, &[]),
+    };
+    let path = empty(dir, "data.img", size)?;
+    command::run(
+        command::new("mkfs.btrfs")
+            .env("PATH", command::path_with_sbin())
+            .args(["-q", "-L", "shark-data", "-U", uuid])
+            .args(form)
             .arg(&path),
     )?;
     Ok(path)

@@ -11,6 +11,7 @@ use mounts::loader::entries::{self, Name};
 use mounts::loader::environment::Environment;
 use mounts::loader::{INITRAMFS_IN_ROOT, KERNEL_IN_ROOT, Kind, uboot};
 use mounts::slot::Slot;
+use mounts::superblock;
 
 use super::initrd;
 use super::root;
@@ -245,6 +246,16 @@ impl Inputs<'_> {
         }
     }
 
+    /// Modules beside those that every initramfs has.
+    fn more_modules(&self) -> Vec<&'static str> {
+        let loader = modules(self.options.loader.kind()).iter().copied();
+        let data = match self.options.data_filesystem.kind() {
+            superblock::Kind::Ext4 => None,
+            kind @ superblock::Kind::Btrfs => Some(kind.as_str()),
+        };
+        loader.chain(data).collect()
+    }
+
     /// What the initramfs is made of.
     pub(super) fn initrd_key(&self) -> Result<Key> {
         let mut hasher = Hasher::new("initramfs");
@@ -255,7 +266,7 @@ impl Inputs<'_> {
             ssh.hash(&mut hasher);
         }
         hasher.text(&format!("{:?} {:?}", self.trusted()?, self.links));
-        hasher.texts(modules(self.options.loader.kind()));
+        hasher.texts(&self.more_modules());
         Ok(hasher.finish())
     }
 
@@ -269,7 +280,7 @@ impl Inputs<'_> {
             keys: &self.trusted()?,
             link: self.links.as_ref().map(|it| &it.last),
             linux: &self.linux,
-            more_modules: modules(self.options.loader.kind()),
+            more_modules: &self.more_modules(),
         };
         initrd::write(&parts, target)
     }

@@ -40,7 +40,7 @@ use self::keyring::Links;
 use self::linux::Linux;
 use self::loader::BootFiles;
 pub(crate) use self::loose::{Packages, bare_kernel};
-pub(crate) use self::options::{ImageOptions, Loader};
+pub(crate) use self::options::{DataFilesystem, ImageOptions, Loader};
 use self::rescue::RescueSsh;
 use crate::arch::Arch;
 use crate::build::{self, Programs};
@@ -92,6 +92,10 @@ pub(crate) fn make_folder(options: &ImageOptions) -> Result<PathBuf> {
             )
         }
         Loader::UBoot => setup::need(&[Need::Loader, Need::BootScript])?,
+    }
+    match options.data_filesystem {
+        DataFilesystem::Ext4 => {}
+        DataFilesystem::Btrfs => setup::need(&[Need::Btrfs])?,
     }
     let _lock = paths::lock()?;
     let inputs = Inputs::gather(options)?;
@@ -382,8 +386,8 @@ impl<'a> Inputs<'a> {
             self.options.loader, self.options.cmdline, self.links
         ));
         hasher.text(&format!(
-            "{:?} {}",
-            self.options.root_size, self.options.data_size
+            "{:?} {} {:?}",
+            self.options.root_size, self.options.data_size, self.options.data_filesystem
         ));
         Ok(hasher.finish())
     }
@@ -430,6 +434,7 @@ impl<'a> Inputs<'a> {
             architecture: self.options.arch.dps(),
             root_mib: self.options.root_size.unwrap_or_else(|| room_for(largest)),
             data_mib: self.options.data_size,
+            data_filesystem: self.options.data_filesystem.kind(),
             loader: self.options.loader.kind(),
             esp: &esp,
             key,

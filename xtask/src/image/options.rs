@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use machine::image::Firmware;
 use mounts::loader::Kind;
 use mounts::slot::Slot;
+use mounts::superblock;
 
 use crate::arch::Arch;
 
@@ -39,6 +40,25 @@ impl Loader {
             Self::Record | Self::Gpt => None,
             Self::Uefi => Some(Firmware::Efi),
             Self::UBoot => Some(Firmware::UBoot),
+        }
+    }
+}
+
+/// What data lie on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DataFilesystem {
+    /// Checked before it is mounted; what an update copies of the state takes room
+    Ext4,
+    /// The copy shares its blocks; images with it do not have the same bytes when they are made twice
+    Btrfs,
+}
+
+impl DataFilesystem {
+    /// The same, as stage1 calls it.
+    pub(crate) fn kind(self) -> superblock::Kind {
+        match self {
+            Self::Ext4 => superblock::Kind::Ext4,
+            Self::Btrfs => superblock::Kind::Btrfs,
         }
     }
 }
@@ -131,6 +151,10 @@ pub(crate) struct ImageOptions {
     #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u64).range(32..=1_048_576))]
     pub(crate) data_size: u64,
 
+    /// Filesystem of the data partition; a bundle that brings an initramfs needs the same
+    #[arg(long, value_enum, default_value_t = DataFilesystem::Ext4)]
+    pub(crate) data_filesystem: DataFilesystem,
+
     /// Ask Debian for newer packages; otherwise images are made of those that were newest last time
     #[arg(long)]
     pub(crate) update: bool,
@@ -183,6 +207,7 @@ impl Default for ImageOptions {
             rescue_ssh: None,
             root_size: None,
             data_size: 512,
+            data_filesystem: DataFilesystem::Ext4,
             update: false,
         }
     }

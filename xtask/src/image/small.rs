@@ -13,7 +13,8 @@ use machine::image::SmallImages;
 use super::apt::Apt;
 use super::key::ImageKey;
 use super::{
-    ImageOptions, Loader, busybox, make_folder, root, small_bundles, small_loaders, vmlinux,
+    DataFilesystem, ImageOptions, Loader, busybox, make_folder, root, small_bundles, small_loaders,
+    vmlinux,
 };
 use crate::arch::Arch;
 use crate::build::{self, Programs};
@@ -29,6 +30,8 @@ const BALLAST: usize = 2 << 20;
 const ROOT_SIZE: u64 = 32;
 /// MiB of the data partition.
 const DATA_SIZE: u64 = 64;
+/// The same on btrfs, which is made with 256 and grows.
+const BTRFS_SIZE: u64 = 320;
 
 /// Makes the images for this machine's architecture, and one for arm64.
 pub(crate) fn make() -> Result<SmallImages> {
@@ -70,6 +73,11 @@ pub(crate) fn make() -> Result<SmallImages> {
         keyring: Some(bundles.join("rotation.links")),
         ..options(&trees.b, None)
     })?;
+    let btrfs = make_folder(&ImageOptions {
+        data_filesystem: DataFilesystem::Btrfs,
+        data_size: BTRFS_SIZE,
+        ..options(&trees.b, None)
+    })?;
     let slots = image(&trees.b, None)?;
     Ok(SmallImages {
         uefi: uefi.images(arch, Loader::Uefi)?,
@@ -77,6 +85,7 @@ pub(crate) fn make() -> Result<SmallImages> {
         kernel: vmlinux::of(&Image::load(&slots)?.kernel)?,
         slots,
         rotated,
+        btrfs,
         bundles,
         without_init: image(&trees.without_init, None)?,
         init_not_executable: image(&trees.init_not_executable, None)?,
