@@ -116,6 +116,8 @@ pub struct Spec {
     pub watchdog: bool,
     /// Memory for the last words of a crash (ramoops), on machines that can have it: `x86_64`.
     pub pstore: bool,
+    /// What the machine's clock says at power-on, UTC, as in `2027-03-01T12:00:00`; `None`: the time it is.
+    pub clock: Option<String>,
     /// TCP ports forwarded from 127.0.0.1 of the host, (host, guest).
     pub forwards: Vec<(u16, u16)>,
 }
@@ -151,6 +153,7 @@ impl Spec {
             no_reboot: true,
             watchdog: false,
             pstore: true,
+            clock: None,
             forwards: Vec::new(),
         }
     }
@@ -219,6 +222,9 @@ impl Spec {
         command.args(["-device", "virtio-rng-pci"]);
         self.add_disk(&mut command);
         self.add_network(&mut command);
+        if let Some(time) = &self.clock {
+            command.args(["-rtc", &format!("base={time}")]);
+        }
         if self.watchdog {
             command.args(["-device", "i6300esb", "-action", "watchdog=reset"]);
         }
