@@ -4,6 +4,7 @@
 
 pub mod accel;
 pub mod agent;
+pub mod broken;
 pub mod chance;
 pub mod console;
 pub mod debugger;

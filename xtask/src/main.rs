@@ -6,6 +6,7 @@ mod arch;
 mod bench;
 mod build;
 mod cache;
+mod captures;
 mod command;
 mod fuzz;
 mod image;
@@ -52,6 +53,8 @@ enum Task {
     Test(test::TestArgs),
     /// Boot the image and print PID 1's figures: sizes, memory, time to ready
     Bench(Box<bench::BenchArgs>),
+    /// Boot the image, break it, and write down what `sharkctl why` shows (docs/why.md)
+    Captures(captures::CapturesArgs),
     /// Run the fuzz targets, each for some time
     Fuzz(fuzz::FuzzArgs),
     /// Install the host's tools that the other commands need
@@ -86,6 +89,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Record(args) => record::run(&args),
         Task::Test(args) => test::run(&args),
         Task::Bench(args) => bench::run(&args),
+        Task::Captures(args) => captures::run(&args).map(|()| done),
         Task::Fuzz(args) => fuzz::run(&args),
     }
 }
