@@ -1,7 +1,7 @@
 //! The console: opening it, making it our terminal, and putting it into a sane state. Not here: what
 //! is written to it.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
@@ -69,6 +69,64 @@ pub fn make_controlling(fd: impl AsFd) -> Result<()> {
         return Ok(());
     }
     Err(crate::error::last_errno()).at("ioctl", "TIOCSCTTY")
+}
+
+/// A terminal that hands over each key as it is pressed, shows none, and makes no signals of them. It is put
+/// back as it was when this is dropped.
+#[derive(Debug)]
+pub struct Keys {
+    terminal: OwnedFd,
+    before: Termios,
+}
+
+impl Keys {
+    /// Changes `terminal`.
+    ///
+    /// # Errors
+    /// ENOTTY when it is no terminal.
+    pub fn of(terminal: OwnedFd) -> Result<Self> {
+        let before = tcgetattr(&terminal).at("tcgetattr", "")?;
+        let mut settings = before.clone();
+        settings
+            .local_modes
+            .remove(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG);
+        settings.special_codes[SpecialCodeIndex::VMIN] = 1;
+        settings.special_codes[SpecialCodeIndex::VTIME] = 0;
+        tcsetattr(&terminal, OptionalActions::Now, &settings).at("tcsetattr", "")?;
+        Ok(Self { terminal, before })
+    }
+
+    /// The keys that have been pressed, at least one: waits for it.
+    ///
+    /// # Errors
+    /// read(2): EIO when the terminal is gone.
+    pub fn pressed(&self) -> Result<Vec<u8>> {
+        let mut keys = [0; 256];
+        let read = rustix::io::retry_on_intr(|| rustix::io::read(&self.terminal, &mut keys));
+        let read = read.at("read", "the terminal")?;
+        Ok(keys.get(..read).unwrap_or_default().to_vec())
+    }
+}
+
+impl AsFd for Keys {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.terminal.as_fd()
+    }
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        // A terminal that is gone needs no settings.
+        let _ = tcsetattr(&self.terminal, OptionalActions::Now, &self.before);
+    }
+}
+
+/// Columns and rows of a terminal, where it says so.
+#[must_use]
+pub fn window(terminal: impl AsFd) -> Option<(usize, usize)> {
+    let size = rustix::termios::tcgetwinsize(terminal).ok()?;
+    let size = (usize::from(size.ws_col), usize::from(size.ws_row));
+    (size.0 > 0 && size.1 > 0).then_some(size)
 }
 
 /// Puts a terminal into the state a shell expects, whatever the last program left: echo, lines,

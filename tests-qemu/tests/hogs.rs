@@ -52,6 +52,7 @@ fn hogs_of_processes_memory_and_descriptors_disturb_nobody() -> anyhow::Result<(
         ask(&mut machine, &format!("sharkctl start {name}"))?;
     }
     each_has_what_it_may(&mut machine)?;
+    top_shows_who_takes_what(&mut machine)?;
     let during = Latency::measured(&mut machine)?;
     println!("before the hogs {before:?}");
     println!("beside the hogs {during:?}");
@@ -117,6 +118,47 @@ fn each_has_what_it_may(machine: &mut Machine) -> anyhow::Result<()> {
         })
         .with_context(|| format!("the probes of {name}"))?;
     }
+    Ok(())
+}
+
+/// The hogs are above all others in what they take, with figures in every column.
+fn top_shows_who_takes_what(machine: &mut Machine) -> anyhow::Result<()> {
+    let names = HOGS.map(|(name, _)| name);
+    let top = ask_json(machine, "sharkctl top --interval 3s --once --json")?;
+    let services = field(&top, "/services")?
+        .as_array()
+        .context("no services")?;
+    let of = |name: &str, key: &str| {
+        let mut found = services
+            .iter()
+            .filter(|it| it.get("service") == Some(&name.into()));
+        let value = found.next().and_then(|it| it.pointer(key)?.as_u64());
+        value.with_context(|| format!("{name} has no {key}: {top}"))
+    };
+    for key in ["/tasks", "/memoryBytes", "/cpu"] {
+        let most = services
+            .iter()
+            .max_by_key(|it| it.pointer(key).and_then(Value::as_u64));
+        let most = most.and_then(|it| it.get("service")?.as_str());
+        ensure!(
+            most.is_some_and(|most| names.contains(&most)),
+            "{key}: {most:?}: {top}"
+        );
+    }
+    ensure!(of("fork-bomb", "/tasks")? > 30, "few tasks: {top}");
+    ensure!(
+        of("descriptor-hog", "/memoryBytes")? > 1 << 20,
+        "little memory: {top}"
+    );
+    for key in ["/pressure/cpu", "/pressure/memory", "/pressure/io"] {
+        of("fork-bomb", key)?;
+    }
+    ensure!(of("fork-bomb", "/pressure/cpu")? > 0, "nobody waits: {top}");
+    for key in ["/readBytesPerSecond", "/writtenBytesPerSecond"] {
+        of("descriptor-hog", key)?;
+    }
+    let table = ask(machine, "sharkctl top -n 2 --interval 500ms --sort memory")?;
+    println!("{table}");
     Ok(())
 }
 

@@ -40,5 +40,6 @@ mod surroundings;
 mod syslog;
 mod templates;
 mod timers;
+mod top;
 mod trace;
 mod why;

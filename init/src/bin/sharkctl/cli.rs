@@ -12,6 +12,7 @@ pub(crate) use logs::Logs;
 use crate::admin::cli::AdminVerb;
 use crate::compat::cli::CompatVerb;
 use crate::insight::cli::InsightVerb;
+use crate::top::cli::Top;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,6 +26,7 @@ Examples:
   sharkctl edit sshd               change keys of it; nothing wrong is put in place
   sharkctl disable --now cups      not at boot any more, and not now; `mask` keeps it from running at all
   sharkctl diff                    what the files in /etc change of the image's
+  sharkctl top                     what uses how much, live
   sharkctl timers                  what is started next, and when
   sharkctl boot                    which slot, why, and how long the boot took
   sharkctl boot wait               until the boot was found good, or not
@@ -106,6 +108,8 @@ slots stay as they are. A cut of power in between is followed by the rest.")]
         #[arg(long)]
         no_reboot: bool,
     },
+    /// Show what services use of processors, memory, disks, again and again
+    Top(Top),
     /// Print figures of init, in the text format of OpenMetrics: how long the turns of its loop take
     Metrics,
     /// Check directories of service files as one graph, with no init running

@@ -28,6 +28,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod top;
 mod update;
 mod verify;
 mod waiting;
@@ -161,6 +162,7 @@ fn perform(verb: Verb, context: &Context, screen: &mut Screen<'_>) -> Result<(),
         Verb::FactoryReset { no_reboot, .. } => shutdown::factory_reset(context, screen, no_reboot),
         Verb::Update { verb } => update::update(context, screen, &verb),
         Verb::Compat { verb } => compat::perform(&verb, context, screen),
+        Verb::Top(options) => top::top(screen, &options),
         Verb::Metrics => metrics::metrics(context, screen),
         Verb::Verify(options) => verify::verify(screen, &options),
         Verb::Import(options) => import::import(screen, &options),
