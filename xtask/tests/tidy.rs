@@ -252,6 +252,28 @@ fn no_private_key_is_in_the_tree() {
     }
 }
 
+/// As another formatter than the one above reads them, with its remarks on style.
+#[test]
+fn every_man_page_is_right_for_mandoc() {
+    if Command::new("mandoc").arg("-h").output().is_err() {
+        println!("skipped: there is no mandoc(1) here");
+        return;
+    }
+    for file in files().iter().filter(|f| f.starts_with("man/")) {
+        let output = Command::new("mandoc")
+            .args(["-T", "lint", "-W", "style"])
+            .arg(root().join(file))
+            .output()
+            .expect("mandoc runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr);
+        // Sources are as wide here as code is, and are filled when they are formatted.
+        let wide = |line: &&str| line.contains("STYLE: input text line longer than 80 bytes");
+        let told: Vec<&str> = text.lines().filter(|line| !wide(line)).collect();
+        assert!(told.is_empty(), "{file}: {told:?}");
+    }
+}
+
 #[test]
 fn every_man_page_formats_without_a_warning() {
     if Command::new("man").arg("--version").output().is_err() {

@@ -480,4 +480,7 @@ pub(crate) enum Shell {
     Bash,
     Zsh,
     Fish,
+    /// Names of services, for the completions themselves
+    #[value(hide = true)]
+    Services,
 }

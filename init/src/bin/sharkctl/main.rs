@@ -10,6 +10,7 @@ mod cli;
 mod client;
 mod compat;
 mod compile;
+mod completions;
 mod debug;
 mod failure;
 mod history;
@@ -44,7 +45,7 @@ use init::paths::Paths;
 use services::status::ShutdownKind;
 
 use crate::change::Change;
-use crate::cli::{BootVerb, Cli, Options, ServiceVerb, Shell, Verb};
+use crate::cli::{BootVerb, Cli, Options, ServiceVerb, Verb};
 use crate::failure::Failure;
 use crate::screen::Screen;
 use crate::waiting::Patience;
@@ -175,7 +176,7 @@ fn perform(verb: Verb, context: &Context, screen: &mut Screen<'_>) -> Result<(),
         Verb::Halt(options) => shutdown::shutdown(context, screen, ShutdownKind::Halt, options),
         Verb::Reexec { program } => replace::reexec(context, screen, program),
         Verb::Debug { verb } => debug::debug(context, screen, &verb),
-        Verb::Completions { shell } => completions(screen, shell),
+        Verb::Completions { shell } => completions::completions(context, screen, shell),
         Verb::Help { verbs } => help(screen, &verbs),
     }
 }
@@ -240,17 +241,4 @@ fn help(screen: &mut Screen<'_>, verbs: &[String]) -> Result<(), Failure> {
         };
     }
     screen.print(found.render_long_help().to_string())
-}
-
-fn completions(screen: &mut Screen<'_>, shell: Shell) -> Result<(), Failure> {
-    use clap_complete::shells::{Bash, Fish, Zsh};
-
-    let mut text = Vec::new();
-    let mut command = Cli::command();
-    match shell {
-        Shell::Bash => clap_complete::generate(Bash, &mut command, "sharkctl", &mut text),
-        Shell::Zsh => clap_complete::generate(Zsh, &mut command, "sharkctl", &mut text),
-        Shell::Fish => clap_complete::generate(Fish, &mut command, "sharkctl", &mut text),
-    }
-    screen.print(text)
 }
