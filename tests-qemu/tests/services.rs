@@ -20,6 +20,7 @@ fn a_verified_root_with_a_running_service_graph() -> anyhow::Result<()> {
     syslog_and_the_kernel_are_logged(&mut machine)?;
     a_bad_reload_changes_nothing(&mut machine)?;
     a_good_reload_adds_a_service(&mut machine)?;
+    operators_change_files_and_scripts_find_their_names(&mut machine)?;
     causes_and_times_are_told(&mut machine)?;
     let status = machine.power_off(machine::scenario::ANSWER)?;
     ensure!(status.success(), "QEMU ended with {status}");
@@ -412,6 +413,73 @@ fn a_good_reload_adds_a_service(machine: &mut Machine) -> anyhow::Result<()> {
         "rm /etc/shark/services/added.toml && sharkctl reload",
     )?;
     until(machine, "sharkctl status added", |o| o.status == 3)?;
+    Ok(())
+}
+
+/// What sharkctl writes to /etc counts, also under the names that scripts of others call.
+fn operators_change_files_and_scripts_find_their_names(
+    machine: &mut Machine,
+) -> anyhow::Result<()> {
+    ask(machine, "sharkctl mask --now node-exporter")?;
+    let refused = tell(machine, "sharkctl start node-exporter 2>&1")?;
+    ensure!(
+        refused.status == 6
+            && refused
+                .text()
+                .contains("/etc/shark/services/node-exporter.toml"),
+        "a masked service: {refused:?}"
+    );
+    let diff = ask(machine, "sharkctl diff")?;
+    ensure!(
+        diff.contains("node-exporter: masked by "),
+        "no mask: {diff}"
+    );
+    ask(machine, "sharkctl unmask --now node-exporter")?;
+    ask(
+        machine,
+        "VISUAL='printf \"nice = 3\\n\" >' sharkctl edit --now detached",
+    )?;
+    ask(
+        machine,
+        "sharkctl restart detached && rm -r /etc/shark/services/detached.toml.d && sharkctl reload",
+    )?;
+
+    ask(machine, "sharkctl compat install /run/names")?;
+    let names = "export PATH=/run/names:$PATH;";
+    let checks = [
+        ("systemctl is-active sshd.service", 0, "active"),
+        ("systemctl is-active nobody", 4, "inactive"),
+        ("systemctl is-enabled sshd", 0, "enabled"),
+        ("systemctl show -p MainPID --value sshd", 0, ""),
+        ("systemctl kill -s CONT --kill-whom=main sshd", 0, ""),
+        (
+            "systemctl list-units --no-pager --no-legend --plain sshd.service",
+            0,
+            "sshd.service loaded active running",
+        ),
+        ("journalctl -u sshd -n 1 -o cat --no-pager", 0, ""),
+        ("service sshd status", 0, "sshd is running (pid "),
+        ("rc-service sshd status", 0, " * status: started"),
+        ("rc-update show", 0, "sshd | default"),
+    ];
+    for (line, status, out) in checks {
+        let output = tell(machine, &format!("{names} {line}"))?;
+        ensure!(
+            output.status == status && output.text().contains(out),
+            "{line}: expected {status}, {out:?}: {output:?}"
+        );
+    }
+    // Of a script that installs a unit, as that of k3s does.
+    let unit = "[Unit]\nDescription=Script\n[Service]\nExecStart=/bin/sleep 100010\nKillMode=process\n\
+                [Install]\nWantedBy=multi-user.target\n";
+    let steps = format!(
+        "{names} mkdir -p /etc/systemd/system && printf '{unit}' > /etc/systemd/system/script.service && \
+         systemctl enable script && systemctl daemon-reload && systemctl restart script && \
+         systemctl is-active script && systemctl disable --now script && \
+         rm /etc/systemd/system/script.service && systemctl daemon-reload"
+    );
+    ask(machine, &steps)?;
+    until(machine, "sharkctl status script", |o| o.status == 3)?;
     Ok(())
 }
 
