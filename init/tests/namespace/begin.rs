@@ -315,6 +315,40 @@ fn credentials_are_files_of_the_run_on_ramfs() {
     });
 }
 
+/// They are those of its account, and nobody else's.
+#[test]
+fn credentials_are_readable_for_the_account_of_the_service_alone() {
+    if !possible() || !runs_as_root() {
+        return;
+    }
+    let of = |user: &str, script: &str| {
+        let reading = printing(script, "wanted-by = []\n");
+        let reading = reading.replace("$0", user);
+        format!("{reading}user = \"{user}\"\n")
+    };
+    let own = of("nobody", "cat $CREDENTIALS_DIRECTORY/a");
+    let own = format!("{own}[credentials]\na = {{ text = \"secret\" }}\n");
+    let other = of(
+        "daemon",
+        "(cat @DIR@/run/credentials/own/a || ls @DIR@/run/credentials/own || echo refused)",
+    );
+    let services = [("own.toml", own.as_str()), ("other.toml", other.as_str())];
+    let machine = Machine::boot_prepared(Surroundings::Accounts, &services, |dir| {
+        for (path, mode) in [("out", 0o777), (".", 0o755)] {
+            let mode = fs::Permissions::from_mode(mode);
+            fs::set_permissions(dir.join(path), mode).unwrap();
+        }
+    });
+    let said = |name: &str| {
+        let path = machine.path("out").join(name);
+        machine.wait("it has written", || fs::read_to_string(&path).ok())
+    };
+    machine.on("Start", "own").unwrap();
+    assert_eq!(said("nobody"), "secret");
+    machine.on("Start", "other").unwrap();
+    assert_eq!(said("daemon"), "refused\n");
+}
+
 #[test]
 fn a_mistake_in_a_file_of_variables_is_told_with_its_line() {
     if !possible() {

@@ -271,6 +271,41 @@ fn a_start_is_given_the_time_it_asks_for() {
 }
 
 #[test]
+fn a_stop_is_given_the_time_it_asks_for() {
+    let Some(tools) = tools() else { return };
+    let more = "stop.timeout = \"2s\"\nrestart.policy = \"never\"\n";
+    let mut sd = Client::boot(&tools, "", more);
+    sd.say("READY=1");
+    sd.say("STOPPING=1|EXTEND_TIMEOUT_USEC=60000000");
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(sd.status("state"), "stopping", "{}", sd.machine.console());
+    sd.tell("exit 0");
+    sd.machine.wait_state("sd", "down");
+    let console = sd.machine.console();
+    assert!(!console.contains("did not stop in time"), "{console}");
+}
+
+/// Neither one of another service nor one that is not there.
+#[test]
+fn a_service_cannot_take_a_process_of_another_for_its_main_one() {
+    let Some(tools) = tools() else { return };
+    let mut sd = Client::boot(&tools, "", "");
+    sd.say("READY=1");
+    sd.machine
+        .write_service("other.toml", "exec = \"/bin/sleep 1000\"\n");
+    sd.machine.call("ReloadAll", json!({})).unwrap();
+    sd.machine.on("Start", "other").unwrap();
+    let own = sd.machine.pid("sd");
+    let other = sd.machine.pid("other").unwrap();
+    for pid in [other, 999_999] {
+        sd.say(&format!("MAINPID={pid}"));
+        assert_eq!(sd.machine.pid("sd"), own);
+    }
+    sd.machine.on("Stop", "sd").unwrap();
+    assert_eq!(sd.machine.pid("other"), Some(other), "it is left alone");
+}
+
+#[test]
 fn descriptors_are_kept_for_the_next_run() {
     let Some(tools) = tools() else { return };
     let mut sd = Client::boot(&tools, "", "fd-store.max = 2\n");

@@ -4,7 +4,7 @@ use std::os::unix::net::UnixDatagram;
 
 use serde_json::json;
 
-use crate::machine::{Machine, possible};
+use crate::machine::{Machine, Surroundings, possible};
 
 /// Set for a service that is this very test program: what it is to say before it sleeps.
 const SAY: &str = "SHARK_TEST_SAY";
@@ -70,13 +70,19 @@ fn nobody_else_can_say_it() {
     }
     let forger = service(&["READY=1"], "")
         .replace("env = {", "env = { SHARK_TEST_TO = \"@DIR@/run/notify\",");
-    let machine = Machine::boot(&[
+    let services = [
         (
             "silent.toml",
             "type = \"notify\"\nexec = \"/bin/sleep 1000\"\nstart-timeout = \"1h\"\n",
         ),
-        ("forger.toml", &forger),
-    ]);
+        ("forger.toml", forger.as_str()),
+    ];
+    for surroundings in [Surroundings::Whole, Surroundings::WithoutCgroups] {
+        check_that_nobody_else_can(&Machine::boot_in(surroundings, &services));
+    }
+}
+
+fn check_that_nobody_else_can(machine: &Machine) {
     machine.wait_state("forger", "up");
     // From outside of the namespace, too, where the sender has no pid that init could know.
     let socket = UnixDatagram::unbound().unwrap();
@@ -90,4 +96,28 @@ fn nobody_else_can_say_it() {
             .then_some(())
     });
     assert_eq!(machine.state("silent"), "starting");
+}
+
+/// By its session, and where it has one of its own, by its parent.
+#[test]
+fn without_cgroups_children_speak_for_their_service() {
+    if !possible() {
+        return;
+    }
+    let program = std::env::current_exe().unwrap();
+    let child = |prefix: &str| {
+        format!(
+            "type = \"notify\"\nenv = {{ {SAY} = \"READY=1\" }}\nexec = [\"/bin/sh\", \"-c\", \
+             \"{prefix} {} --exact notify::sender --nocapture & wait\"]\n",
+            program.display()
+        )
+    };
+    let (same, own) = (child(""), child("setsid"));
+    let services = [("same.toml", same.as_str()), ("own.toml", own.as_str())];
+    let machine = Machine::boot_in(Surroundings::WithoutCgroups, &services);
+    for name in ["same", "own"] {
+        machine.wait_state(name, "up");
+    }
+    let console = machine.console();
+    assert!(!console.contains("notify: ignored"), "{console}");
 }

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 
@@ -39,7 +39,7 @@ fn server() {
             let (mut stream, _) = listener.accept().unwrap();
             writeln!(stream, "{pid}").unwrap();
         }
-        // Takes one message of each of the three, in the order of their names.
+        // Takes one message of each of the four, in the order of their names.
         "messages" => {
             let mut buffer = [0; 64];
             let datagram = UnixDatagram::from(fd(3)).recv(&mut buffer).unwrap();
@@ -47,9 +47,15 @@ fn server() {
             let fifo = fs::File::from(fd(4)).read(&mut buffer).unwrap();
             println!("fifo {}", String::from_utf8_lossy(&buffer[..fifo]));
             let kind = kernel::listen::kind_of(fd(5)).unwrap();
-            println!("packets {kind:?}");
+            let (mut packets, _) = UnixListener::from(fd(5)).accept().unwrap();
+            let packet = packets.read(&mut buffer).unwrap();
+            let words = String::from_utf8_lossy(&buffer[..packet]).into_owned();
+            println!("packets {kind:?} {words}");
+            let datagram = UdpSocket::from(fd(6)).recv(&mut buffer).unwrap();
+            println!("udp {}", String::from_utf8_lossy(&buffer[..datagram]));
             std::thread::sleep(std::time::Duration::from_secs(1000));
         }
+        "stay" => std::thread::sleep(std::time::Duration::from_secs(1000)),
         // Leaves what waits there.
         "ignore" => {}
         "fail" => std::process::exit(7),
@@ -74,6 +80,18 @@ fn service(what: &str, more: &str) -> String {
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
+}
+
+/// The same of UDP.
+fn free_udp_port() -> u16 {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.local_addr().unwrap().port()
+}
+
+/// Sends `words` to a port of the loopback device.
+fn send_udp(words: &[u8], port: u16) {
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.send_to(words, ("127.0.0.1", port)).unwrap();
 }
 
 fn line(mut stream: impl Read) -> String {
@@ -160,11 +178,15 @@ fn datagrams_a_fifo_and_packets_are_found_in_the_order_of_their_names() {
     if !possible() {
         return;
     }
-    let sockets = "lazy = true\n\
-        [sockets.a]\nlisten = \"unix-dgram:@DIR@/out/a\"\nremove-on-stop = true\n\
-        [sockets.b]\nlisten = \"fifo:@DIR@/out/b\"\n\
-        [sockets.c]\nlisten = \"unix-seqpacket:@DIR@/out/c\"\n";
-    let machine = Machine::boot(&[("sink.toml", &service("messages", sockets))]);
+    let port = free_udp_port();
+    let sockets = format!(
+        "lazy = true\n\
+         [sockets.a]\nlisten = \"unix-dgram:@DIR@/out/a\"\nremove-on-stop = true\n\
+         [sockets.b]\nlisten = \"fifo:@DIR@/out/b\"\n\
+         [sockets.c]\nlisten = \"unix-seqpacket:@DIR@/out/c\"\n\
+         [sockets.d]\nlisten = \"udp:127.0.0.1:{port}\"\n"
+    );
+    let machine = Machine::boot(&[("sink.toml", &service("messages", &sockets))]);
     machine.call("WaitBoot", json!({})).unwrap();
     machine.wait_state("sink", "listening");
     fs::write(machine.path("out/b"), "through the pipe").unwrap();
@@ -173,19 +195,55 @@ fn datagrams_a_fifo_and_packets_are_found_in_the_order_of_their_names() {
     client
         .send_to(b"in one piece", machine.path("out/a"))
         .unwrap();
-    machine.wait("it has received both", || {
+    let path = machine.path("out/c").display().to_string();
+    let packets = kernel::unix::connect_any(&path).unwrap();
+    fs::File::from(packets).write_all(b"in a packet").unwrap();
+    send_udp(b"over the network", port);
+    machine.wait("it has received all", || {
         let log = machine.log("sink");
         let all = [
-            "names a:b:c",
+            "names a:b:c:d",
             "datagram in one piece",
             "fifo through the pipe",
-            "packets Some(Seqpacket)",
+            "packets Some(Seqpacket) in a packet",
+            "udp over the network",
         ];
         all.iter().all(|it| log.contains(it)).then_some(())
     });
     machine.on("Stop", "sink").unwrap();
     let left = ["a", "b", "c"].map(|it| machine.path("out").join(it).exists());
     assert_eq!(left, [false, true, true]);
+}
+
+#[test]
+fn each_kind_of_traffic_starts_a_lazy_service() {
+    if !possible() {
+        return;
+    }
+    let port = free_udp_port();
+    let stay = |listen: &str| {
+        let socket = format!("lazy = true\n[sockets.s]\nlisten = \"{listen}\"\n");
+        service("stay", &socket)
+    };
+    let machine = Machine::boot(&[
+        ("local.toml", &stay("unix:@DIR@/out/local")),
+        ("datagram.toml", &stay("unix-dgram:@DIR@/out/datagram")),
+        ("packets.toml", &stay("unix-seqpacket:@DIR@/out/packets")),
+        ("udp.toml", &stay(&format!("udp:127.0.0.1:{port}"))),
+    ]);
+    machine.call("WaitBoot", json!({})).unwrap();
+    let names = ["local", "datagram", "packets", "udp"];
+    assert_eq!(names.map(|name| machine.state(name)), ["listening"; 4]);
+    let path = |name: &str| machine.path("out").join(name).display().to_string();
+    let _local = kernel::unix::connect_any(&path("local")).unwrap();
+    let client = UnixDatagram::unbound().unwrap();
+    client.send_to(b"x", path("datagram")).unwrap();
+    let _packets = kernel::unix::connect_any(&path("packets")).unwrap();
+    send_udp(b"x", port);
+    for name in names {
+        machine.wait_state(name, "up");
+        assert!(machine.pid(name).is_some());
+    }
 }
 
 #[test]
