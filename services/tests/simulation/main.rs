@@ -173,6 +173,39 @@ fn mutations_are_caught() {
     );
 }
 
+/// What is left of a seed that fails breaks the same rule, and leaves nothing out that could be; its log
+/// tells what happened, and its trace is that of the supervisor that failed and not of the whole one.
+#[cfg(feature = "mutations")]
+#[test]
+fn a_seed_that_fails_by_mutations_shrinks_to_its_log() {
+    use services::supervisor::mutation::{Mutation, mutate};
+
+    let _alone = ALONE.lock();
+    mutate(Some(Mutation::PauseNotDoubled));
+    let (script, invariant) = (0..)
+        .find_map(|seed| {
+            let script = Script::generate(seed);
+            let failure = run(&script, false).err()?;
+            Some((script, failure.broken.invariant))
+        })
+        .expect("one seed fails");
+    let small = shrink(script.clone(), invariant);
+    let trace = RefCell::default();
+    let failure = run_traced(&small, true, Some(&trace)).unwrap_err();
+    let again = replay(&trace.borrow());
+    mutate(None);
+    let whole = replay(&trace.borrow());
+
+    assert_eq!(failure.broken.invariant, invariant);
+    assert!(!failure.log.is_empty());
+    let size = |it: &Script| (it.operations.len(), it.services.len());
+    let (before, after) = (size(&script), size(&small));
+    println!("operations and services: {before:?}, then {after:?}");
+    assert!(after.0 < before.0 && after.1 < before.1);
+    assert!(again.is_ok(), "{:?}", again.map_err(|it| it.broken));
+    assert!(whole.is_err(), "the trace is as if nothing were broken");
+}
+
 fn tell(seed: u64, script: &Script, failure_of_all: Failure) {
     let small = shrink(script.clone(), failure_of_all.broken.invariant);
     let trace = RefCell::default();
