@@ -69,6 +69,12 @@ fn a_masked_service_does_not_run_whoever_wants_it() {
     );
     assert_eq!(machine.state("web"), "up");
     let by = format!("it is masked by {}", link.display());
+    check(
+        &machine,
+        "status web",
+        0,
+        &["masked by ", "and runs on until it is stopped"],
+    );
     check(&machine, "restart web", 6, &[&by]);
     check(&machine, "stop web", 0, &[]);
     check(&machine, "start web", 6, &[&by]);
@@ -143,6 +149,50 @@ fn what_is_enabled_and_edited_counts_from_the_next_reload_on() {
     let pid = machine.host_pid_of(machine.pid("off").unwrap());
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     assert_eq!(stat.split(' ').nth(18), Some("3"), "{stat}");
+}
+
+/// At a terminal, what does not pass the checks can be edited again.
+#[test]
+fn whoever_is_at_a_terminal_may_edit_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let vendor = dir.path().join("usr/lib/shark/services");
+    fs::create_dir_all(&vendor).unwrap();
+    fs::write(vendor.join("web.toml"), SLEEP).unwrap();
+    let editor = dir.path().join("editor");
+    let script = "#!/bin/sh\nif grep -q 300 \"$1\"; then echo 'nice = 3' > \"$1\"; else echo 'nice = 300' > \"$1\"; fi\n";
+    fs::write(&editor, script).unwrap();
+    fs::set_permissions(&editor, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let root = dir.path().display();
+    let edit = format!("{} edit --root {root} web", env!("CARGO_BIN_EXE_sharkctl"));
+    let at_terminal = |answer: &str| {
+        let line = format!("(sleep 1; echo {answer}; sleep 1) | script -qec '{edit}' /dev/null");
+        let output = Command::new("sh")
+            .args(["-c", &line])
+            .env("VISUAL", &editor)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        eprintln!("{text}");
+        (text, output.status.code().unwrap())
+    };
+    let drop_in = dir
+        .path()
+        .join("etc/shark/services/web.toml.d/override.toml");
+    let (text, status) = at_terminal("n");
+    assert!(
+        status == 6 && text.contains("edit it again? [Y/n]"),
+        "{status}: {text}"
+    );
+    assert!(
+        text.contains("what was edited is kept in ") && !drop_in.exists(),
+        "{text}"
+    );
+    let (text, status) = at_terminal("y");
+    assert!(
+        status == 0 && text.contains("web: edited"),
+        "{status}: {text}"
+    );
+    assert_eq!(fs::read_to_string(&drop_in).unwrap(), "nice = 3\n");
 }
 
 #[test]

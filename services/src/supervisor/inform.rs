@@ -125,11 +125,14 @@ impl Supervisor {
             | State::Stopping { .. }
             | State::Backoff => {
                 let noted = service.reason.as_deref().map(str::to_owned);
-                let masked = match service.state.active() {
-                    true => None,
-                    false => super::begin::masked(service),
-                };
-                masked.or(noted)
+                let masked = super::begin::masked(service);
+                match service.state.active() && !service.skipped {
+                    // It has become masked since it was started.
+                    true => {
+                        noted.or(masked.map(|by| format!("{by}, and runs on until it is stopped")))
+                    }
+                    false => masked.or(noted),
+                }
             }
         }
     }

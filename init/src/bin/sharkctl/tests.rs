@@ -101,6 +101,18 @@ fn status_of_all_services() {
 }
 
 #[test]
+fn help_is_told_of_all_and_of_one() {
+    run("help").expect(0, "Examples:\n  sharkctl list ", "");
+    run("help boot history").expect(0, "Usage: sharkctl boot history", "");
+    run("help mask").expect(0, "Exit status:\n  0  they are masked", "");
+    run("help nothing").expect(
+        2,
+        "",
+        "there is no verb `nothing`; `sharkctl help` names all",
+    );
+}
+
+#[test]
 fn changes() {
     let server = Server::new(machine);
     server.run("start up").expect(0, "up: up, pid 42 (", "");
