@@ -11,8 +11,13 @@ use machine::slots::{Device, Told, commits, running};
 use mounts::slot::Slot;
 use mounts::slot::record::{Ended, Stage};
 
-use crate::{bytes, installed, network, status};
+use crate::{bytes, installed, is_not_installed, network, status};
 
+/// Bytes after which the server sends nothing more.
+const STALLS_AT: u64 = 4_000_000;
+/// Writes zeros over the root of slot b; how many is to follow.
+const SPOIL: &str = "dd conv=fsync if=/dev/zero \
+    of=$(findfs PARTLABEL=shark-root-b 2>/dev/null || echo /dev/vda6)";
 /// The fetching child's process.
 const CHILD: &str = "for it in /proc/[0-9]*; do \
     tr '\\000' ' ' <$it/cmdline 2>/dev/null | grep -q 'exe fetch' && echo $it; done";
@@ -45,33 +50,61 @@ fn the_child_is_confined(machine: &mut Machine, network: bool) -> anyhow::Result
     Ok(())
 }
 
+/// Begins to install what stalls, and waits until it stands still; what it says and its status come to /run.
+fn stands_still(machine: &mut Machine, server: &Server, name: &str) -> anyhow::Result<()> {
+    let before = server.sent();
+    let install = format!(
+        "(sharkctl --json update install {} </dev/null >/run/{name} 2>&1; echo $? >/run/{name}.status) &",
+        server.url()
+    );
+    ask(machine, &install)?;
+    let begun = Instant::now();
+    while server.sent() < before + STALLS_AT {
+        let sent = server.sent() - before;
+        ensure!(begun.elapsed() < ANSWER, "only {sent} bytes");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    std::thread::sleep(Duration::from_secs(3));
+    Ok(())
+}
+
 #[test]
 fn an_updater_that_is_killed_leaves_what_the_next_one_goes_on_with() -> anyhow::Result<()> {
     let device = Device::new()?;
     let mut machine = device.power_on("")?;
     commits(&machine, 0)?;
     network(&mut machine)?;
-    let pipe = "(sleep 6 | sharkctl update install - >/run/piped 2>&1; echo $? >/run/ended) &";
+    // A pipe that says nothing, for as long as somebody holds it.
+    let pipe = "mkfifo /run/held; sleep 1000 >/run/held & echo $! >/run/holder; \
+        (sharkctl update install - </run/held >/run/piped 2>&1; echo $? >/run/ended) &";
     ask(&mut machine, pipe)?;
     the_child_is_confined(&mut machine, false)?;
+    ask(&mut machine, "kill $(cat /run/holder)")?;
     until(&mut machine, "cat /run/ended", |it| it.text().trim() == "6")?;
-    let bundle = bytes("good")?;
-    let server = Server::start(bundle, Manner::Stalls(4_000_000))?;
-    ask(
+    let server = Server::start(bytes("good")?, Manner::Stalls(STALLS_AT))?;
+    stands_still(&mut machine, &server, "called-off")?;
+    // There is one at a time, and it can be called off.
+    is_not_installed(
         &mut machine,
-        &format!(
-            "(sharkctl --json update install {} </dev/null >/run/first 2>&1 &)",
-            server.url()
-        ),
+        &server.url(),
+        6,
+        &["another update is being installed"],
     )?;
+    ask(&mut machine, "sharkctl update cancel")?;
+    let ended = until(&mut machine, "cat /run/called-off.status", |it| {
+        it.status == 0
+    })?;
+    let said = ask(&mut machine, "cat /run/called-off")?;
+    ensure!(
+        ended.text().trim() == "1" && said.contains("called off"),
+        "{said}"
+    );
+    crate::nothing_is_armed(&mut machine)?;
+    // All of it shall be fetched again.
+    ask(&mut machine, &format!("{SPOIL} bs=1M count=8"))?;
+
+    stands_still(&mut machine, &server, "killed")?;
     the_child_is_confined(&mut machine, true)?;
-    // It stands still where the server does.
-    let begun = Instant::now();
-    while server.sent() < 4_000_000 {
-        ensure!(begun.elapsed() < ANSWER, "only {} bytes", server.sent());
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    std::thread::sleep(Duration::from_secs(3));
     ask(&mut machine, "kill -9 $(pidof shark-update)")?;
     let now = until(&mut machine, "sharkctl --json update status", |it| {
         it.status == 0
@@ -83,10 +116,7 @@ fn an_updater_that_is_killed_leaves_what_the_next_one_goes_on_with() -> anyhow::
     ensure!(kept > 1_000_000, "{done}");
 
     // What was armed goes bad before it is tried: dm-verity refuses it, and the machine boots what it had.
-    ask(
-        &mut machine,
-        "dd if=/dev/zero of=$(findfs PARTLABEL=shark-root-b 2>/dev/null || echo /dev/vda6) bs=64k count=1 conv=fsync",
-    )?;
+    ask(&mut machine, &format!("{SPOIL} bs=64k count=1"))?;
     let position = machine.console.position();
     machine.send("sharkctl reboot")?;
     commits(&machine, position)?;
