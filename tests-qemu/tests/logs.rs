@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use machine::disk::DiskCopy;
-use machine::scenario::{ANSWER, ask, booted, spec, until};
+use machine::scenario::{ANSWER, ask, ask_json, booted, field, spec, until};
 use machine::{Image, Machine};
 
 const FLOOD: &str = include_str!("../floods/flood@.toml");
@@ -56,90 +56,112 @@ fn logs_outlive_a_cut_of_power() -> anyhow::Result<()> {
 
 #[test]
 fn logs_that_flood_fill_the_disk_or_lose_their_logger_delay_nobody() -> anyhow::Result<()> {
-    let mut machine = booted(&spec(None)?)?;
-    let end_before = end_time(machine)?;
-    machine = booted(&spec(None)?)?;
+    let disk = DiskCopy::of(&Image::from_environment()?.disk)?;
+    let mut machine = booted(&spec(Some(disk.path()))?)?;
     ask(
         &mut machine,
         &format!(
             "mkdir -p /etc/shark/services && cat > '/etc/shark/services/flood@.toml' <<'END'\n{FLOOD}END"
         ),
     )?;
+    end_time(machine)?;
+    let mut machine = booted(&spec(Some(disk.path()))?)?;
+    let boot = boot_time(&mut machine)?;
     let before = restart_time(&mut machine)?;
     println!("restart: {before:?} with nothing else to do");
-    let check = |what: &str, time: Duration| {
-        println!("restart: {time:?} {what}");
-        ensure!(
-            time <= before * SLOWER + A_MOMENT,
-            "a restart takes {time:?} {what}, and took {before:?}"
-        );
-        Ok(())
-    };
+    let kill = |signal: &str| format!("kill -{signal} {LOGGER}");
+    ask(&mut machine, &kill("KILL"))?;
+    restart_as_ever(&mut machine, before, "with a logger that was killed")?;
+    ask(&mut machine, &kill("STOP"))?;
+    restart_as_ever(&mut machine, before, "with a logger that was stopped")?;
+    let end = end_time(machine)?;
 
-    ask(&mut machine, &format!("kill -9 {LOGGER}"))?;
-    check("with a logger that was killed", restart_time(&mut machine)?)?;
-    ask(&mut machine, &format!("kill -STOP {LOGGER}"))?;
-    check(
-        "with a logger that was stopped",
-        restart_time(&mut machine)?,
-    )?;
-
-    let floods: Vec<String> = (0..FLOODS).map(|it| format!("flood@{it}")).collect();
-    let floods = floods.join(" ");
-    ask(
+    // From now on ten of them are wanted by the boot.
+    let mut machine = booted(&spec(Some(disk.path()))?)?;
+    for flood in 0..FLOODS {
+        ask(
+            &mut machine,
+            &format!("echo 'wanted-by = [\"default\"]' > /etc/shark/services/flood@{flood}.toml"),
+        )?;
+    }
+    end_time(machine)?;
+    let mut machine = booted(&spec(Some(disk.path()))?)?;
+    as_ever("boot", boot, boot_time(&mut machine)?, "beside ten floods")?;
+    restart_as_ever(&mut machine, before, "beside ten floods")?;
+    ask(&mut machine, &kill("STOP"))?;
+    restart_as_ever(
         &mut machine,
-        &format!("for it in {floods}; do sharkctl start $it; done"),
-    )?;
-    check("beside ten floods", restart_time(&mut machine)?)?;
-    ask(&mut machine, &format!("kill -STOP {LOGGER}"))?;
-    check(
+        before,
         "beside ten floods and a stopped logger",
-        restart_time(&mut machine)?,
     )?;
-    let size = "du -sk /var/lib/shark/log | cut -f1";
-    let kept: u64 = ask(&mut machine, size)?.trim().parse()?;
-    ensure!((1..=72 * 1024).contains(&kept), "{kept} KiB on the disk");
-    let quiet = ask(&mut machine, "sharkctl logs init -n 200")?;
-    ensure!(
-        quiet.contains("is up"),
-        "the floods have pushed out init's: {quiet}"
-    );
+    floods_are_bounded(&mut machine)?;
+    with_a_full_disk(&mut machine, before)?;
+    as_ever("power-off", end, end_time(machine)?, "beside ten floods")
+}
 
-    // Nobody may write there any more.
+/// What ten floods leave of the disk, and of others' logs.
+fn floods_are_bounded(machine: &mut Machine) -> anyhow::Result<()> {
+    let kept = ask(machine, "du -sk /var/lib/shark/log | cut -f1")?;
+    let kept: u64 = kept.trim().parse()?;
+    ensure!((1..=72 * 1024).contains(&kept), "{kept} KiB on the disk");
+    let quiet = ask(machine, "sharkctl logs init")?;
+    ensure!(
+        quiet.contains("default is up"),
+        "the floods have pushed out init's lines: {quiet}"
+    );
+    Ok(())
+}
+
+/// Lines that are not taken by the disk are counted, and the next ones are when there is room again.
+fn with_a_full_disk(machine: &mut Machine, before: Duration) -> anyhow::Result<()> {
     ask(
-        &mut machine,
+        machine,
         "dd if=/dev/zero of=/var/lib/full bs=1M 2>/dev/null || true",
     )?;
-    until(
-        &mut machine,
-        "sharkctl logs kernel | grep 'logs stay in memory'",
-        |it| it.status == 0,
-    )?;
-    check(
-        "beside ten floods and a full disk",
-        restart_time(&mut machine)?,
-    )?;
-    let lost = "sharkctl metrics | grep ^shark_log_dropped";
-    let told = until(&mut machine, lost, |it| {
+    let told = |text: &str| format!("sharkctl logs kernel | grep '{text}'");
+    until(machine, &told("logs stay in memory"), |it| it.status == 0)?;
+    restart_as_ever(machine, before, "beside ten floods and a full disk")?;
+    let dropped = "sharkctl metrics | grep ^shark_log_dropped";
+    let dropped = until(machine, dropped, |it| {
         it.text()
             .split_whitespace()
             .last()
             .is_some_and(|it| it != "0")
     })?;
-    println!("{}", told.text());
-    ask(&mut machine, "rm /var/lib/full")?;
-    until(
-        &mut machine,
-        "sharkctl logs kernel | grep 'kept on the disk again'",
-        |it| it.status == 0,
-    )?;
-    let end = end_time(machine)?;
-    println!("power-off: {end_before:?} with nothing else to do, {end:?} beside ten floods");
+    println!("{}", dropped.text());
+    ask(machine, "rm /var/lib/full")?;
+    until(machine, &told("kept on the disk again"), |it| {
+        it.status == 0
+    })?;
+    Ok(())
+}
+
+/// Prints how long something has taken, and lets it be as long as it may.
+fn as_ever(what: &str, before: Duration, now: Duration, when: &str) -> anyhow::Result<()> {
+    println!("{what}: {now:?} {when}, {before:?} before");
     ensure!(
-        end <= end_before * SLOWER,
-        "a power-off takes {end:?} beside ten floods, and took {end_before:?}"
+        now <= before * SLOWER + A_MOMENT,
+        "a {what} takes {now:?} {when}, and took {before:?}"
     );
     Ok(())
+}
+
+fn restart_as_ever(machine: &mut Machine, before: Duration, when: &str) -> anyhow::Result<()> {
+    as_ever("restart", before, restart_time(machine)?, when)
+}
+
+/// From init's beginning until all services were up, on the guest's clock.
+fn boot_time(machine: &mut Machine) -> anyhow::Result<Duration> {
+    let boot = ask_json(machine, "sharkctl boot --json")?;
+    let timings = field(&boot, "/timings")?.as_array().context("no list")?;
+    let at = |name: &str| {
+        let mark = timings.iter().find(|it| it["name"] == name);
+        let micros = mark.and_then(|it| it["us"].as_u64());
+        micros.with_context(|| format!("no {name} in {boot}"))
+    };
+    Ok(Duration::from_micros(
+        at("ready")?.saturating_sub(at("init")?),
+    ))
 }
 
 /// The number of the logger, for a shell in the guest.

@@ -1,5 +1,5 @@
-//! libsystemd and systemd-notify(1) for the tests of sd_notify(3), and systemd-journal-remote(8) with
-//! journalctl(1) for those of exported logs: fetched as Debian packages and unpacked beside the build,
+//! libsystemd and systemd-notify(1) for the tests of sd_notify(3), systemd-journal-remote(8) with
+//! journalctl(1) for those of exported logs, and rsyslogd(8) for those of logs sent on: fetched as Debian packages and unpacked beside the build,
 //! never installed, since they would bring another init. Not here: the tests.
 
 use std::fs;
@@ -13,7 +13,7 @@ use crate::{cache, command, paths, setup};
 pub(crate) const VARIABLE: &str = "SHARK_TEST_LIBSYSTEMD";
 
 /// Where they are in the cache; another name for another list.
-const DIRECTORY: &str = "libsystemd-2";
+const DIRECTORY: &str = "libsystemd-3";
 
 /// Them, and what they need of libraries that not every machine has.
 const PACKAGES: &[&str] = &[
@@ -27,10 +27,13 @@ const PACKAGES: &[&str] = &[
     "libblkid1",
     "libcap-ng0",
     "libcap2",
+    "libestr0",
+    "libfastjson4",
     "libgcrypt20",
     "libgpg-error0",
     "libip4tc2",
     "libkmod2",
+    "liblognorm5",
     "liblz4-1",
     "libmicrohttpd12",
     "libmount1",
@@ -38,7 +41,10 @@ const PACKAGES: &[&str] = &[
     "libpcre2-8-0",
     "libseccomp2",
     "libselinux1",
+    "libuuid1",
     "libzstd1",
+    "rsyslog",
+    "zlib1g",
 ];
 
 /// The directory where they are unpacked; fetched once.
@@ -46,7 +52,7 @@ pub(crate) fn unpacked() -> Result<PathBuf> {
     let target = paths::cache().join(DIRECTORY);
     cache::directory(
         target,
-        "fetching libsystemd and programs of systemd",
+        "fetching libsystemd, programs of systemd, and rsyslog",
         |dir| {
             let debs = dir.join("debs");
             paths::make_dir(&debs)?;

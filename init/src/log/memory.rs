@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use services::id::ServiceName;
 
+use super::forwarder::Forwarder;
 use super::keeper::Shared;
 use super::lines::{TEXT_MAX, write_note};
 use super::segment::{file_name, names_in, room_of};
@@ -42,6 +43,8 @@ pub struct Memory {
     room: u64,
     /// Who brings them to a disk.
     keeper: Option<Arc<Shared>>,
+    /// Who sends them on.
+    forwarders: Vec<Forwarder>,
     /// Lines that were lost, and are not counted elsewhere yet.
     uncounted: u64,
 }
@@ -106,6 +109,7 @@ impl Memory {
             logs: BTreeMap::new(),
             room: 0,
             keeper,
+            forwarders: Vec::new(),
             uncounted: 0,
         };
         // What cannot be read now cannot be written either, and is counted then.
@@ -131,6 +135,19 @@ impl Memory {
         memory
     }
 
+    /// The same, with lines sent on as well from now on.
+    #[must_use]
+    pub(super) fn forwarded(self, forwarders: Vec<Forwarder>) -> Self {
+        Self { forwarders, ..self }
+    }
+
+    /// Gives what is being sent on a moment to go.
+    pub(super) fn end_forwarding(&self) {
+        for forwarder in &self.forwarders {
+            forwarder.end();
+        }
+    }
+
     /// Appends `lines`, whole lines with their newlines, to the log of `name`. What cannot be written is
     /// counted, and told in the log itself by the next write that succeeds.
     pub fn append(&mut self, name: &ServiceName, lines: &[u8], now: Stamp) {
@@ -151,6 +168,9 @@ impl Memory {
             self.uncounted = self.uncounted.saturating_add(count);
             let log = self.logs.entry(name.clone()).or_default();
             log.lose(count, rest.len() as u64, &cause.to_string());
+        }
+        for forwarder in &self.forwarders {
+            forwarder.offer(name, lines);
         }
         self.trim();
         if let Some(keeper) = &self.keeper {

@@ -8,6 +8,7 @@ pub mod boot;
 pub mod dropped;
 pub mod entry;
 pub mod export;
+mod forwarder;
 pub mod keeper;
 pub mod lines;
 pub mod memory;

@@ -28,6 +28,7 @@ use services::log::settings::Settings;
 
 use super::beside::{self, Beside};
 use super::boot;
+use super::forwarder::Forwarder;
 use super::keeper::{self, Shared};
 use super::lines::{Splitter, Unfinished};
 use super::memory::Memory;
@@ -171,6 +172,18 @@ fn start_keeper(directory: &Path, settings: &Settings) -> Option<Arc<Shared>> {
     }
 }
 
+/// Starts what sends lines on.
+fn start_forwarders(settings: &Settings) -> Vec<Forwarder> {
+    let mut forwarders = Vec::new();
+    for target in &settings.forward {
+        match Forwarder::start(target.clone(), settings.forward_priority, complain) {
+            Ok(forwarder) => forwarders.push(forwarder),
+            Err(error) => complain(&format!("{target}: {error}")),
+        }
+    }
+    forwarders
+}
+
 /// What is done about the loop after an event.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Next {
@@ -228,7 +241,8 @@ impl Logger {
         poller.add(&control, CONTROL, Readiness::READ)?;
         Ok(Self {
             beside: Beside::new(directory),
-            memory: Memory::open(directory, settings.memory, keeper.clone()),
+            memory: Memory::open(directory, settings.memory, keeper.clone())
+                .forwarded(start_forwarders(settings)),
             keeper,
             mounts: None,
             control,
@@ -355,6 +369,7 @@ impl Logger {
         if let Some(keeper) = &self.keeper {
             keeper.end(KEEP_WITHIN);
         }
+        self.memory.end_forwarding();
         Ok(())
     }
 

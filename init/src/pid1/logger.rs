@@ -26,6 +26,8 @@ use super::turn::LOGGER;
 
 /// Name of the log of PID 1's own lines.
 const OWN_LOG: &str = "init";
+/// Name of the log of who has asked for what.
+const AUDIT_LOG: &str = "audit";
 /// Pause before the second restart; it doubles with each failure in a row. The first comes at once.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
@@ -40,6 +42,7 @@ pub(super) struct Logger {
     state: State,
     failures: u32,
     own: Option<LogPipe>,
+    audit: Option<LogPipe>,
     syslog: Option<Syslog>,
 }
 
@@ -79,28 +82,28 @@ impl Logger {
 }
 
 impl Init {
-    /// Makes the pipe for PID 1's own lines, and starts the logger.
+    /// Makes the pipes for PID 1's own lines, and starts the logger.
     pub(super) fn open_own_log(&mut self) {
-        let made = pipe().and_then(|log| {
-            kernel::pipe::set_nonblocking(&log.write, true).map_err(|error| error.to_string())?;
-            let write = log.write.try_clone().map_err(|error| error.to_string())?;
-            Ok((log, write))
-        });
-        match made {
-            Ok((log, write)) => {
-                self.logger.own = Some(log);
-                self.say.attach(File::from(write));
+        for name in [OWN_LOG, AUDIT_LOG] {
+            match own_pipe() {
+                Ok(log) if name == OWN_LOG => self.logger.own = Some(log),
+                Ok(log) => self.logger.audit = Some(log),
+                Err(error) => self.say(Level::Error, &format!("log of {name}: {error}")),
             }
-            Err(error) => self.say(Level::Error, &format!("log of init: {error}")),
         }
+        self.attach_own_log();
         self.start_logger();
     }
 
-    /// Writes into the log of `init` again, whose pipe a former program has made.
+    /// Writes into its own logs, whose pipes a former program may have made.
     pub(super) fn attach_own_log(&mut self) {
-        let own = self.logger.own.as_ref();
-        if let Some(Ok(write)) = own.map(|log| log.write.try_clone()) {
+        let end = |log: &Option<LogPipe>| log.as_ref()?.write.try_clone().ok();
+        let (own, audit) = (end(&self.logger.own), end(&self.logger.audit));
+        if let Some(write) = own {
             self.say.attach(File::from(write));
+        }
+        if let Some(write) = audit {
+            self.say.attach_audit(File::from(write));
         }
     }
 
@@ -171,8 +174,9 @@ impl Init {
                         log.handed = false;
                     }
                 }
-                if let Some(own) = &mut self.logger.own {
-                    own.handed = false;
+                let Logger { own, audit, .. } = &mut *self.logger;
+                for log in own.iter_mut().chain(audit) {
+                    log.handed = false;
                 }
                 self.hand_pipes();
             }
@@ -248,7 +252,9 @@ impl Init {
 
     /// Hands over the pipes that the present logger has not got, as long as its socket takes them.
     pub(super) fn hand_pipes(&mut self) {
-        let Logger { state, own, .. } = &mut *self.logger;
+        let Logger {
+            state, own, audit, ..
+        } = &mut *self.logger;
         let State::Running {
             socket,
             watched_for_room,
@@ -260,6 +266,7 @@ impl Init {
         let mut full = false;
         let mut failure = None;
         let own = own.iter_mut().map(|log| (OWN_LOG, log));
+        let own = own.chain(audit.iter_mut().map(|log| (AUDIT_LOG, log)));
         let services = self
             .table
             .places()
@@ -299,6 +306,13 @@ impl Init {
     pub(super) fn dismiss_logger(&mut self) {
         self.logger.state = State::Dismissed;
     }
+}
+
+/// One that PID 1 itself writes to.
+fn own_pipe() -> Result<LogPipe, String> {
+    let log = pipe()?;
+    kernel::pipe::set_nonblocking(&log.write, true).map_err(|error| error.to_string())?;
+    Ok(log)
 }
 
 fn pipe() -> Result<LogPipe, String> {

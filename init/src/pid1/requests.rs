@@ -10,7 +10,7 @@ use services::status::{ServiceStatus, ShutdownKind};
 use services::supervisor::event::{Command, Event, Outcome, RequestId};
 
 use super::Init;
-use super::clients::Peer;
+use super::clients::{Owed, Peer};
 use super::connection::Progress;
 use super::say::Level;
 use super::watchdog::Feeder;
@@ -20,6 +20,8 @@ use crate::ending::soft;
 /// Up to so many services, a list tells memory and tasks of each; beyond, reading them would take
 /// the loop too long.
 const LIST_USAGE_MAX: usize = 256;
+/// Longest name of a process, comm of proc(5).
+const NAME_MAX: usize = 64;
 
 impl Init {
     /// Takes one call of a client, if it can be answered now. A client that has sent more of them
@@ -40,6 +42,7 @@ impl Init {
                 Ok(call) => {
                     let asker = (!call.oneway).then_some(number);
                     if let Some(answer) = self.handle(asker, &peer, &call.request) {
+                        self.audit_outcome(Some(&peer), &call.request, &answer);
                         self.answer(asker, &answer);
                     }
                 }
@@ -215,6 +218,7 @@ impl Init {
             Outcome::Refused(reason) => Err(ControlError::Refused { reason }),
             Outcome::Superseded => Err(ControlError::Superseded {}),
         };
+        self.audit_owed(&owed, &answer);
         self.answer(owed.client, &answer);
         self.resume(owed.client);
     }
@@ -222,6 +226,7 @@ impl Init {
     /// Pays what is owed for `id` with an answer that the core knows nothing of.
     pub(super) fn pay(&mut self, id: RequestId, answer: &Result<Reply, ControlError>) {
         if let Some(owed) = self.clients.settle(id) {
+            self.audit_owed(&owed, answer);
             self.answer(owed.client, answer);
             self.resume(owed.client);
         }
@@ -327,16 +332,49 @@ impl Init {
         Some(status)
     }
 
+    /// Notes who asks for what.
     pub(super) fn audit(&mut self, peer: &Peer, request: &Request, allowed: bool) {
         let verdict = if allowed { "" } else { ": denied" };
-        let line = format!(
-            "audit: uid {} pid {} asks: {}{verdict}",
-            peer.uid,
-            peer.pid,
-            description(request),
-        );
-        self.say(Level::Notice, &line);
+        let line = format!("{} asks: {}{verdict}", who(peer), description(request));
+        self.say.audit(self.now, Level::Notice, &line);
     }
+
+    /// Notes what has become of it. That it was denied has been noted already.
+    fn audit_outcome(
+        &mut self,
+        peer: Option<&Peer>,
+        request: &Request,
+        answer: &Result<Reply, ControlError>,
+    ) {
+        if !request.changes() {
+            return;
+        }
+        let (level, outcome) = match answer {
+            Ok(_) => (Level::Notice, "done".to_owned()),
+            Err(ControlError::PermissionDenied {}) => return,
+            Err(error) => (Level::Warning, error.to_string()),
+        };
+        let who = peer.map_or("a client that has gone".to_owned(), who);
+        let line = format!("{who} has asked: {}: {outcome}", description(request));
+        self.say.audit(self.now, level, &line);
+    }
+
+    fn audit_owed(&mut self, owed: &Owed, answer: &Result<Reply, ControlError>) {
+        let client = owed.client.and_then(|number| self.clients.get(number));
+        let peer = client.map(|client| client.peer.clone());
+        self.audit_outcome(peer.as_ref(), &owed.request, answer);
+    }
+}
+
+/// A client in words. The name is what the process calls itself now.
+fn who(peer: &Peer) -> String {
+    let name = kernel::files::read_text(&format!("/proc/{}/comm", peer.pid), NAME_MAX);
+    let name = name.unwrap_or_default();
+    let name = match name.trim_end() {
+        "" => "gone",
+        name => name,
+    };
+    format!("uid {} pid {} ({name})", peer.uid, peer.pid)
 }
 
 /// The request in words.

@@ -40,6 +40,12 @@ pub struct Say {
     own_log: Option<File>,
     /// Lines for it since the last [`Say::flush`].
     waiting: Vec<u8>,
+    /// Lines that it had no room for, and that have not been told yet.
+    lost: u64,
+    /// The log of who has asked for what.
+    audit: Option<File>,
+    /// Lines that it had no room for.
+    unaudited: u64,
     rate: Rate,
     verbose: bool,
 }
@@ -66,6 +72,9 @@ impl Say {
             kernel_log,
             own_log: None,
             waiting: Vec::new(),
+            lost: 0,
+            audit: None,
+            unaudited: 0,
             rate: Rate::new(200, Duration::from_millis(100)),
             verbose,
         }
@@ -80,6 +89,32 @@ impl Say {
     /// Gives it the write end of its own log pipe, which must be non-blocking.
     pub fn attach(&mut self, own_log: File) {
         self.own_log = Some(own_log);
+    }
+
+    /// Gives it the write end of the log of who has asked for what, which must be non-blocking.
+    pub fn attach_audit(&mut self, audit: File) {
+        self.audit = Some(audit);
+    }
+
+    /// Notes who has asked for what, or what has become of it: always, but in the kernel's log not too
+    /// often.
+    pub fn audit(&mut self, now: Time, level: Level, text: &str) {
+        let text = one_line(text);
+        if let Some(log) = &mut self.audit {
+            let mut lines = String::new();
+            if self.unaudited > 0 {
+                let note = format!("{} lines before this had no room", self.unaudited);
+                lines.push_str(&own_line(Level::Warning, &note));
+            }
+            lines.push_str(&own_line(level, &text));
+            self.unaudited = match log.write_all(lines.as_bytes()) {
+                Ok(()) => 0,
+                Err(_) => self.unaudited.saturating_add(1),
+            };
+        }
+        if self.rate.take(now).is_some() {
+            self.tell_people(level, &format!("audit: {text}"));
+        }
     }
 
     /// Says a line, if it is not one too many. A line that cannot be written is lost: there is
@@ -98,7 +133,19 @@ impl Say {
     /// Hands the lines of a turn to the logger, all at once: it is woken once and not for each.
     pub fn flush(&mut self) {
         if let (Some(log), false) = (&mut self.own_log, self.waiting.is_empty()) {
-            let _lost = log.write_all(&self.waiting);
+            let mut note = Vec::new();
+            if self.lost > 0 {
+                let text = format!("{} lines before this had no room", self.lost);
+                note = own_line(Level::Warning, &text).into_bytes();
+            }
+            // So few bytes go into a pipe as a whole, or not at all.
+            let told = note.is_empty() || log.write_all(&note).is_ok();
+            if told && log.write_all(&self.waiting).is_ok() {
+                self.lost = 0;
+            } else {
+                let lines = self.waiting.iter().filter(|byte| **byte == b'\n').count();
+                self.lost = self.lost.saturating_add(lines as u64);
+            }
         }
         self.waiting.clear();
     }
@@ -124,6 +171,10 @@ impl Say {
             }
             self.waiting.extend_from_slice(line.as_bytes());
         }
+        self.tell_people(level, &text);
+    }
+
+    fn tell_people(&mut self, level: Level, text: &str) {
         if level == Level::Info && !self.verbose {
             return;
         }
@@ -170,6 +221,40 @@ mod tests {
     fn the_own_log_has_priorities() {
         assert_eq!(own_line(Level::Info, "detail"), "detail\n");
         assert_eq!(own_line(Level::Error, "broken"), "<3>broken\n");
+    }
+
+    #[test]
+    fn what_a_pipe_has_no_room_for_is_counted_and_told() {
+        use std::io::Read as _;
+        let (reader, writer) = kernel::pipe::pair().unwrap();
+        kernel::pipe::set_nonblocking(&reader, true).unwrap();
+        kernel::pipe::set_nonblocking(&writer, true).unwrap();
+        let mut say = Say::open(false, false);
+        say.sink = None;
+        say.attach(File::from(writer.try_clone().unwrap()));
+        say.attach_audit(File::from(writer.try_clone().unwrap()));
+        while kernel::pipe::write(&writer, &[b'x'; 4096])
+            .unwrap()
+            .is_some()
+        {}
+        let now = Time::from_nanos(1);
+        for text in ["one", "two"] {
+            say.line(now, Level::Info, text);
+            say.audit(now, Level::Notice, text);
+        }
+        say.flush();
+        let mut reader = File::from(reader);
+        let _ends_with_no_more = reader.read_to_end(&mut Vec::new());
+        say.line(now, Level::Info, "three");
+        say.flush();
+        say.audit(now, Level::Notice, "four");
+        let mut text = Vec::new();
+        let _ends_with_no_more = reader.read_to_end(&mut text);
+        assert_eq!(
+            String::from_utf8(text).unwrap(),
+            "<4>2 lines before this had no room\nthree\n\
+             <4>2 lines before this had no room\n<5>four\n"
+        );
     }
 
     #[test]

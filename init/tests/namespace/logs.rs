@@ -134,15 +134,33 @@ fn logs_are_kept_on_a_disk_over_loggers() {
 }
 
 #[test]
-fn init_keeps_a_log_of_its_own() {
+fn who_asks_for_what_and_what_becomes_of_it_has_a_log() {
     if !possible() {
         return;
     }
-    let machine = Machine::boot(&[("a.toml", "exec = \"/bin/sleep 1000\"\n")]);
+    let machine = Machine::boot(&[
+        ("a.toml", "exec = \"/bin/sleep 1000\"\n"),
+        (
+            "bad.toml",
+            "exec = \"/bin/false\"\ntype = \"oneshot\"\nwanted-by = []\nrestart.policy = \"never\"\n",
+        ),
+    ]);
     machine.call("WaitBoot", json!({})).unwrap();
     machine.on("Restart", "a").unwrap();
-    machine.wait("the audit line", || {
-        let log = machine.log("init");
-        (log.contains("<5>audit: uid 0") && log.contains("restart a")).then_some(())
+    machine.on("Start", "bad").unwrap_err();
+    machine.on("Stop", "none").unwrap_err();
+    machine.wait("all of it", || {
+        let log = machine.log("audit");
+        let has = |mark: &str, text: &str| {
+            let line = |line: &str| line.contains(mark) && line.ends_with(text);
+            log.lines().any(line)
+        };
+        // Who is outside of the namespace has no number in it.
+        let all = has("<5>uid 0 pid 0 (", ") asks: restart a")
+            && has("<5>uid 0 pid 0 (", ") has asked: restart a: done")
+            && log.contains("<4>uid 0 pid 0 (gone) has asked: start bad: bad: ")
+            && has("<4>", "has asked: stop none: there is no service `none`");
+        all.then_some(())
     });
+    assert!(machine.console().contains("audit: uid 0"));
 }

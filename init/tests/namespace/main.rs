@@ -20,6 +20,7 @@ mod crossing;
 mod daemon;
 mod failed;
 mod forking;
+mod forward;
 mod gate;
 mod health;
 mod image;

@@ -6,14 +6,28 @@ use std::collections::BTreeSet;
 use toml::Spanned;
 use toml::de::{DeString, DeValue};
 
+use super::address::tcp;
 use super::document::Document;
+use super::probe::SOCKET_PATH_MAX;
 use super::value::Value;
 use crate::diagnostic::{Diagnostic, nearest};
-use crate::log::settings::{ROOM_MIN, Settings};
+use crate::log::forward::Target;
+use crate::log::priority::PRIORITY;
+use crate::log::settings::{FORWARD_MAX, ROOM_MIN, Settings};
 use crate::time::Duration;
 
 /// All keys of the file.
-const KEYS: [&str; 5] = ["boots", "directory", "disk", "flush", "memory"];
+const KEYS: [&str; 7] = [
+    "boots",
+    "directory",
+    "disk",
+    "flush",
+    "forward",
+    "forward-priority",
+    "memory",
+];
+/// What a daemon is, for people.
+const TARGET: &str = "a list of syslog daemons such as \"udp://10.0.0.1:514\", \"tcp://[::1]:601\" or \"unix:/run/x/log\"";
 /// Shortest time within which lines are on the disk.
 const FLUSH_MIN: Duration = Duration::from_millis(100);
 
@@ -59,11 +73,45 @@ fn read<'a>(
             settings.boots = boots.unwrap_or(settings.boots);
         }
         "flush" => settings.flush = value.duration(FLUSH_MIN).unwrap_or(settings.flush),
+        "forward" => settings.forward = targets(&mut value).unwrap_or_default(),
+        "forward-priority" => {
+            let read = value.read(PRIORITY, str::parse);
+            settings.forward_priority = read.unwrap_or(settings.forward_priority);
+        }
         other => {
             let place = document.place(name.span().start);
             let told = Diagnostic::new(&place, "is not a key of the settings of logs").key(other);
             diagnostics.push(told.did_you_mean(nearest(other, KEYS)));
         }
+    }
+}
+
+/// To whom lines are sent on.
+fn targets(value: &mut Value<'_, '_>) -> Option<Vec<Target>> {
+    let targets = value.list_of(TARGET, target)?;
+    if targets.len() <= FORWARD_MAX {
+        return Some(targets);
+    }
+    let problem = format!("names {} daemons", targets.len());
+    value.refuse(&problem, &format!("at most {FORWARD_MAX}"));
+    None
+}
+
+fn target(text: &str) -> Result<Target, String> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        let path = path.strip_prefix("//").unwrap_or(path);
+        return match path.starts_with('/') && path.len() < SOCKET_PATH_MAX {
+            true => Ok(Target::Unix(path.into())),
+            false => Err("does not name a socket by its whole path".to_owned()),
+        };
+    }
+    let address = |rest| tcp(rest).map_err(str::to_owned);
+    if let Some(rest) = text.strip_prefix("udp://") {
+        return address(rest).map(Target::Udp);
+    }
+    match text.strip_prefix("tcp://") {
+        Some(rest) => address(rest).map(Target::Tcp),
+        None => Err("says neither `udp://`, nor `tcp://`, nor `unix:`".to_owned()),
     }
 }
 
@@ -85,6 +133,7 @@ fn room(value: &mut Value<'_, '_>, may_be_none: bool) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::priority::Priority;
 
     fn told(text: &str) -> Vec<String> {
         let (settings, diagnostics) = log_settings("log.toml", text);
@@ -97,8 +146,8 @@ mod tests {
     fn what_is_said_counts_and_the_rest_goes_without_saying() {
         let (settings, told) = log_settings("log.toml", "");
         assert_eq!((settings, told.as_slice()), (Settings::default(), &[][..]));
-        let text =
-            "directory = \"/data/log\"\nmemory = \"1M\"\ndisk = 0\nboots = 3\nflush = \"1s\"\n";
+        let text = "directory = \"/data/log\"\nmemory = \"1M\"\ndisk = 0\nboots = 3\nflush = \"1s\"\n\
+            forward = [\"udp://:514\", \"unix:///run/log\"]\nforward-priority = \"err\"\n";
         let (settings, told) = log_settings("log.toml", text);
         let expect = Settings {
             directory: Some("/data/log".into()),
@@ -106,6 +155,11 @@ mod tests {
             disk: 0,
             boots: 3,
             flush: Duration::from_secs(1),
+            forward: vec![
+                Target::Udp("127.0.0.1:514".parse().unwrap()),
+                Target::Unix("/run/log".into()),
+            ],
+            forward_priority: Priority::Error,
         };
         assert_eq!((settings, told.as_slice()), (expect, &[][..]));
     }
@@ -129,6 +183,23 @@ mod tests {
         ] {
             assert!(all.contains(part), "{part} in {all}");
         }
+        let text = "forward = [\"log.example:514\", \"udp://log.example:514\", \"unix:log\", \
+            \"tcp://10.0.0.1\"]\nforward-priority = \"loud\"\n";
+        let all = told(text).join("\n");
+        for part in [
+            "says neither",
+            "no name server is asked",
+            "by its whole path",
+            "has no port",
+            "not one of emerg",
+        ] {
+            assert!(all.contains(part), "{part} in {all}");
+        }
+        let many = format!(
+            "forward = [{}]",
+            "\":1\",".replace(":1", "udp://:1").repeat(5)
+        );
+        assert!(told(&many).join("\n").contains("names 5 daemons"));
         assert!(told("disk = \n").join("\n").contains("not TOML"));
     }
 }

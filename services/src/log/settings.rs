@@ -3,10 +3,15 @@
 
 use std::path::PathBuf;
 
+use super::forward::Target;
+use super::priority::Priority;
 use crate::time::Duration;
 
 /// Least room for logs, in bytes, of memory and of a disk.
 pub const ROOM_MIN: u64 = 256 << 10;
+
+/// Most daemons that lines are sent on to.
+pub const FORWARD_MAX: usize = 4;
 
 /// How logs are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +26,10 @@ pub struct Settings {
     pub boots: u32,
     /// Within which time lines are on the disk.
     pub flush: Duration,
+    /// To whom lines are sent on.
+    pub forward: Vec<Target>,
+    /// Lines less grave than this are not sent on.
+    pub forward_priority: Priority,
 }
 
 impl Default for Settings {
@@ -31,6 +40,8 @@ impl Default for Settings {
             disk: 64 << 20,
             boots: 100,
             flush: Duration::from_secs(5),
+            forward: Vec::new(),
+            forward_priority: Priority::Info,
         }
     }
 }

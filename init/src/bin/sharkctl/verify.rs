@@ -27,6 +27,22 @@ pub(crate) const USUAL_DIRECTORIES: [&str; 2] = ["usr/lib/shark/services", "etc/
 /// Symbolic links that are followed on the way to one program, as many as the kernel follows.
 const LINKS_MAX: usize = 40;
 
+/// The directory beside which the settings of logs are.
+const ADMIN: &str = "etc/shark/services";
+
+/// What is wrong with the settings of logs beside a directory of service files.
+fn check_log_settings(directory: impl AsRef<Path>) -> Vec<Diagnostic> {
+    let path = directory.as_ref().with_file_name("log.toml");
+    if !directory.as_ref().ends_with(ADMIN) || !path.exists() {
+        return Vec::new();
+    }
+    let name = path.display().to_string();
+    match kernel::files::read_text(&name, services::file::MAX_FILE) {
+        Ok(text) => services::file::log_settings(&name, &text).1,
+        Err(error) => vec![Diagnostic::new(&Place::whole(&name), error.to_string())],
+    }
+}
+
 /// `verify`.
 pub(crate) fn verify(screen: &mut Screen<'_>, options: &Verify) -> Result<(), Failure> {
     let directories = directories(options)?;
@@ -34,6 +50,7 @@ pub(crate) fn verify(screen: &mut Screen<'_>, options: &Verify) -> Result<(), Fa
     let (sources, mut diagnostics) = init::load::read::sources(&directories);
     let loaded = services::file::load(&sources, accounts.as_ref());
     diagnostics.extend(loaded.diagnostics);
+    diagnostics.extend(directories.iter().flat_map(check_log_settings));
     let mut services = 0;
     if let Some(graph) = &loaded.graph {
         services = graph.services().len();
@@ -353,6 +370,20 @@ mod tests {
         symlink("../../../../usr/bin/sh", root.path().join("usr/bin/up")).unwrap();
         symlink("loop", root.path().join("usr/bin/loop")).unwrap();
         root
+    }
+
+    #[test]
+    fn settings_of_logs_are_looked_at_too() {
+        let root = root();
+        let directory = root.path().join(ADMIN);
+        std::fs::create_dir_all(&directory).unwrap();
+        assert_eq!(check_log_settings(&directory), []);
+        std::fs::write(root.path().join("etc/shark/log.toml"), "dsik = \"1G\"\n").unwrap();
+        let told = check_log_settings(&directory);
+        assert_eq!(told.len(), 1);
+        assert!(told[0].to_string().contains("`disk`"), "{}", told[0]);
+        let elsewhere = root.path().join("etc/shark/others");
+        assert_eq!(check_log_settings(elsewhere), []);
     }
 
     #[test]

@@ -58,8 +58,8 @@ pub(crate) struct Logs {
     /// Print in the journal export format, for systemd-journal-remote and others that read it
     #[arg(long, conflicts_with = "json")]
     pub(crate) export: bool,
-    /// Services whose logs to print; `init` is init's own, `kernel` the kernel's, `syslog` has
-    /// messages that no service sent [default: all]
+    /// Services whose logs to print; `init` is init's own, `audit` who asked it for what,
+    /// `kernel` the kernel's, `syslog` has messages that no service sent [default: all]
     #[arg(value_name = "SERVICE")]
     pub(crate) services: Vec<String>,
 }

@@ -250,17 +250,15 @@ fn steps_between<'a>(known: &'a Known, from: &'a str, to: &'a str) -> Vec<(Strin
 
 /// The newest request of an operator that is about one of the services.
 fn asked(context: &Context, names: &[&str]) -> Option<String> {
-    let log = log_of(context, "init", usize::MAX);
+    let log = log_of(context, "audit", usize::MAX);
     let mut found = None;
     for line in log.split(|byte| *byte == b'\n') {
         let line = Line::parse(line);
         let text = String::from_utf8_lossy(line.text);
-        let Some((_, audit)) = text.split_once("audit: ") else {
+        let Some((who, what)) = text.split_once(" asks: ") else {
             continue;
         };
-        let Some((who, what)) = audit.split_once(" asks: ") else {
-            continue;
-        };
+        let who = who.strip_prefix("<5>").unwrap_or(who);
         let mut words = what.split(' ');
         let verb = words
             .next()

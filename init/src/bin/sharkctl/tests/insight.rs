@@ -147,14 +147,14 @@ fn why_goes_to_where_it_began() {
     let lines: String = (0..20).map(|it| format!("line {it}\n")).collect();
     log("db", &lines);
     let audit =
-        |what: &str| format!("2026-11-30T12:00:00.000000Z audit: uid 0 pid 9 asks: {what}\n");
+        |what: &str| format!("2026-11-30T12:00:00.000000Z <5>uid 0 pid 9 (sh) asks: {what}\n");
     let asked = audit("restart web") + &audit("stop web: denied") + &audit("start left");
-    log("init", &asked);
+    log("audit", &asked);
     let ran = server.run("why web");
     ran.expect(0, "\n   wanted: by the boot: default wants web\n", "");
     ran.expect(
         0,
-        "    asked: 2026-11-30T12:00:00.000000Z: uid 0 pid 9 asked: restart web\n",
+        "    asked: 2026-11-30T12:00:00.000000Z: uid 0 pid 9 (sh) asked: restart web\n",
         "",
     );
     ran.expect(
