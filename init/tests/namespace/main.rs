@@ -29,6 +29,7 @@ mod libsystemd;
 mod logs;
 mod machine;
 mod notify;
+mod offline;
 mod order;
 mod probes;
 mod record;
