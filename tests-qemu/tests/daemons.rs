@@ -114,6 +114,7 @@ fn daemons_of_debian_live_as_their_makers_meant() -> anyhow::Result<()> {
             .with_context(|| daemon.name.to_owned())?;
     }
     a_restart_of_openssh_ends_no_session(&mut machine)?;
+    prometheus_is_told_of_init_and_services(&mut machine)?;
     let status = machine.power_off(ANSWER)?;
     ensure!(status.success(), "QEMU ended with {status}");
     Ok(())
@@ -212,6 +213,48 @@ impl Daemon {
             .as_u64()
             .with_context(|| format!("no pid: {status}"))
     }
+}
+
+/// The two examples that tell a monitoring system: what asks init itself, and what reads a file. promtool
+/// has nothing to say against the text, and a real prometheus knows of each service by both ways.
+fn prometheus_is_told_of_init_and_services(machine: &mut Machine) -> anyhow::Result<()> {
+    for (name, text) in [
+        (
+            "metrics",
+            include_str!("../../examples/patterns/metrics.toml"),
+        ),
+        (
+            "metrics-file",
+            include_str!("../../examples/patterns/metrics-file.toml"),
+        ),
+    ] {
+        let path = format!("/etc/shark/services/{name}.toml");
+        ask(machine, &format!("cat > {path} <<'END'\n{text}END"))?;
+    }
+    ask(machine, "sharkctl reload")?;
+    let lint = "sharkctl metrics --format prometheus | promtool check metrics 2>&1";
+    let said = ask(machine, lint)?;
+    ensure!(said.trim().is_empty(), "promtool: {said}");
+    for job in ["shark", "node"] {
+        let query = format!(
+            "wget -q -O - 'http://127.0.0.1:9090/api/v1/query?query=shark_service_up%7Bservice%3D%22nginx%22%2Cjob%3D%22{job}%22%7D'"
+        );
+        until(machine, &query, |it| it.text().contains("\"1\"]"))
+            .with_context(|| format!("what prometheus knows by {job}"))?;
+    }
+    // It is scraped as what it says it is.
+    let kind = "printf 'GET /metrics HTTP/1.1\\r\\nAccept: application/openmetrics-text\\r\\n\\r\\n' | \
+                nc -w 5 127.0.0.1 9101";
+    let answer = ask(machine, kind)?;
+    ensure!(
+        answer.contains("Content-Type: application/openmetrics-text") && answer.contains("# EOF"),
+        "{answer}"
+    );
+    ask(
+        machine,
+        "rm /etc/shark/services/metrics.toml /etc/shark/services/metrics-file.toml",
+    )?;
+    ask(machine, "sharkctl reload").map(drop)
 }
 
 /// A stop of the service is a stop of the server alone (`stop.scope`).

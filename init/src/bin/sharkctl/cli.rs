@@ -12,6 +12,7 @@ pub(crate) use logs::Logs;
 use crate::admin::cli::AdminVerb;
 use crate::compat::cli::CompatVerb;
 use crate::insight::cli::InsightVerb;
+use crate::metrics::cli::Metrics;
 use crate::top::cli::Top;
 
 const EXAMPLES: &str = "\
@@ -110,8 +111,8 @@ slots stay as they are. A cut of power in between is followed by the rest.")]
     },
     /// Show what services use of processors, memory, disks, again and again
     Top(Top),
-    /// Print figures of init, in the text format of OpenMetrics: how long the turns of its loop take
-    Metrics,
+    /// Print figures of init and of the services for monitoring, or answer a monitoring system
+    Metrics(Metrics),
     /// Check directories of service files as one graph, with no init running
     Verify(Verify),
     /// Make service files of what another init runs, and tell what became of each line

@@ -1,137 +1,156 @@
-//! `metrics`: figures of init in the text format of OpenMetrics, or as they come. Not here: serving
-//! them to the network.
+//! `metrics`: figures of init and of the services, for monitoring. Here: what is asked and told. Not here:
+//! the two formats of text (`text`), answering a monitoring system (`serve`), the words (`cli`).
 
-use std::fmt::Write as _;
+pub(crate) mod cli;
+mod serve;
+mod text;
+
+use std::collections::BTreeMap;
 
 use init::log::dropped;
 use serde::Serialize;
-use services::control::metrics::{FIRST_BUCKET_NS, Histogram, Metrics};
+use services::control::metrics::Metrics;
 use services::control::{Reply, Request};
+use services::status::{ServiceStatus, StateName};
 
+use self::cli::Metrics as Options;
+use self::text::{Format, Text};
 use crate::Context;
+use crate::cgroups;
 use crate::client::unexpected_reply;
 use crate::failure::Failure;
 use crate::screen::{Screen, state_word};
+use crate::show::all_services;
+use crate::top;
 use crate::waiting::ask;
 
+/// Everybody may read what is monitored.
+const FILE_MODE: u32 = 0o644;
+
 /// `metrics`.
-pub(crate) fn metrics(context: &Context, screen: &mut Screen<'_>) -> Result<(), Failure> {
-    let Reply::Metrics { metrics } = ask(context.patience(), screen, Request::Metrics)? else {
-        return Err(unexpected_reply());
-    };
-    let log_dropped_messages = dropped::read(&context.log_dir);
-    if screen.json {
-        return screen.print_json(&WithLogs {
-            metrics: &metrics,
-            log_dropped_messages,
-        });
+pub(crate) fn metrics(
+    context: &Context,
+    screen: &mut Screen<'_>,
+    options: &Options,
+) -> Result<(), Failure> {
+    if options.serve {
+        return serve::serve(context, screen);
     }
-    screen.print(text(&metrics, log_dropped_messages))
+    let figures = Figures::ask(context, screen)?;
+    if let Some(path) = &options.output {
+        let text = figures.text(options.format);
+        let written =
+            kernel::files::replace(&path.display().to_string(), text.as_bytes(), FILE_MODE);
+        return written.map_err(|error| Failure::Failed(error.to_string()));
+    }
+    match screen.json {
+        true => screen.print_json(&figures),
+        false => screen.print(figures.text(options.format)),
+    }
 }
 
-/// What init tells, and what the logger has left beside its logs.
+/// What init tells, what the logger has left beside its logs, and what the cgroups say.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct WithLogs<'a> {
+struct Figures {
     #[serde(flatten)]
-    metrics: &'a Metrics,
+    init: Metrics,
     log_dropped_messages: u64,
+    #[serde(skip)]
+    services: Vec<ServiceStatus>,
+    #[serde(skip)]
+    cpu_us: BTreeMap<String, u64>,
 }
 
-fn text(metrics: &Metrics, dropped: u64) -> String {
-    let mut text = String::new();
-    let about = "A turn of init's loop, the wait for the next left out";
-    histogram(
-        &mut text,
-        "shark_loop_turn_seconds",
-        &format!("{about}: time by the clock"),
-        &metrics.turn_wall,
-    );
-    histogram(
-        &mut text,
-        "shark_loop_turn_cpu_seconds",
-        &format!("{about}: time of the processor"),
-        &metrics.turn_cpu,
-    );
-    counter(
-        &mut text,
-        "shark_events",
-        "Events that the supervisor was told",
-        metrics.events,
-    );
-    counter(
-        &mut text,
-        "shark_log_dropped_messages",
-        "Messages of syslog and records of the kernel that were too many for their log",
-        dropped,
-    );
-    head(&mut text, "shark_restarts", "gauge");
-    let _ = writeln!(
-        text,
-        "# HELP shark_restarts Starts that nobody asked for, of all services.\nshark_restarts {}",
-        metrics.restarts
-    );
-    head(&mut text, "shark_services", "gauge");
-    text.push_str("# HELP shark_services Services by state.\n");
-    for it in &metrics.services {
-        let state = state_word(it.state);
-        let _ = writeln!(text, "shark_services{{state=\"{state}\"}} {}", it.count);
-    }
-    text.push_str("# EOF\n");
-    text
-}
-
-fn head(text: &mut String, name: &str, kind: &str) {
-    let _ = writeln!(text, "# TYPE {name} {kind}");
-}
-
-fn counter(text: &mut String, name: &str, about: &str, value: u64) {
-    head(text, name, "counter");
-    let _ = writeln!(text, "# HELP {name} {about}.\n{name}_total {value}");
-}
-
-/// Buckets of OpenMetrics count all that is below their bound; ours what is between two bounds.
-fn histogram(text: &mut String, name: &str, about: &str, histogram: &Histogram) {
-    head(text, name, "histogram");
-    let _ = writeln!(text, "# UNIT {name} seconds\n# HELP {name} {about}.");
-    let mut below = 0_u64;
-    let mut bound = FIRST_BUCKET_NS;
-    let last = histogram.buckets.len().saturating_sub(1);
-    for (number, count) in histogram.buckets.iter().enumerate() {
-        below = below.saturating_add(*count);
-        let bucket = if number == last {
-            "+Inf".to_owned()
-        } else {
-            seconds(bound)
+impl Figures {
+    fn ask(context: &Context, screen: &mut Screen<'_>) -> Result<Self, Failure> {
+        let Reply::Metrics { metrics } = ask(context.patience(), screen, Request::Metrics)? else {
+            return Err(unexpected_reply());
         };
-        let _ = writeln!(text, "{name}_bucket{{le=\"{bucket}\"}} {below}");
-        bound = bound.saturating_mul(2);
+        Ok(Self {
+            init: *metrics,
+            log_dropped_messages: dropped::read(&context.log_dir),
+            services: all_services(context, screen)?,
+            // Without cgroups of version 2 nobody knows.
+            cpu_us: cgroups::directory().map_or_else(|_| BTreeMap::new(), |it| top::cpu_used(&it)),
+        })
     }
-    let _ = writeln!(
-        text,
-        "{name}_count {below}\n{name}_sum {}",
-        seconds(histogram.sum_ns)
-    );
-    let longest = seconds(histogram.longest_ns);
-    let (stem, _) = name.rsplit_once("_seconds").unwrap_or((name, ""));
-    let _ = writeln!(
-        text,
-        "# TYPE {stem}_longest_seconds gauge\n# UNIT {stem}_longest_seconds seconds\n\
-         # HELP {stem}_longest_seconds The longest of them.\n{stem}_longest_seconds {longest}"
-    );
-}
 
-/// Nanoseconds as seconds, without floating point.
-fn seconds(nanos: u64) -> String {
-    const SECOND: u64 = 1_000_000_000;
-    format!("{}.{:09}", nanos / SECOND, nanos % SECOND)
+    fn text(&self, format: Format) -> String {
+        let mut text = Text::new(format);
+        let about = "A turn of init's loop, the wait for the next left out";
+        let wall = format!("{about}: time by the clock");
+        text.histogram("shark_loop_turn_seconds", &wall, &self.init.turn_wall);
+        let cpu = format!("{about}: time of the processor");
+        text.histogram("shark_loop_turn_cpu_seconds", &cpu, &self.init.turn_cpu);
+        text.counter("shark_events", "Events that the supervisor was told");
+        text.sample(&[], self.init.events);
+        let about = "Messages of syslog and records of the kernel that were too many for their log";
+        text.counter("shark_log_dropped_messages", about);
+        text.sample(&[], self.log_dropped_messages);
+        text.gauge(
+            "shark_restarts",
+            "Starts that nobody asked for, of all services",
+        );
+        text.sample(&[], self.init.restarts);
+        text.gauge("shark_services", "Services by state");
+        for it in &self.init.services {
+            text.sample(&[("state", state_word(it.state))], it.count.into());
+        }
+        self.each_service(&mut text);
+        text.end()
+    }
+
+    fn each_service(&self, text: &mut Text) {
+        let named = |it: &ServiceStatus| it.name.clone();
+        text.gauge("shark_service_up", "Whether the service is up");
+        for it in &self.services {
+            let up = u64::from(it.state == StateName::Up);
+            text.sample(&[("service", &named(it)), ("kind", &it.kind)], up);
+        }
+        text.gauge(
+            "shark_service_failed",
+            "Whether the service was left failed",
+        );
+        for it in &self.services {
+            let failed = u64::from(it.state == StateName::Failed);
+            text.sample(&[("service", &named(it))], failed);
+        }
+        let about = "Starts that nobody asked for, since the last that somebody did";
+        text.gauge("shark_service_restarts", about);
+        for it in &self.services {
+            text.sample(&[("service", &named(it))], it.restarts.into());
+        }
+        text.gauge(
+            "shark_service_memory_bytes",
+            "Memory of the service's cgroup",
+        );
+        for it in &self.services {
+            if let Some(bytes) = it.memory_bytes {
+                text.sample(&[("service", &named(it))], bytes);
+            }
+        }
+        text.gauge(
+            "shark_service_tasks",
+            "Processes and threads of the service",
+        );
+        for it in &self.services {
+            if let Some(tasks) = it.tasks {
+                text.sample(&[("service", &named(it))], tasks);
+            }
+        }
+        let about = "Time of the processor that the service's cgroup has used";
+        text.counter("shark_service_cpu_seconds", about);
+        for (name, micros) in &self.cpu_us {
+            text.sample_seconds(&[("service", name)], micros.saturating_mul(1000));
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use services::control::metrics::StateCount;
-    use services::status::StateName;
+    use services::control::metrics::{Histogram, StateCount};
 
     #[test]
     fn buckets_add_up_and_the_text_ends_as_openmetrics_does() {
@@ -140,7 +159,7 @@ mod tests {
             sum_ns: 1_500_000_000,
             longest_ns: 9000,
         };
-        let metrics = Metrics {
+        let init = Metrics {
             turn_cpu: times.clone(),
             turn_wall: times,
             events: 7,
@@ -150,7 +169,13 @@ mod tests {
                 count: 5,
             }],
         };
-        let text = text(&metrics, 812);
+        let figures = Figures {
+            init,
+            log_dropped_messages: 812,
+            services: Vec::new(),
+            cpu_us: BTreeMap::from([("a".to_owned(), 1_500_000)]),
+        };
+        let text = figures.text(Format::Openmetrics);
         let lines = [
             "# TYPE shark_loop_turn_seconds histogram",
             "shark_loop_turn_seconds_bucket{le=\"0.000001024\"} 3",
@@ -162,6 +187,8 @@ mod tests {
             "shark_events_total 7",
             "shark_log_dropped_messages_total 812",
             "shark_services{state=\"up\"} 5",
+            "# TYPE shark_service_cpu_seconds counter",
+            "shark_service_cpu_seconds_total{service=\"a\"} 1.500000000",
         ];
         for line in lines {
             assert!(
@@ -170,14 +197,71 @@ mod tests {
             );
         }
         assert!(text.ends_with("# EOF\n"));
-        let json = serde_json::to_value(WithLogs {
-            metrics: &metrics,
-            log_dropped_messages: 812,
-        });
-        let json = json.unwrap();
+        let classic = figures.text(Format::Prometheus);
+        assert!(
+            classic.contains("\n# TYPE shark_events_total counter\n"),
+            "{classic}"
+        );
+        assert!(
+            !classic.contains("# EOF") && !classic.contains("# UNIT"),
+            "{classic}"
+        );
+        let json = serde_json::to_value(&figures).unwrap();
         assert_eq!(
             (&json["logDroppedMessages"], &json["events"]),
             (&812.into(), &7.into())
         );
+    }
+
+    /// Names of figures in an expression of the dashboard.
+    fn names(expression: &str) -> Vec<&str> {
+        let words = expression.split(|it: char| !it.is_ascii_alphanumeric() && it != '_');
+        words.filter(|it| it.starts_with("shark_")).collect()
+    }
+
+    #[test]
+    fn the_dashboard_shows_figures_that_there_are() {
+        let dashboard = include_str!("../../../../examples/grafana/shark.json");
+        let dashboard: serde_json::Value = serde_json::from_str(dashboard).unwrap();
+        let service: ServiceStatus = serde_json::from_value(serde_json::json!({
+            "name": "a", "description": "", "kind": "simple", "state": "up", "wanted": true,
+            "restarts": 0, "sinceUs": 1, "memoryBytes": 1, "tasks": 1, "source": "",
+        }))
+        .unwrap();
+        let times = Histogram {
+            buckets: vec![1],
+            sum_ns: 1,
+            longest_ns: 1,
+        };
+        let figures = Figures {
+            init: Metrics {
+                turn_cpu: times.clone(),
+                turn_wall: times,
+                events: 1,
+                restarts: 0,
+                services: vec![StateCount {
+                    state: StateName::Up,
+                    count: 1,
+                }],
+            },
+            log_dropped_messages: 0,
+            services: vec![service],
+            cpu_us: BTreeMap::from([("a".to_owned(), 1)]),
+        };
+        let text = figures.text(Format::Prometheus);
+        let panels = dashboard["panels"].as_array().unwrap();
+        assert!(panels.len() > 5);
+        for panel in panels {
+            let expression = panel["targets"][0]["expr"].as_str().unwrap();
+            let names = names(expression);
+            assert!(!names.is_empty(), "{expression}");
+            for name in names {
+                let begins = |line: &str| {
+                    let rest = line.strip_prefix(name);
+                    rest.is_some_and(|it| it.starts_with(['{', ' ']))
+                };
+                assert!(text.lines().any(begins), "no {name} in\n{text}");
+            }
+        }
     }
 }

@@ -27,6 +27,16 @@ use crate::table::{Align, Cell, Table};
 const BEGIN: &str = "\x1b[?1049h\x1b[?25l";
 const END: &str = "\x1b[?25h\x1b[?1049l";
 
+/// Time of the processor that each service which has a process has used since its cgroup was made,
+/// microseconds; nothing where the cgroups cannot be read.
+pub(crate) fn cpu_used(directory: &str) -> std::collections::BTreeMap<String, u64> {
+    let services = sample::take(directory).map(|it| it.services);
+    let services = services.unwrap_or_default().into_iter();
+    services
+        .filter_map(|(name, it)| Some((name, it.cpu_us?)))
+        .collect()
+}
+
 /// `top`.
 pub(crate) fn top(screen: &mut Screen<'_>, options: &Top) -> Result<(), Failure> {
     let directory = cgroups::directory()?;
