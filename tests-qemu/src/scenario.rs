@@ -99,6 +99,21 @@ pub fn ask_json(machine: &mut Machine, command: &str) -> anyhow::Result<Value> {
     serde_json::from_str(&text).with_context(|| format!("`{command}` printed no JSON: {text}"))
 }
 
+/// How long `command` takes, the mean of some, on the guest's clock, which counts in hundredths of a second.
+///
+/// # Errors
+/// When it fails.
+pub fn mean(machine: &mut Machine, command: &str, times: u32) -> anyhow::Result<Duration> {
+    let text = ask(
+        machine,
+        &format!(
+            "a=$(cut -d' ' -f1 /proc/uptime); for i in $(seq {times}); do {command} || exit; done; \
+             b=$(cut -d' ' -f1 /proc/uptime); echo $b $a | awk '{{print ($1-$2)/{times}}}'"
+        ),
+    )?;
+    Ok(Duration::try_from_secs_f64(text.trim().parse()?)?)
+}
+
 /// Asks again until the answer is as it should be.
 ///
 /// # Errors

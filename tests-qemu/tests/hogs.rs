@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use machine::Machine;
 use machine::accel::Accel;
-use machine::scenario::{ANSWER, ask, ask_json, booted, field, spec, until};
+use machine::scenario::{ANSWER, ask, ask_json, booted, field, mean, spec, until};
 use machine::spec::Spec;
 use serde_json::Value;
 
@@ -195,18 +195,6 @@ impl Latency {
             )?,
         })
     }
-}
-
-/// How long `command` takes, the mean of some: the clock counts in hundredths of a second.
-fn mean(machine: &mut Machine, command: &str, times: u32) -> anyhow::Result<Duration> {
-    let text = ask(
-        machine,
-        &format!(
-            "a=$(cut -d' ' -f1 /proc/uptime); for i in $(seq {times}); do {command} || exit; done; \
-             b=$(cut -d' ' -f1 /proc/uptime); echo $b $a | awk '{{print ($1-$2)/{times}}}'"
-        ),
-    )?;
-    Ok(Duration::try_from_secs_f64(text.trim().parse()?)?)
 }
 
 /// The longest time that `command` takes in so many tries, a fifth of a second apart.
