@@ -62,7 +62,12 @@ impl Supervisor {
         service.rescue = step;
         match &mut service.state {
             State::Up { .. } => {}
-            State::Failed | State::Backoff | State::Down | State::Armed | State::Listening => {
+            State::Failed
+            | State::Backoff
+            | State::Down
+            | State::Armed
+            | State::Listening
+            | State::Waiting { .. } => {
                 service.failures = 0;
                 service.restarts = 0;
                 service.starts.forget();
@@ -78,7 +83,7 @@ impl Supervisor {
                 *recalled = recalled.map(|_| End::Asked);
                 service.tried = false;
             }
-            State::Waiting { .. } | State::Starting(_) => service.tried = false,
+            State::Starting(_) => service.tried = false,
         }
         if matches!(service.state, State::Failed | State::Backoff) {
             self.start_over(index);

@@ -79,8 +79,9 @@ impl Model {
         // Of two reasons that they got at once, this is the one that counts. What only goes along with
         // them is left alone, as failures do not go that way.
         if !self.reloaded {
-            self.bind_again();
+            self.bind_again(name);
         }
+        self.lost_while_they_fell(&above);
         for above in above {
             if self.entries.get(&above).is_some_and(Entry::skips_soon) {
                 self.part_again(&above, Cause::Dependency);
@@ -100,9 +101,28 @@ impl Model {
         }
     }
 
-    /// Who has lost a bond with this very event has not: it is looked at again.
-    fn bind_again(&mut self) {
-        for name in std::mem::take(&mut self.loosed) {
+    /// With one tick they were found late, unhealthy or silent, and one of those that they require was left
+    /// failed.
+    fn lost_while_they_fell(&mut self, failed: &BTreeSet<ServiceName>) {
+        for name in &self.fell {
+            if let Some(entry) = self.entries.get_mut(name)
+                && entry.requires.iter().any(|it| failed.contains(it))
+                && let Life::Live(live) = &mut entry.life
+            {
+                live.lost |= live.cause.is_some_and(Cause::is_fall);
+            }
+        }
+    }
+
+    /// Who has lost a bond with this very event has not: it is looked at again. But where the one that is left
+    /// failed had lost its own before, whatever goes along with it has gone.
+    fn bind_again(&mut self, failed: &ServiceName) {
+        let loosed = std::mem::take(&mut self.loosed);
+        let gone = match loosed.contains(failed) {
+            true => self.swayed(failed, |it| loosed.contains(&it.definition.name)),
+            false => BTreeSet::new(),
+        };
+        for name in loosed.difference(&gone).cloned() {
             let Some(entry) = self.entries.get_mut(&name) else {
                 continue;
             };

@@ -121,6 +121,9 @@ pub(crate) struct Live {
     /// With one tick it was wanted anew and found late or unhealthy, and which came first is open: what
     /// counts where that was the wish, with failures in a row and starts.
     pub(crate) instead: Option<(Cause, u32, Vec<Time>)>,
+    /// With one tick it was found late or unhealthy, and what it requires was left failed: which came first is
+    /// open.
+    pub(crate) lost: bool,
     pub(crate) exited: Option<ExitStatus>,
     pub(crate) emptied: bool,
     /// There was no process at all.
@@ -169,6 +172,7 @@ impl Live {
             ready: None,
             cause: None,
             instead: None,
+            lost: false,
             exited: None,
             emptied: false,
             unborn: false,

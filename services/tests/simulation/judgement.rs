@@ -28,7 +28,6 @@ impl fmt::Display for Told<'_> {
 impl Model {
     pub(crate) fn action(&mut self, action: &Action, core: &Supervisor) -> Verdict {
         self.took(action, core)?;
-        self.forget_failures(core);
         self.yield_to_rivals(core);
         self.go_on(core, |live| live.run.is_some());
         self.mind_bonds();
@@ -419,6 +418,10 @@ impl Entry {
     /// What is announced is what follows from the end of its run, or, of one that only waited, from what it
     /// waited for.
     fn follows(&mut self, change: &Change, doomed: bool, stuck: bool, now: Time) -> Verdict {
+        let failed = matches!(change, Change::Failed { .. });
+        if failed && self.wanted && self.fell() && self.live().is_some_and(|it| it.lost) {
+            return Ok(());
+        }
         // Of those that only waited, no run has ended.
         let sequel = if self.is_free() {
             None
@@ -445,7 +448,7 @@ impl Entry {
             }
             (_, _) => false,
         };
-        let rule = if matches!(change, Change::Failed { .. }) {
+        let rule = if failed {
             Invariant::FailedRightly
         } else {
             Invariant::Sequel

@@ -45,10 +45,9 @@ pub(crate) struct Model {
     pub(crate) revived: BTreeSet<ServiceName>,
     /// A time of their timers came while they waited, with the latest event, a tick.
     pub(crate) rung: BTreeSet<ServiceName>,
-    /// Their pause was over with the latest event, a tick.
-    pub(crate) woken: BTreeSet<ServiceName>,
-    /// Of those, whoever was wanted anew with it: maybe before.
-    pub(crate) wished: BTreeSet<ServiceName>,
+    /// Wanted anew with the latest event, a tick, by what started again: what else was due then may have been
+    /// done before that.
+    pub(crate) raised: BTreeSet<ServiceName>,
     /// They have lost what they are bound to with the latest event.
     pub(crate) loosed: BTreeSet<ServiceName>,
     /// Not wanted since the latest event, or for a moment of it.
@@ -65,6 +64,8 @@ pub(crate) struct Model {
     /// Of those, and of what requires them, whoever had to go with the latest event: it may have been
     /// started before that.
     pub(crate) yielded: BTreeSet<ServiceName>,
+    /// Contested in the course of the latest event, and what requires those or is part of them.
+    pub(crate) sides: BTreeSet<ServiceName>,
 }
 
 impl Model {
@@ -84,12 +85,12 @@ impl Model {
         self.fell.clear();
         self.revived.clear();
         self.rung.clear();
-        self.woken.clear();
-        self.wished.clear();
+        self.raised.clear();
         self.loosed.clear();
         self.dropped.clear();
         self.torn.clear();
         self.yielded.clear();
+        self.sides.clear();
         match event {
             Event::Boot { target } => {
                 self.target = Some(target.clone());
@@ -286,7 +287,6 @@ impl Model {
         let Some(entry) = self.entries.get_mut(name) else {
             return;
         };
-        let waits = entry.wanted && !entry.failed;
         entry.wanted = true;
         entry.rescue = step;
         self.plan(name);
@@ -294,11 +294,6 @@ impl Model {
             return;
         };
         match &mut entry.life {
-            Life::Idle if waits => {
-                if self.woken.contains(name) {
-                    self.wished.insert(name.clone());
-                }
-            }
             Life::Lying if entry.definition.timer.is_some() && !entry.due => {
                 entry.failures = 0;
                 entry.starts.clear();
@@ -447,7 +442,6 @@ impl Model {
         for name in self.names(|it| matches!(it.life, Life::Pausing(until) if until <= due)) {
             if self.entries[&name].wanted {
                 self.set_life(&name, Life::Idle);
-                self.woken.insert(name.clone());
                 self.goes_before_its_time(&name);
                 self.want_what_ended(&name);
             }
@@ -472,6 +466,7 @@ impl Model {
                     .get(&other)
                     .is_some_and(|it| !it.wanted && matches!(it.life, Life::Idle));
                 if ended {
+                    self.raised.insert(other.clone());
                     self.wish(&other, step);
                     work.push(other);
                 }

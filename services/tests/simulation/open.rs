@@ -54,6 +54,9 @@ impl Model {
         for name in &self.contested {
             open.extend(self.swayed(name, |_| true));
         }
+        // What is left failed may have started it before its rival was looked at.
+        self.sides.extend(open);
+        let open = self.sides.clone();
         // It may have been so for a moment only.
         self.dropped.extend(open.iter().cloned());
         for name in open {
@@ -87,21 +90,6 @@ impl Model {
             && self.revived.remove(name)
         {
             self.trigger(name);
-        }
-    }
-
-    /// Wanted anew with the tick with which their pause was over: their failures are forgotten, if that came
-    /// first.
-    pub(crate) fn forget_failures(&mut self, core: &Supervisor) {
-        for name in std::mem::take(&mut self.wished) {
-            let id = core.lookup(name.as_str());
-            let status = id.and_then(|id| core.status(id));
-            if let Some(entry) = self.entries.get_mut(&name)
-                && status.is_some_and(|it| it.restarts == 0)
-            {
-                entry.failures = 0;
-                entry.starts.clear();
-            }
         }
     }
 

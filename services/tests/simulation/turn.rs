@@ -57,6 +57,7 @@ impl Model {
                 settled
                     || self.is_tried(earlier)
                     || self.fell.contains(earlier)
+                    || (self.ticked && self.raised.contains(earlier))
                     || self.is_unbound(earlier),
                 Invariant::OrderKept,
                 &told,
