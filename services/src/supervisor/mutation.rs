@@ -72,11 +72,12 @@ pub enum Mutation {
     SocketsClosedEarly,
     TrafficIgnored,
     LazyStartedAtOnce,
+    WaitingNotForgiven,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 64] = [
+    pub const ALL: [Self; 65] = [
         Self::RequiredNotAwaited,
         Self::WantedNotAwaited,
         Self::RivalsNotAwaited,
@@ -141,6 +142,7 @@ impl Mutation {
         Self::SocketsClosedEarly,
         Self::TrafficIgnored,
         Self::LazyStartedAtOnce,
+        Self::WaitingNotForgiven,
     ];
 }
 

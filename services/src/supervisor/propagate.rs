@@ -62,6 +62,7 @@ impl Supervisor {
         service.rescue = step;
         match &mut service.state {
             State::Up { .. } => {}
+            State::Waiting { .. } if mutated(Mutation::WaitingNotForgiven) => {}
             State::Failed
             | State::Backoff
             | State::Down
