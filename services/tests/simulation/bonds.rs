@@ -122,8 +122,8 @@ impl Model {
             true => self.swayed(failed, |it| loosed.contains(&it.definition.name)),
             false => BTreeSet::new(),
         };
-        for name in loosed.difference(&gone).cloned() {
-            let Some(entry) = self.entries.get_mut(&name) else {
+        for name in loosed.difference(&gone) {
+            let Some(entry) = self.entries.get_mut(name) else {
                 continue;
             };
             let wanted = entry.wanted;
