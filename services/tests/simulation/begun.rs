@@ -145,6 +145,9 @@ impl Model {
     /// It is wanted no more, and so is nothing that goes along with it: but for what requires one that has
     /// failed, and was looked at before.
     fn free(&mut self, root: &ServiceName, core: &Supervisor) {
+        // What is left failed with the same event may start them in between.
+        let sides = self.swayed(root, |_| true);
+        self.sides.extend(sides);
         let failed = |name: &ServiceName| standing(name, core) == Some((StateName::Failed, true));
         let goes = |it: &Entry| it.wanted && !it.failed && !failed(&it.definition.name);
         for name in self.swayed(root, goes) {

@@ -72,7 +72,7 @@ impl Model {
     /// It is left failed: those that require it and run fail, and what it names is started.
     pub(crate) fn left_failed(&mut self, name: &ServiceName) {
         // They may have lost their bond by this very failure.
-        let lost = |it: &Entry| it.lost_its_bond() || self.loosed.contains(&it.definition.name);
+        let lost = |it: &Entry| self.loosed.contains(&it.definition.name);
         let skips = |it: &Entry| it.skips_soon();
         let lost_by_now = |it: &Entry| it.held() || lost(it) || skips(it);
         let above = self.above(name, lost_by_now);

@@ -338,12 +338,6 @@ impl Entry {
         }
     }
 
-    /// It is on its way down for nothing else, and not there yet.
-    pub(crate) fn lost_its_bond(&self) -> bool {
-        self.live()
-            .is_some_and(|live| live.cause == Some(Cause::Bond) && !live.over())
-    }
-
     pub(crate) fn up(&self) -> bool {
         let ready = self.live().is_some_and(|live| live.ready.is_some());
         self.held() && ready

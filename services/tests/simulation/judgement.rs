@@ -189,10 +189,12 @@ impl Model {
         if *change == Change::Down && self.was_down_for_a_moment(name) {
             return Ok(());
         }
-        let doomed = self.is_doomed(name) || self.was_doomed(name);
         let yielded = self.yielded.contains(name) || self.is_unbound(name);
         // It may have been told of its end before somebody was found to have to go.
         let until_now = yielded && self.dropped.contains(name);
+        let doomed = self.is_doomed(name)
+            || self.was_doomed(name)
+            || (until_now && self.requires_what_is_lost(name));
         let Some(entry) = self.entries.get_mut(name) else {
             return Err(Invariant::KnownIds.broken(name));
         };
@@ -249,16 +251,23 @@ impl Model {
 
     /// Whether something that it requires has failed, or is not wanted.
     pub(crate) fn is_doomed(&self, name: &ServiceName) -> bool {
+        let wanted = self.entries.get(name).is_some_and(|it| it.wanted);
+        wanted && self.requires_what_is_lost(name)
+    }
+
+    fn requires_what_is_lost(&self, name: &ServiceName) -> bool {
         self.entries.get(name).is_some_and(|entry| {
             let mut required = entry.requires.iter().filter_map(|it| self.entries.get(it));
-            entry.wanted && required.any(|it| it.failed || !it.wanted)
+            required.any(|it| it.failed || !it.wanted)
         })
     }
 
-    /// Whether something that it requires was left failed until the latest event.
+    /// Whether something that it requires was left failed, or not wanted, until the latest event.
     fn was_doomed(&self, name: &ServiceName) -> bool {
         let entry = self.entries.get(name);
-        entry.is_some_and(|it| it.requires.iter().any(|it| self.revived.contains(it)))
+        let raised = |it: &ServiceName| self.ticked && self.raised.contains(it);
+        let until_now = |it: &ServiceName| self.revived.contains(it) || raised(it);
+        entry.is_some_and(|it| it.requires.iter().any(until_now))
     }
 
     /// Whether an attempt of it, or of something that it requires, has failed.

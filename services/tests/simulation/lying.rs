@@ -160,7 +160,10 @@ impl Model {
                 if entry.failed {
                     self.revived.insert(name.clone());
                 }
-                let open = entry.rivals.iter().any(|it| rings.contains(it));
+                let rivals = entry.rivals.clone();
+                // One that runs is not started by its time, and has to go.
+                let runs = |it: &ServiceName| self.entries.get(it).is_some_and(Entry::held);
+                let open = rivals.iter().any(|it| rings.contains(it) && !runs(it));
                 self.rise(name);
                 if open {
                     // Whose turn comes first is open.

@@ -58,12 +58,22 @@ impl Model {
                     || self.is_tried(earlier)
                     || self.fell.contains(earlier)
                     || (self.ticked && self.raised.contains(earlier))
-                    || self.is_unbound(earlier),
+                    || self.is_unbound(earlier)
+                    || self.goes_on_without_a_run(earlier),
                 Invariant::OrderKept,
                 &told,
             )?;
         }
         Ok(())
+    }
+
+    /// It was up with nothing that runs, had to go and is wanted again with the same event: nobody may have
+    /// looked at it in between.
+    fn goes_on_without_a_run(&self, name: &ServiceName) -> bool {
+        let entry = self.entries.get(name).filter(|it| it.wanted);
+        let live = entry.and_then(Entry::live);
+        let up = live.is_some_and(|live| live.run.is_none() && live.ready.is_some());
+        up && self.torn.contains(name)
     }
 
     pub(crate) fn nothing_waits_idly(&self) -> Verdict {
