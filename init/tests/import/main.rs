@@ -68,8 +68,35 @@ fn units_of_debians_packages_are_imported_and_every_line_is_named() {
     assert!(with_files >= LEAST, "{with_files} of at least {LEAST}");
 }
 
+/// Scripts of OpenRC in Debian's packages, and some of what keeps each from being a file here: none is of the
+/// kind that says all by variables.
+const SCRIPTS: [(&str, &str, &[&str]); 3] = [
+    (
+        "openrc",
+        "etc/init.d/agetty",
+        &["RC_SVCNAME#*.", "start_pre"],
+    ),
+    (
+        "gnunet",
+        "usr/share/gnunet/services/openrc/gnunet.initd",
+        &["function `start`", "function `stop`"],
+    ),
+    (
+        "cdist",
+        "usr/lib/python3/dist-packages/cdist/conf/type/__consul_agent/files/consul.sys-openrc",
+        &["function `start`", "start_pre"],
+    ),
+];
+
+/// The one service directory of s6 in Debian's packages.
+const OF_S6: (&str, &str) = (
+    "json2file-go",
+    "usr/share/doc/json2file-go/examples/init-alternatives/s6/json2file-go",
+);
+
 fn is_of_others(package: &str) -> bool {
-    is_of_runit(package) || package == "openrc"
+    let has_script = SCRIPTS.iter().any(|(name, _, _)| *name == package);
+    is_of_runit(package) || has_script || package == OF_S6.0
 }
 
 fn is_of_runit(package: &str) -> bool {
@@ -103,22 +130,26 @@ fn scripts_of_openrc_are_imported_or_refused_for_what_they_do() {
         eprintln!("NOT TESTED: {UNITS} names no scripts: `cargo xtask test` fetches them");
         return;
     };
-    // Those of OpenRC itself are all that Debian has. Its agetty says all but one thing by variables.
-    let root = Path::new(&units).join("openrc");
-    let script = root.join("etc/init.d/agetty");
+    for (package, script, expect) in SCRIPTS {
+        let root = Path::new(&units).join(package);
+        is_refused(&root, &root.join(script), expect);
+    }
+}
+
+/// With all that keeps it from being a file, and each of its lines named once.
+fn is_refused(root: &Path, script: &Path, expect: &[&str]) {
     let words = ["--json", "import", "--from", "openrc", "--root"].map(Path::new);
     let mut arguments = words.to_vec();
-    arguments.extend([root.as_path(), &script]);
+    arguments.extend([root, script]);
     let ran = sharkctl(&arguments);
     assert_eq!(ran.status.code(), Some(1));
     let report: Value = serde_json::from_slice(&ran.stdout).unwrap();
     let why = report["refused"][0]["why"].to_string();
-    println!("agetty: no file: {why}");
-    assert!(
-        why.contains("RC_SVCNAME#*.") && why.contains("start_pre"),
-        "{why}"
-    );
-    let lines = fs::read_to_string(&script).unwrap();
+    println!("{}: no file: {why}", script.display());
+    for expect in expect {
+        assert!(why.contains(expect), "{why}");
+    }
+    let lines = fs::read_to_string(script).unwrap();
     let lines = lines.lines().enumerate();
     for (at, line) in
         lines.filter(|(_, line)| !line.trim().is_empty() && !line.trim().starts_with('#'))
@@ -134,6 +165,38 @@ fn scripts_of_openrc_are_imported_or_refused_for_what_they_do() {
             .count();
         assert_eq!(named, 1, "{at}: {line}");
     }
+}
+
+#[test]
+fn a_service_directory_of_s6_is_imported() {
+    let Some(units) = std::env::var_os(UNITS) else {
+        eprintln!("NOT TESTED: {UNITS} names no directories: `cargo xtask test` fetches them");
+        return;
+    };
+    let (package, directory) = OF_S6;
+    let root = Path::new(&units).join(package);
+    let out = tempfile::tempdir().unwrap();
+    let words = ["--json", "import", "--from", "s6", "--root"].map(Path::new);
+    let mut arguments = words.to_vec();
+    let directory = root.join(directory);
+    arguments.extend([&root, Path::new("--output"), out.path(), &directory]);
+    let ran = sharkctl(&arguments);
+    assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+    let report: Value = serde_json::from_slice(&ran.stdout).unwrap();
+    let fates: BTreeMap<&str, &str> = report["lines"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| {
+            let text = |key: &str| it[key].as_str().unwrap();
+            let file = text("file").rsplit_once("json2file-go/").unwrap().1;
+            (file, text("fate"))
+        })
+        .collect();
+    let expect = BTreeMap::from([("run", "carried"), ("log/run", "lost")]);
+    assert_eq!(fates, expect);
+    let verified = sharkctl(&[Path::new("verify"), out.path()]);
+    assert!(verified.status.success(), "{verified:?}");
 }
 
 /// The first of these directories that there is.

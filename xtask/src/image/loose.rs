@@ -50,12 +50,16 @@ impl Packages {
 }
 
 /// Where packages have descriptions of services.
-const DESCRIPTIONS: [&str; 5] = [
+const DESCRIPTIONS: [&str; 8] = [
     "lib/systemd/system",
     "usr/lib/systemd/system",
     "etc/init.d",
     "etc/sv",
     "usr/share/runit/sv",
+    // For OpenRC, of gnunet and cdist; for s6, of json2file-go.
+    "usr/share/gnunet/services/openrc",
+    "usr/lib/python3/dist-packages/cdist/conf/type/__consul_agent/files",
+    "usr/share/doc/json2file-go/examples/init-alternatives",
 ];
 
 impl Packages {
@@ -76,7 +80,7 @@ impl Packages {
                 apt::unpack(
                     &deb,
                     &all,
-                    &["./usr/share/[!r]*", "./usr/bin", "./usr/sbin"],
+                    &["./usr/share/[!dgr]*", "./usr/bin", "./usr/sbin"],
                 )?;
                 for part in DESCRIPTIONS {
                     if all.join(part).is_dir() {
