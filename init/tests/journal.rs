@@ -98,7 +98,8 @@ impl Tools {
 
     /// What journalctl shows of the journal, one object an entry.
     fn shown(&self, journal: &Path, arguments: &[&str]) -> Vec<Value> {
-        let mut all: Vec<&OsStr> = vec!["--file".as_ref(), journal.as_ref()];
+        let directory = journal.parent().unwrap();
+        let mut all: Vec<&OsStr> = vec!["-D".as_ref(), directory.as_ref()];
         all.extend(["-o", "json", "--no-pager"].map(OsStr::new));
         all.extend(arguments.iter().map(OsStr::new));
         let output = self.run(&self.journalctl, &all, b"");
