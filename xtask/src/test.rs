@@ -21,6 +21,10 @@ const TEST_SERVICES: &str = "tests-qemu/services";
 const UNITS_LIST: &str = "init/tests/import/packages.txt";
 /// Tells the test where they are.
 const UNITS_VARIABLE: &str = "SHARK_TEST_UNITS";
+/// Sources that have scripts for OpenRC, and where in them.
+const SOURCES_LIST: &str = "init/tests/import/sources.txt";
+/// Tells the test where they are.
+const SOURCES_VARIABLE: &str = "SHARK_TEST_SOURCES";
 
 /// Run every test: formatting, lints, unit and namespace tests, then boots in QEMU.
 #[derive(Args)]
@@ -62,6 +66,7 @@ pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
         tests.args(&args.filter);
         tests.env(libsystemd::VARIABLE, libsystemd::unpacked()?);
         tests.env(UNITS_VARIABLE, units()?);
+        tests.env(SOURCES_VARIABLE, sources()?);
         step("unit and namespace tests", tests)?;
         if args.filter.is_none() {
             step("rules broken on purpose", broken_rules())?;
@@ -101,6 +106,14 @@ fn units() -> Result<PathBuf> {
     let list = std::fs::read_to_string(paths::workspace().join(UNITS_LIST))?;
     let names: Vec<&str> = list.lines().filter(|it| !it.starts_with('#')).collect();
     image::Packages::open(Arch::host())?.services(&names)
+}
+
+/// The scripts for OpenRC in sources of packages, that a test imports; fetched once.
+fn sources() -> Result<PathBuf> {
+    let list = std::fs::read_to_string(paths::workspace().join(SOURCES_LIST))?;
+    let lines = list.lines().filter(|it| !it.starts_with('#'));
+    let files: Vec<(&str, &str)> = lines.filter_map(|it| it.split_once(' ')).collect();
+    image::original_files(&files)
 }
 
 /// By itself, as it needs the machine; what it prints is part of the evidence.

@@ -10,6 +10,8 @@
     reason = "a test ends by a panic where something is not as it must be"
 )]
 
+mod sources;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -68,8 +70,8 @@ fn units_of_debians_packages_are_imported_and_every_line_is_named() {
     assert!(with_files >= LEAST, "{with_files} of at least {LEAST}");
 }
 
-/// Scripts of OpenRC in Debian's packages, and some of what keeps each from being a file here: none is of the
-/// kind that says all by variables.
+/// Scripts of OpenRC that packages install, and some of what keeps each from being a file here: none is of the
+/// kind that says all by variables, as some in the sources of packages are (`sources`).
 const SCRIPTS: [(&str, &str, &[&str]); 3] = [
     (
         "openrc",
@@ -149,21 +151,23 @@ fn is_refused(root: &Path, script: &Path, expect: &[&str]) {
     for expect in expect {
         assert!(why.contains(expect), "{why}");
     }
-    let lines = fs::read_to_string(script).unwrap();
-    let lines = lines.lines().enumerate();
-    for (at, line) in
-        lines.filter(|(_, line)| !line.trim().is_empty() && !line.trim().starts_with('#'))
-    {
+    names_every_line(&report, script);
+}
+
+/// Every line of `script` that is no comment is named once.
+fn names_every_line(report: &Value, script: &Path) {
+    let text = fs::read_to_string(script).unwrap();
+    for (at, line) in text.lines().enumerate() {
+        if line.trim().is_empty() || line.trim().starts_with('#') {
+            continue;
+        }
         let at = at as u64 + 1;
-        let covers =
-            |it: &&Value| it["line"].as_u64().unwrap() <= at && at <= it["last"].as_u64().unwrap();
-        let named = report["lines"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .filter(covers)
-            .count();
-        assert_eq!(named, 1, "{at}: {line}");
+        let covers = |it: &&Value| {
+            let of_script = it["file"].as_str() == script.to_str();
+            of_script && it["line"].as_u64().unwrap() <= at && at <= it["last"].as_u64().unwrap()
+        };
+        let named = report["lines"].as_array().unwrap().iter();
+        assert_eq!(named.filter(covers).count(), 1, "{at}: {line}");
     }
 }
 

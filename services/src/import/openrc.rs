@@ -1,11 +1,15 @@
 //! Scripts for OpenRC of the simple supervised kind into service files: those that say by variables
-//! what runs, and by `depend` what comes first. Not here: the shell they are written in (`shell`), and
-//! finding them on a disk (`sharkctl import`).
+//! what runs, and by `depend` what comes first. Not here: the shell they are written in (`shell`), what a
+//! single variable becomes (`keys`, and `starter` for options), what functions do (`functions`), and
+//! finding scripts on a disk (`sharkctl import`).
 //!
 //! A script that starts or stops in functions of its own says in commands what it does, and a service
 //! file cannot: there is none of it.
 
+mod functions;
+mod keys;
 mod shell;
+mod starter;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +21,7 @@ use super::{Options, problems};
 use crate::file::split_command;
 use crate::id::ServiceName;
 use shell::{Form, Statement, Variables};
+use starter::Starter;
 
 /// A script, and the file with variables that is read before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,6 +104,8 @@ struct Service<'s> {
     provided: BTreeSet<String>,
     draft: Draft,
     implied: Vec<Implied>,
+    /// What it hands to its starter beside variables.
+    starter: Starter,
     /// Why there is no file, and whether one can be made all the same.
     blockers: Vec<(String, bool)>,
     made: bool,
@@ -121,6 +128,7 @@ impl<'s> Service<'s> {
             provided: BTreeSet::new(),
             draft: Draft::default(),
             implied: Vec::new(),
+            starter: Starter::default(),
             blockers: Vec::new(),
             made: false,
         }
@@ -154,11 +162,16 @@ impl<'s> Service<'s> {
             self.block(false, error.to_string());
         }
         let places = self.variables();
+        self.starter = Starter::of(&self.values, self.supervised());
         self.functions();
         let keys: Vec<(String, usize)> = places.into_iter().collect();
         for (name, at) in keys {
             let value = self.values.get(&name).cloned().unwrap_or_default();
-            let outcome = self.key(&name, &value);
+            let mut outcome = self.key(&name, &value);
+            let exported = self.statements.get(at);
+            if exported.is_some_and(|(_, it)| it.text.starts_with("export ")) {
+                outcome = outcome.and(self.set(&format!("env.{name}"), Value::Text(value)));
+            }
             self.settle(at, outcome);
         }
         self.program();
@@ -183,8 +196,14 @@ impl<'s> Service<'s> {
         let mut places = BTreeMap::new();
         let statements = self.statements.clone();
         for (at, (file, statement)) in statements.into_iter().enumerate() {
-            let Form::Assignment(name, written) = &statement.form else {
-                continue;
+            let (name, written) = match &statement.form {
+                Form::Assignment(name, written) => (name, written),
+                Form::Default(name, _) if variables.is_set(name) => {
+                    self.settle(at, Outcome::irrelevant("it has a value already"));
+                    continue;
+                }
+                Form::Default(name, written) => (name, written),
+                Form::Function(_) | Form::Inside(_) | Form::Command => continue,
             };
             variables.missing.clear();
             match variables.value(written) {
@@ -213,45 +232,6 @@ impl<'s> Service<'s> {
         places
     }
 
-    /// Functions and commands.
-    fn functions(&mut self) {
-        let statements = self.statements.clone();
-        for (at, (_, statement)) in statements.into_iter().enumerate() {
-            let outcome = match &statement.form {
-                Form::Assignment(..) => continue,
-                Form::Function(name) if name == "depend" => Outcome::irrelevant("a heading"),
-                Form::Inside(name) if name == "depend" => {
-                    if let Some(names) = statement.text.strip_prefix("provide ") {
-                        self.provided
-                            .extend(names.split_whitespace().map(str::to_owned));
-                    }
-                    continue;
-                }
-                Form::Function(name) | Form::Inside(name) => self.function(name),
-                Form::Command => {
-                    let why = format!("line {}: it runs a command of its own", statement.line);
-                    self.block(false, why);
-                    Outcome::lost("no command is run but the program")
-                }
-            };
-            self.settle(at, outcome);
-        }
-    }
-
-    fn function(&mut self, name: &str) -> Outcome {
-        match name {
-            "start" | "stop" => {
-                self.block(false, format!("it has a function `{name}` of its own"));
-                Outcome::lost("what it does in commands, no key says")
-            }
-            "start_pre" | "start_post" | "stop_pre" | "stop_post" => {
-                self.block(true, format!("its function `{name}` would not be run"));
-                Outcome::lost("nothing is run before and after a start and a stop")
-            }
-            _ => Outcome::lost("there are no functions here, and no commands of a service's own"),
-        }
-    }
-
     fn yes(&self, name: &str) -> bool {
         let value = self.values.get(name).map(|it| it.to_ascii_lowercase());
         matches!(value.as_deref(), Some("yes" | "true" | "on" | "1"))
@@ -263,170 +243,14 @@ impl<'s> Service<'s> {
             .is_some_and(|it| it == "supervise-daemon")
     }
 
+    /// Whether its starter puts the program into the background, which then stays where it is.
+    fn background(&self) -> bool {
+        self.yes("command_background") || self.starter.background
+    }
+
     fn set(&mut self, key: &str, value: Value) -> Outcome {
         self.draft.set(key, value);
         Outcome::carried(key)
-    }
-
-    /// A variable that OpenRC reads.
-    fn key(&mut self, name: &str, value: &str) -> Outcome {
-        let text = || Value::Text(value.to_owned());
-        let forking = !self.supervised() && !self.yes("command_background");
-        match name {
-            "command" | "command_args" => Outcome::carried("exec"),
-            "command_args_foreground" if self.supervised() => Outcome::carried("exec"),
-            "command_args_background" if forking => Outcome::carried("exec"),
-            "command_args_foreground" | "command_args_background" => {
-                Outcome::irrelevant("is for another way to start it")
-            }
-            "command_background" => Outcome::carried("type"),
-            "command_user" => {
-                let (user, group) = value.split_once(':').unwrap_or((value, ""));
-                if user.is_empty() || user.chars().all(|c| c.is_ascii_digit()) {
-                    self.block(false, "command_user names no account: it would run as root");
-                    return Outcome::lost("accounts are named here, not numbered");
-                }
-                let mut outcome = self.set("user", Value::Text(user.to_owned()));
-                if !group.is_empty() {
-                    outcome = outcome.and(self.set("group", Value::Text(group.to_owned())));
-                }
-                outcome
-            }
-            "pidfile" if forking && value.starts_with('/') => self.set("pid-file", text()),
-            "pidfile" => Outcome::irrelevant("init knows the main process without it"),
-            "supervisor" => match value {
-                "supervise-daemon" => Outcome::carried("restart.policy"),
-                "" | "start-stop-daemon" => Outcome::irrelevant("is so without it"),
-                _ => {
-                    self.block(true, format!("it leaves its program to `{value}`"));
-                    Outcome::lost("init supervises it itself")
-                }
-            },
-            "start_stop_daemon_args" | "supervise_daemon_args" if !value.is_empty() => {
-                let why = "options of its starter may say as whom and how it runs";
-                self.block(true, format!("{name}: {why}"));
-                Outcome::lost(why)
-            }
-            "chroot" if !value.is_empty() => {
-                self.block(
-                    false,
-                    "it runs in another root, and a service has that of the machine",
-                );
-                Outcome::lost("a service has the root of the machine")
-            }
-            _ => self.further_key(name, value),
-        }
-    }
-
-    fn further_key(&mut self, name: &str, value: &str) -> Outcome {
-        let text = || Value::Text(value.to_owned());
-        match name {
-            "description" if value.chars().count() <= 200 && !value.contains(char::is_control) => {
-                self.set("description", text())
-            }
-            "directory" if value.starts_with('/') => self.set("working-dir", text()),
-            "umask" => match u32::from_str_radix(value, 8) {
-                Ok(mask) if mask <= 0o777 => self.set("umask", Value::Text(format!("{mask:04o}"))),
-                _ => Outcome::lost("is no mask"),
-            },
-            "stopsig" => match super::signal(value) {
-                Some(signal) => self.set("stop.signal", Value::Text(signal.to_owned())),
-                None => Outcome::lost("is none of the signals that a service file can name"),
-            },
-            "retry" => self.retry(value),
-            "respawn_delay" | "respawn_max" | "respawn_period" if !self.supervised() => {
-                Outcome::irrelevant("nothing starts it again")
-            }
-            "respawn_delay" => match value.parse::<u32>() {
-                Ok(seconds) => {
-                    let delay = self.set("restart.delay", Value::Text(format!("{seconds}s")));
-                    let most = Value::Text(format!("{}s", seconds.max(1)));
-                    delay.and(self.set("restart.max-delay", most))
-                }
-                Err(_) => Outcome::lost("is no number of seconds"),
-            },
-            "respawn_max" | "respawn_period" => self.respawn(),
-            "required_files" | "required_dirs" => {
-                let paths = value.split_whitespace().filter(|it| it.starts_with('/'));
-                for path in paths {
-                    self.draft.add("conditions.path-exists", path);
-                }
-                Outcome::carried("conditions.path-exists")
-                    .look("where it is missing, the service is skipped, and has not failed")
-            }
-            "notify" => match value.split_once(':') {
-                Some(("fd", fd)) if fd.parse::<u8>().is_ok_and(|fd| fd >= 3) => {
-                    let fd = fd.parse().unwrap_or(3);
-                    self.set("ready.fd", Value::Number(fd))
-                }
-                _ => Outcome::lost("tells in no way that is known here when it is ready"),
-            },
-            "output_log" | "error_log" | "output_logger" | "error_logger" => {
-                Outcome::lost("output goes to the log of the service")
-            }
-            "capabilities" | "secbits" | "no_new_privs" | "rc_ulimit" | "ulimit_opts" => {
-                Outcome::lost("confines the service: here it may do all that its user may")
-            }
-            "extra_commands" | "extra_started_commands" | "extra_stopped_commands" => {
-                Outcome::lost("a service has no commands of its own")
-            }
-            name if name.starts_with("rc_") || name.starts_with("healthcheck") => {
-                Outcome::lost("is not known to this converter")
-            }
-            "name" | "procname" => Outcome::irrelevant("is for messages and for finding processes"),
-            name if name.starts_with("description_") => {
-                Outcome::irrelevant("describes a command that there is not")
-            }
-            _ => Outcome::irrelevant("is a variable: its value is where it is named"),
-        }
-    }
-
-    /// `TERM/30/KILL/5`, or seconds.
-    fn retry(&mut self, value: &str) -> Outcome {
-        let steps: Vec<&str> = value.split('/').collect();
-        let (signal, seconds) = match steps.as_slice() {
-            [seconds] => (None, *seconds),
-            [signal, seconds] | [signal, seconds, ..] => (Some(*signal), *seconds),
-            [] => (None, ""),
-        };
-        let Ok(seconds) = seconds.parse::<u32>() else {
-            return Outcome::lost("is no time that can be read");
-        };
-        let mut outcome = self.set("stop.timeout", Value::Text(format!("{seconds}s")));
-        match signal.map(super::signal) {
-            Some(Some(signal)) => {
-                outcome = outcome.and(self.set("stop.signal", Value::Text(signal.to_owned())));
-            }
-            Some(None) => outcome = outcome.and(Outcome::lost("the signal cannot be named here")),
-            None => {}
-        }
-        match steps.get(2..) {
-            Some(["KILL" | "SIGKILL" | "9", ..] | []) | None => outcome,
-            Some(_) => outcome.and(Outcome::lost(
-                "after the first signal, what is left is killed",
-            )),
-        }
-    }
-
-    /// Both together say how often.
-    fn respawn(&mut self) -> Outcome {
-        let number = |name: &str| self.values.get(name).and_then(|it| it.parse::<i64>().ok());
-        match (
-            number("respawn_max").unwrap_or(10),
-            number("respawn_period"),
-        ) {
-            (0, _) => Outcome::irrelevant("there is no limit of starts without `restart.burst`"),
-            (most @ 1..=99, Some(period)) if period > 0 => {
-                self.draft.set("restart.burst", Value::Number(most + 1));
-                let within = Value::Text(format!("{period}s"));
-                self.set("restart.burst-within", within)
-                    .and(Outcome::carried("restart.burst"))
-            }
-            (_, Some(_)) => Outcome::lost("`restart.burst` takes 1 to 100 starts"),
-            (_, None) => {
-                Outcome::lost("starts are only counted within a time here: there is no limit")
-            }
-        }
     }
 
     /// What it runs, and what follows from how OpenRC does.
@@ -446,8 +270,8 @@ impl<'s> Service<'s> {
             }
             return;
         }
-        let (background, supervised) = (self.yes("command_background"), self.supervised());
-        let further = match (supervised, background) {
+        let (background, supervised) = (self.background(), self.supervised());
+        let further = match (supervised, self.yes("command_background")) {
             (true, _) => value("command_args_foreground"),
             (false, true) => String::new(),
             (false, false) => value("command_args_background"),

@@ -110,14 +110,24 @@ pub(super) struct Apt {
 impl Apt {
     /// Prepares the directory, and fetches the lists when there are none, or when `update` asks.
     pub(super) fn open(arch: Arch, update: bool) -> Result<Self> {
+        Self::prepare(arch.debian(), arch, &sources("deb"), update)
+    }
+
+    /// apt for packages of sources. In a directory of its own: their lists are large, and nothing that
+    /// is built needs them.
+    pub(super) fn of_sources() -> Result<Self> {
+        Self::prepare("source", Arch::host(), &sources("deb-src"), false)
+    }
+
+    fn prepare(name: &str, arch: Arch, sources: &str, update: bool) -> Result<Self> {
         let apt = Self {
-            dir: paths::cache().join("apt").join(arch.debian()),
+            dir: paths::cache().join("apt").join(name),
             debs: paths::cache().join("debs"),
         };
         paths::make_dir(&apt.dir.join("state/lists/partial"))?;
         paths::make_dir(&apt.debs.join("partial"))?;
         apt.write("apt.conf", &apt.configuration(arch)?)?;
-        apt.write("sources.list", &sources())?;
+        apt.write("sources.list", sources)?;
         apt.write("status", &status(arch))?;
         if update || !apt.has_lists()? {
             apt.update()?;
@@ -250,6 +260,34 @@ Debug::NoLocking "true";
         download()
     }
 
+    /// Downloads the archive of what Debian has taken over as `package` into `place`, alone and without
+    /// Debian's changes.
+    pub(super) fn download_original(&self, package: &str, place: &Path) -> Result<PathBuf> {
+        if let Ok(file) = self.try_original(package, place) {
+            return Ok(file);
+        }
+        self.update()?;
+        self.try_original(package, place)
+    }
+
+    fn try_original(&self, package: &str, place: &Path) -> Result<PathBuf> {
+        let mut apt = self.command("apt-get");
+        let text = command::text(apt.args(["-q", "--print-uris", "source", package]))?;
+        let is_original = |it: &Download<'_>| {
+            let rest = it.file.split_once(".orig.tar.").map(|(_, rest)| rest);
+            rest.is_some_and(|rest| !rest.contains('.'))
+        };
+        let original = parse_uris(&text).find(is_original);
+        let original =
+            original.with_context(|| format!("apt-get names no archive of {package}"))?;
+        let file = place.join(original.file);
+        let mut helper = self.command("/usr/lib/apt/apt-helper");
+        helper.args(["download-file", original.address]).arg(&file);
+        // It checks the sum, which is that of the signed lists.
+        command::run(helper.arg(original.sum))?;
+        Ok(file)
+    }
+
     /// What apt would install. The answer is kept as long as the lists stay the same: apt needs a
     /// second for it.
     fn resolve(&self, names: &[&str]) -> Result<Vec<Package>> {
@@ -278,6 +316,23 @@ Debug::NoLocking "true";
     }
 }
 
+/// A file that apt would download.
+struct Download<'t> {
+    address: &'t str,
+    file: &'t str,
+    sum: &'t str,
+}
+
+/// Reads the lines `'ADDRESS' FILE SIZE SUM` of apt-get.
+fn parse_uris(text: &str) -> impl Iterator<Item = Download<'_>> {
+    text.lines().filter_map(|line| {
+        let (address, rest) = line.strip_prefix('\'')?.split_once("' ")?;
+        let mut words = rest.split(' ');
+        let (file, _, sum) = (words.next()?, words.next()?, words.next()?);
+        Some(Download { address, file, sum })
+    })
+}
+
 /// Reads the lines `Inst NAME (VERSION ARCHIVE [ARCH])` of apt-get's simulation.
 fn parse_simulation(text: &str) -> Result<Vec<Package>> {
     let mut packages = Vec::new();
@@ -299,10 +354,10 @@ fn parse_simulation(text: &str) -> Result<Vec<Package>> {
     Ok(packages)
 }
 
-fn sources() -> String {
+fn sources(kind: &str) -> String {
     SOURCES
         .iter()
-        .map(|(address, suite)| format!("deb [signed-by={KEYRING}] {address} {suite} main\n"))
+        .map(|(address, suite)| format!("{kind} [signed-by={KEYRING}] {address} {suite} main\n"))
         .collect()
 }
 
@@ -394,6 +449,22 @@ mod tests {
             ]
         );
         assert!(parse_simulation("Inst odd\n").is_err());
+    }
+
+    #[test]
+    fn files_that_would_be_downloaded_are_read() {
+        let text = "Reading package lists...\nNeed to get 3 B of source archives.\n\
+            'http://x/a_1.dsc' a_1.dsc 2 SHA256:00\n'http://x/a_1.orig.tar.gz' a_1.orig.tar.gz 1 SHA256:ff\n";
+        let found: Vec<_> = parse_uris(text)
+            .map(|it| (it.address, it.file, it.sum))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("http://x/a_1.dsc", "a_1.dsc", "SHA256:00"),
+                ("http://x/a_1.orig.tar.gz", "a_1.orig.tar.gz", "SHA256:ff")
+            ]
+        );
     }
 
     #[test]

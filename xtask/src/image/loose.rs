@@ -1,9 +1,10 @@
 //! Debian packages by name and without what they depend on, unpacked beside each other: other
 //! people's inits, to be measured. And the bare kernel that measures them. Not here: what is run.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::apt::{self, Apt};
 use super::{linux, vmlinux};
@@ -93,6 +94,38 @@ impl Packages {
             cache::remove(&debs)
         })
     }
+}
+
+/// A directory with these files of sources that Debian has packages of, in one of its own for each
+/// package: some descriptions of services are in the sources, and in no package that is installed.
+pub(crate) fn original_files(files: &[(&str, &str)]) -> Result<PathBuf> {
+    let mut hasher = Hasher::new("files of sources");
+    for (package, file) in files {
+        hasher.texts(&[*package, *file]);
+    }
+    let dir = paths::cache().join(format!("sources-{}", hasher.finish().short()));
+    cache::directory(dir, "fetching sources for their services", |fresh| {
+        let apt = Apt::of_sources()?;
+        let archives = fresh.join("archives");
+        paths::make_dir(&archives)?;
+        let mut fetched: BTreeMap<&str, PathBuf> = BTreeMap::new();
+        for (package, file) in files {
+            let archive = match fetched.get(package) {
+                Some(archive) => archive.clone(),
+                None => apt.download_original(package, &archives)?,
+            };
+            let place = fresh.join(package).join(file);
+            paths::make_dir(place.parent().unwrap_or(fresh))?;
+            let mut tar = command::new("tar");
+            tar.args(["-x", "-O", "--wildcards", "-f"]).arg(&archive);
+            // Below a directory with the version in its name.
+            let text = command::text(tar.arg(format!("*/{file}")))?;
+            std::fs::write(&place, text)
+                .with_context(|| format!("cannot write {}", place.display()))?;
+            fetched.insert(package, archive);
+        }
+        cache::remove(&archives)
+    })
 }
 
 /// Debian's cloud kernel without its decompressor.

@@ -39,7 +39,7 @@ use self::key::ImageKey;
 use self::keyring::Links;
 use self::linux::Linux;
 use self::loader::BootFiles;
-pub(crate) use self::loose::{Packages, bare_kernel};
+pub(crate) use self::loose::{Packages, bare_kernel, original_files};
 pub(crate) use self::options::{DataFilesystem, ImageOptions, Loader};
 use self::rescue::RescueSsh;
 use crate::arch::Arch;

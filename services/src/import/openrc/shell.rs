@@ -16,6 +16,8 @@ pub(super) struct Statement {
 pub(super) enum Form {
     /// `NAME=VALUE`, the value as it is written.
     Assignment(String, String),
+    /// `: ${NAME:=VALUE}`: a value for where there is none yet, all as it is written.
+    Default(String, String),
     /// `NAME() {` or the `}` of it.
     Function(String),
     /// A line within the function of this name.
@@ -111,6 +113,9 @@ fn form(text: &str, function: &mut Option<String>) -> Form {
             false => Form::Function(name),
         };
     }
+    if let Some(default) = default(trimmed) {
+        return default;
+    }
     let assigned = trimmed.strip_prefix("export ").unwrap_or(trimmed);
     match assigned.split_once('=') {
         Some((name, value)) if super::super::shell::is_variable(name) => {
@@ -120,26 +125,84 @@ fn form(text: &str, function: &mut Option<String>) -> Form {
     }
 }
 
+/// `: ${NAME:=VALUE}` or `: ${NAME=VALUE}`, in quotation marks or not.
+fn default(text: &str) -> Option<Form> {
+    let written = text.strip_prefix(':')?.trim();
+    let inner = written.strip_prefix('"').unwrap_or(written);
+    let (name, rest) = inner.strip_prefix("${")?.split_once('=')?;
+    let name = name.strip_suffix(':').unwrap_or(name);
+    let whole = closing(inner.strip_prefix("${")?).is_some_and(|(_, after)| {
+        let after = after.strip_prefix('"').unwrap_or(after).trim_start();
+        after.is_empty() || after.starts_with('#')
+    });
+    let sets = whole && !rest.is_empty() && super::super::shell::is_variable(name);
+    sets.then(|| Form::Default(name.to_owned(), written.to_owned()))
+}
+
+/// What is before the `}` that ends an expansion, and after it.
+fn closing(text: &str) -> Option<(&str, &str)> {
+    let mut depth = 0_usize;
+    let mut characters = text.char_indices().peekable();
+    while let Some((at, c)) = characters.next() {
+        match c {
+            '\\' => drop(characters.next()),
+            '$' if characters.peek().is_some_and(|(_, next)| *next == '{') => depth += 1,
+            '}' if depth == 0 => {
+                let after = text.get(at + 1..)?;
+                return text.get(..at).map(|inside| (inside, after));
+            }
+            '}' => depth -= 1,
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Where a value stands, which says what white space and quotation marks mean.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// It is what is assigned: it ends at white space.
+    Assigned,
+    /// Within `${}` that stands between quotation marks.
+    Quoted,
+    /// Within `${}` that does not.
+    Unquoted,
+}
+
+/// How deep one `${}` may be in another.
+const DEPTH_MAX: u32 = 8;
+
 /// Variables, and those that were asked for and are set nowhere.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Variables {
     pub(super) known: BTreeMap<String, String>,
     pub(super) missing: Vec<String>,
+    depth: u32,
 }
 
 impl Variables {
+    /// Whether `: ${NAME:=VALUE}` would leave it as it is.
+    pub(super) fn is_set(&self, name: &str) -> bool {
+        self.known.get(name).is_some_and(|value| !value.is_empty())
+    }
+
     /// What a value comes to, or why a shell would be needed to tell.
     pub(super) fn value(&mut self, written: &str) -> Result<String, String> {
+        self.expand(written.trim(), Place::Assigned)
+    }
+
+    fn expand(&mut self, written: &str, place: Place) -> Result<String, String> {
         let mut value = String::new();
-        let mut quote = None;
-        let mut rest = written.trim();
+        let before = (place == Place::Quoted).then_some('"');
+        let mut quote = before;
+        let mut rest = written;
         while let Some(c) = rest.chars().next() {
             rest = rest.get(c.len_utf8()..).unwrap_or("");
             match (c, quote) {
                 ('\'', Some('\'')) | ('"', Some('"')) => quote = None,
                 (c, Some('\'')) => value.push(c),
                 ('\'' | '"', None) => quote = Some(c),
-                ('$', _) => rest = self.variable(rest, &mut value)?,
+                ('$', _) => rest = self.variable(rest, quote.is_some(), &mut value)?,
                 ('`', _) => return Err("takes what a command writes".to_owned()),
                 ('\\', _) => {
                     let next = rest.chars().next().ok_or("ends in a backslash")?;
@@ -153,6 +216,7 @@ impl Variables {
                     }
                     value.push(next);
                 }
+                (c, None) if place == Place::Unquoted => value.push(c),
                 ('#', None) if value.is_empty() => break,
                 (c, None) if c.is_whitespace() => {
                     return match rest.trim_start().starts_with('#') || rest.trim().is_empty() {
@@ -166,36 +230,28 @@ impl Variables {
                 (c, _) => value.push(c),
             }
         }
-        match quote {
-            Some(_) => Err("has a quotation mark without partner".to_owned()),
-            None => Ok(value),
+        match quote == before {
+            false => Err("has a quotation mark without partner".to_owned()),
+            true => Ok(value),
         }
     }
 
     /// What follows a `$`: adds its value, and gives what follows.
-    fn variable<'r>(&mut self, rest: &'r str, value: &mut String) -> Result<&'r str, String> {
+    fn variable<'r>(
+        &mut self,
+        rest: &'r str,
+        quoted: bool,
+        value: &mut String,
+    ) -> Result<&'r str, String> {
         if let Some(inner) = rest.strip_prefix('{') {
-            let (inside, after) = inner.split_once('}').ok_or("has `${` without `}`")?;
-            let end = inside
-                .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-                .unwrap_or(inside.len());
-            let (name, operator) = inside.split_at_checked(end).unwrap_or((inside, ""));
-            let known = self.known.get(name).cloned();
-            let wanted = match (operator.strip_prefix(":-"), operator.strip_prefix('-')) {
-                _ if operator.is_empty() => None,
-                (Some(other), _) if known.as_deref().is_none_or(str::is_empty) => Some(other),
-                (_, Some(other)) if known.is_none() => Some(other),
-                (Some(_), _) | (_, Some(_)) => None,
-                (None, None) => return Err(format!("has `${{{inside}}}`, which needs a shell")),
-            };
-            match (wanted, known) {
-                (Some(other), _) => {
-                    let other = self.value(&format!("\"{other}\""))?;
-                    value.push_str(&other);
-                }
-                (None, Some(known)) => value.push_str(&known),
-                (None, None) => self.missing.push(name.to_owned()),
+            let (inside, after) = closing(inner).ok_or("has `${` without `}`")?;
+            if self.depth == DEPTH_MAX {
+                return Err("has `${}` within `${}` too often".to_owned());
             }
+            self.depth += 1;
+            let braces = self.braces(inside, quoted);
+            self.depth -= 1;
+            value.push_str(&braces?);
             return Ok(after);
         }
         let end = rest
@@ -211,6 +267,44 @@ impl Variables {
         }
         Ok(after)
     }
+
+    /// What is between `${` and `}`: a name, and what to do where it has a value, or none.
+    fn braces(&mut self, inside: &str, quoted: bool) -> Result<String, String> {
+        let end = inside
+            .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .unwrap_or(inside.len());
+        let (name, operation) = inside.split_at_checked(end).unwrap_or((inside, ""));
+        let known = self.known.get(name).cloned();
+        let (operation, empty_is_none) = match operation.strip_prefix(':') {
+            Some(operation) => (operation, true),
+            None => (operation, false),
+        };
+        let known = known.filter(|it| !(empty_is_none && it.is_empty()));
+        let place = if quoted {
+            Place::Quoted
+        } else {
+            Place::Unquoted
+        };
+        let mut characters = operation.chars();
+        match (characters.next(), known) {
+            (None, _) if empty_is_none => {
+                Err(format!("has `${{{inside}}}`, which is no expansion"))
+            }
+            (None | Some('-' | '='), Some(known)) => Ok(known),
+            (None, None) => {
+                self.missing.push(name.to_owned());
+                Ok(String::new())
+            }
+            (Some('-'), None) | (Some('+'), Some(_)) => self.expand(characters.as_str(), place),
+            (Some('+'), None) => Ok(String::new()),
+            (Some('='), None) if super::super::shell::is_variable(name) => {
+                let value = self.expand(characters.as_str(), place)?;
+                self.known.insert(name.to_owned(), value.clone());
+                Ok(value)
+            }
+            _ => Err(format!("has `${{{inside}}}`, which needs a shell")),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -220,12 +314,14 @@ mod tests {
     #[test]
     fn statements_are_told_apart() {
         let text = "#!/sbin/openrc-run\na=1\nb=\"x\n y\"\nexport c='d'\n\ndepend() {\n\t# no\n\tneed net\n}\n\
-                    stop()\n{\n  :\n}\nreload() { :; }\nif true; then\n";
+                    stop()\n{\n  :\n}\nreload() { :; }\nif true; then\n\
+                    : ${d:=\"e\"} # why\n: \"${f=g}\"\n: ${h}\n";
         let forms: Vec<(u32, u32, Form)> = statements(text)
             .into_iter()
             .map(|it| (it.line, it.last, it.form))
             .collect();
         let assigned = |name: &str, value: &str| Form::Assignment(name.into(), value.into());
+        let default = |name: &str, value: &str| Form::Default(name.into(), value.into());
         let function = |name: &str| Form::Function(name.into());
         let inside = |name: &str| Form::Inside(name.into());
         assert_eq!(
@@ -243,6 +339,9 @@ mod tests {
                 (14, 14, function("stop")),
                 (15, 15, inside("reload")),
                 (16, 16, Form::Command),
+                (17, 17, default("d", "${d:=\"e\"} # why")),
+                (18, 18, default("f", "\"${f=g}\"")),
+                (19, 19, Form::Command),
             ]
         );
     }
@@ -259,9 +358,18 @@ mod tests {
         check("\"$A ${A}b\" # why", Some("a ab"));
         check("'$A'\"\\\"\\n\"\\ c", Some("$A\"\\n c"));
         check("${A:-b}${E:-c}${E-d}${N:-$A}", Some("aca"));
+        check(
+            "${N:-/run/${A}.pid}\"${N:-${N:-$A b}}\"",
+            Some("/run/a.pida b"),
+        );
+        check("${A:+-v $A}${N:+-v}${E:+-e}${E+-f}", Some("-v a-f"));
+        check("${N:-\"a b\"}", Some("a b"));
+        check("${D:=\"x\"}$D${D:=y}", Some("xxx"));
         check("$N", Some(""));
         check("\"a\\\nb\"", Some("ab"));
-        for wrong in ["$(a)", "`a`", "${A#x}", "a b", "a;b", "'a", "${A", "$1"] {
+        for wrong in [
+            "$(a)", "`a`", "${A#x}", "a b", "a;b", "'a", "${A", "$1", "${A%/}", "${A:}",
+        ] {
             check(wrong, None);
         }
         assert_eq!(variables.missing, ["N"]);

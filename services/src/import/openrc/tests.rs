@@ -93,6 +93,88 @@ fn one_that_goes_into_the_background_is_forking() {
 }
 
 #[test]
+fn what_a_starter_is_told_counts() {
+    let it = convert(
+        &[script(
+            "a",
+            ": ${A_CONF:=/etc/${A_NAME:-a}.conf}\ncommand=/bin/a\ncommand_args=\"-c ${A_CONF} ${A_MORE:+-m}\"\n\
+             export A_HOME=/srv/a\npidfile=/run/a/a.pid\noutput_log=/var/log/a\n\
+             start_stop_daemon_args=\"-b --make-pidfile --stderr \\\"/var/log/a.err\\\" -u web:adm -d/srv -N 5 --env=B=c --wait 10\"\n\
+             rc_ulimit=\"-n 1024 -c unlimited -l 64 -u 0\"\nextra_started_commands=reload\n\
+             supervise_daemon_args=--odd\n\
+             start_pre() {\n\tcheckpath -f -o web:adm /var/log/a.err\n}\n\
+             reload() {\n\tebegin \"Reloading ${RC_SVCNAME}\"\n\
+             \tstart-stop-daemon --signal HUP --pidfile \"${pidfile}\"\n\teend $? \"Not done\"\n}\n",
+        )],
+        &Options::default(),
+    );
+    let text = file(&it, 0);
+    assert_eq!(
+        text,
+        "exec = \"/bin/a -c /etc/a.conf\"\nreload = \"HUP\"\nuser = \"web\"\ngroup = \"adm\"\n\
+         working-dir = \"/srv\"\nnice = 5\n[env]\nA_HOME = \"/srv/a\"\nB = \"c\"\n[restart]\npolicy = \"never\"\n\
+         [stop]\ntimeout = \"5s\"\n[limits]\ncore = \"unlimited\"\nmemlock = \"64K\"\nnofile = 1024"
+    );
+    let told = told(&it);
+    let has = |text: &str| assert!(told.iter().any(|it| it.starts_with(text)), "{told:?}");
+    has("  : ${A_CONF");
+    has("+ export A_HOME");
+    has("- start_stop_daemon_args");
+    has("- rc_ulimit");
+    has("+ extra_started_commands");
+    has("+ start-stop-daemon --signal");
+    has("  ebegin");
+    has("  checkpath -f");
+    has("  supervise_daemon_args");
+}
+
+#[test]
+fn a_directory_that_is_made_before_a_start_is_made_by_init() {
+    let check = |before: &str, expect: Option<&str>| {
+        let text = format!(
+            "supervisor=supervise-daemon\ncommand=/bin/a\ncommand_user=\"web:adm\"\n\
+             supervise_daemon_args=\"--oom-score-adj -50\"\nstart_pre() {{\n{before}\n}}\n\
+             reload() {{\n\tsupervise-daemon \"$RC_SVCNAME\" -s USR1\n}}\n"
+        );
+        let it = convert(&[script("a", &text)], &Options::default());
+        assert_eq!(it.made.len(), usize::from(expect.is_some()), "{before}");
+        match expect {
+            Some(expect) => assert!(file(&it, 0).contains(expect), "{}", file(&it, 0)),
+            None => assert_eq!(
+                it.refused[0].why,
+                ["its function `start_pre` would not be run"]
+            ),
+        }
+    };
+    check(
+        "\tcheckpath -d -m 0755 -o web:adm \"/run/${RC_SVCNAME}\" || return 1",
+        Some(
+            "reload = \"USR1\"\nuser = \"web\"\ngroup = \"adm\"\noom-score-adj = -50\nruntime-dirs = [\"a\"]",
+        ),
+    );
+    check(
+        "\tcheckpath --directory --owner web /var/run/a/ /run/b",
+        Some("runtime-dirs = [\"a\", \"b\"]"),
+    );
+    for wrong in [
+        "\tcheckpath -d -o root /run/a",
+        "\tcheckpath -d -o web:other /run/a",
+        "\tcheckpath -d -o web /run/a/b",
+        "\tcheckpath -d -o web /srv/a",
+        "\tcheckpath -d -o web /run/shark",
+        "\tcheckpath -d -o web /run/$GONE",
+        "\tcheckpath -f -o web /run/a",
+        "\tcheckpath -D -o web /run/a",
+        "\tcheckpath -d -o web /run/a; rm -r /",
+        "\tcheckpath -d -o web /run/a\n\trm -r /",
+        "\teinfo $(rm -r /)",
+        "\teinfo nothing",
+    ] {
+        check(wrong, None);
+    }
+}
+
+#[test]
 fn what_is_said_in_commands_has_no_file() {
     let check = |text: &str, why: &str, forceable: bool| {
         let text = format!("command=/bin/a\n{text}\n");
@@ -111,7 +193,7 @@ fn what_is_said_in_commands_has_no_file() {
     };
     check("start() {\n\tebegin\n}", "function `start`", false);
     check(
-        "start_pre() {\n\tcheckpath -d /run/a\n}",
+        "start_pre() {\n\tcheckpath -d /var/cache/a\n}",
         "`start_pre` would not be run",
         true,
     );
@@ -126,6 +208,18 @@ fn what_is_said_in_commands_has_no_file() {
     check("supervisor=s6", "leaves its program", true);
     check("command_user=1000", "no account", false);
     check("chroot=/srv", "another root", false);
+    check(
+        "start_stop_daemon_args=\"-b -r /srv\"",
+        "`-r` may say",
+        true,
+    );
+    check(
+        "start_stop_daemon_args=--user",
+        "`--user` has no value",
+        true,
+    );
+    check("start_stop_daemon_args=--background=yes", "may say", true);
+    check("start_stop_daemon_args=\"-u 0\"", "no account", false);
 }
 
 proptest::proptest! {
