@@ -1,8 +1,8 @@
 //! One boot: the verified root, the service graph, `sharkctl`, and reloads that are refused.
 
 use anyhow::{Context as _, ensure};
-use machine::Machine;
 use machine::scenario::{ask, ask_json, booted, field, spec, tell, until};
+use machine::{Machine, Output};
 use serde_json::Value;
 
 #[test]
@@ -281,14 +281,16 @@ fn what_ignores_sigterm_is_killed(machine: &mut Machine) -> anyhow::Result<()> {
 }
 
 fn logs_survive_a_restart(machine: &mut Machine) -> anyhow::Result<()> {
+    // A line of before shows that it follows: what comes now is new to it.
+    let followed =
+        |count: usize| move |o: &Output| o.text().matches("limited started").count() == count;
     ask(
         machine,
-        "sharkctl logs -n 0 -f limited > /run/followed & echo $! > /run/follower",
+        "sharkctl logs -n 1 -f limited > /run/followed & echo $! > /run/follower",
     )?;
+    until(machine, "cat /run/followed", followed(1))?;
     ask(machine, "sharkctl restart limited")?;
-    until(machine, "cat /run/followed", |o| {
-        o.text().contains("limited started")
-    })?;
+    until(machine, "cat /run/followed", followed(2))?;
     ask(machine, "kill $(cat /run/follower)")?;
     let output = until(machine, "sharkctl logs limited", |o| {
         o.text().matches("limited started").count() >= 3
