@@ -3,7 +3,7 @@
 
 use services::control::request::Rejected;
 use services::control::{
-    BootInfo, ControlError, Reply, Request, encode_error, encode_reply, introspect,
+    BootInfo, ControlError, Reply, Request, ServicesPage, encode_error, encode_reply, introspect,
 };
 use services::id::{ServiceId, ServiceName};
 use services::status::{ServiceStatus, ShutdownKind};
@@ -17,9 +17,11 @@ use super::watchdog::Feeder;
 use crate::arguments::shutdown_word;
 use crate::ending::soft;
 
-/// Up to so many services, a list tells memory and tasks of each; beyond, reading them would take
-/// the loop too long.
-const LIST_USAGE_MAX: usize = 256;
+/// A page of a list ends with the service that takes it beyond so many nanoseconds: memory and tasks are read
+/// of each, and a turn is to be over within a millisecond.
+const LIST_WITHIN: u64 = 250_000;
+/// And after so many services: how long it takes to write them down is not known before.
+const LIST_MAX: usize = 64;
 /// Longest name of a process, comm of proc(5).
 const NAME_MAX: usize = 64;
 
@@ -96,9 +98,10 @@ impl Init {
             }
         }
         match request {
-            Request::List => Some(Ok(Reply::Services {
-                services: self.list(),
-            })),
+            Request::List { from } => {
+                let page = self.list(from.as_deref().unwrap_or_default());
+                Some(Ok(Reply::Services(page)))
+            }
             Request::Status { name } => Some(self.status_of(name)),
             Request::Start { name } => self.start(client, request, name),
             Request::Stop { name, all: false } => {
@@ -258,7 +261,7 @@ impl Init {
             Request::WaitBoot => Reply::BootFailed {
                 failed: self.boot.info.failed.clone(),
             },
-            Request::List
+            Request::List { .. }
             | Request::Status { .. }
             | Request::Start { .. }
             | Request::Stop { .. }
@@ -281,18 +284,27 @@ impl Init {
         }
     }
 
-    fn list(&mut self) -> Vec<ServiceStatus> {
+    /// Services by name, from one on, as many as make a page.
+    fn list(&mut self, from: &str) -> ServicesPage {
         let Some(supervisor) = &self.supervisor else {
-            return Vec::new();
+            return ServicesPage::default();
         };
-        let ids: Vec<ServiceId> = supervisor.services().collect();
-        let with_usage = ids.len() <= LIST_USAGE_MAX;
-        let mut list: Vec<ServiceStatus> = ids
-            .into_iter()
-            .filter_map(|id| self.status(id, with_usage))
-            .collect();
-        list.sort_by(|a, b| a.name.cmp(&b.name));
-        list
+        let mut ids = supervisor.services_from(from);
+        let page: Vec<ServiceId> = ids.by_ref().take(LIST_MAX).collect();
+        let mut next = ids.next();
+        drop(ids);
+        let until = kernel::clock::boottime().saturating_add(LIST_WITHIN);
+        let mut services = Vec::with_capacity(page.len());
+        for id in page {
+            if !services.is_empty() && kernel::clock::boottime() >= until {
+                next = Some(id);
+                break;
+            }
+            services.extend(self.status(id));
+        }
+        let core = self.supervisor.as_ref();
+        let next = next.and_then(|id| core?.name(id)).map(str::to_owned);
+        ServicesPage { services, next }
     }
 
     fn relations(&self, from: Option<&str>) -> Reply {
@@ -306,7 +318,7 @@ impl Init {
             .supervisor
             .as_ref()
             .and_then(|supervisor| supervisor.lookup(name));
-        match id.and_then(|id| self.status(id, true)) {
+        match id.and_then(|id| self.status(id)) {
             Some(service) => Ok(Reply::Service {
                 service: Box::new(service),
             }),
@@ -315,13 +327,13 @@ impl Init {
     }
 
     /// What the core knows of a service, and what only the kernel knows.
-    fn status(&mut self, id: ServiceId, with_usage: bool) -> Option<ServiceStatus> {
+    fn status(&mut self, id: ServiceId) -> Option<ServiceStatus> {
         let mut status = self.supervisor.as_ref()?.status(id)?;
         let place = self.table.get(id);
         status.stored = place.map(|place| place.store.names()).unwrap_or_default();
         if let Some(live) = self.table.get(id).and_then(|place| place.live.as_ref()) {
             status.pid = (!live.ended).then_some(live.pid);
-            if let (Some(cgroups), true) = (&self.cgroups, with_usage) {
+            if let Some(cgroups) = &self.cgroups {
                 (status.memory_bytes, status.tasks) = cgroups.usage(&status.name);
                 if status.left_running.is_some() {
                     let left = cgroups.processes(&status.name).unwrap_or_default();
@@ -400,7 +412,7 @@ fn description(request: &Request) -> String {
         } => format!("replace init by {program}"),
         Request::DebugPanic => "crash init".to_owned(),
         Request::Trace => "a trace".to_owned(),
-        Request::List
+        Request::List { .. }
         | Request::Status { .. }
         | Request::Boot
         | Request::WaitBoot
@@ -423,7 +435,7 @@ fn subject(request: &Request) -> &str {
         | Request::ReloadService { name } => name,
         Request::ReloadAll { .. } => "reload",
         Request::Reexec { .. } | Request::DebugPanic => "init",
-        Request::List
+        Request::List { .. }
         | Request::Boot
         | Request::WaitBoot
         | Request::WaitGate

@@ -23,7 +23,8 @@ pub use introspect::Info;
 pub use record::{AttemptInfo, BootRecord, PastBoot, SlotInfo, SlotName};
 pub use relations::{RelationsPage, ServiceRelations};
 pub use reply::{
-    Changed, ChangedKeys, ControlError, Reply, ReplyError, decode_reply, encode_error, encode_reply,
+    Changed, ChangedKeys, ControlError, Reply, ReplyError, ServicesPage, decode_reply,
+    encode_error, encode_reply,
 };
 pub use request::{Call, Rejected, Request, encode_call};
 

@@ -39,15 +39,22 @@ pub struct ChangedKeys {
     pub keys: Vec<String>,
 }
 
+/// Services by name, from one on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServicesPage {
+    /// Each with its status.
+    pub services: Vec<ServiceStatus>,
+    /// With which name the next page begins, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
 /// The parameters of a successful reply.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Reply {
     /// Of `List`.
-    Services {
-        /// All services, by name.
-        services: Vec<ServiceStatus>,
-    },
+    Services(ServicesPage),
     /// Of `Status`.
     Service {
         /// The service.
@@ -213,7 +220,7 @@ impl std::error::Error for ControlError {}
 /// takes, and `sharkctl` reads with a bound of its own.
 #[must_use]
 pub fn encode_reply(reply: &Reply) -> Vec<u8> {
-    let message = json!({ "parameters": reply });
+    let message = Sent { parameters: reply };
     super::frame::terminate(serde_json::to_vec(&message).unwrap_or_default())
 }
 
@@ -243,6 +250,11 @@ impl core::fmt::Display for ReplyError {
 
 impl std::error::Error for ReplyError {}
 
+#[derive(Serialize)]
+struct Sent<'a> {
+    parameters: &'a Reply,
+}
+
 #[derive(Deserialize)]
 struct Answer {
     error: Option<String>,
@@ -264,11 +276,6 @@ pub fn decode_reply(request: &Request, message: &[u8]) -> Result<Reply, ReplyErr
         return Err(ReplyError::Control(error));
     }
     decode_parameters(request, parameters).map_err(malformed)
-}
-
-#[derive(Deserialize)]
-struct Services {
-    services: Vec<ServiceStatus>,
 }
 
 #[derive(Deserialize)]
@@ -314,10 +321,7 @@ struct Description {
 
 fn decode_parameters(request: &Request, value: Value) -> Result<Reply, serde_json::Error> {
     Ok(match request {
-        Request::List => {
-            let Services { services } = serde_json::from_value(value)?;
-            Reply::Services { services }
-        }
+        Request::List { .. } => Reply::Services(serde_json::from_value(value)?),
         Request::Status { .. } => {
             let OneService { service } = serde_json::from_value(value)?;
             Reply::Service { service }

@@ -13,7 +13,10 @@ use crate::status::ShutdownKind;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
     /// `io.shark.Init.List`
-    List,
+    List {
+        /// The name that the page begins with, or the next one there is.
+        from: Option<String>,
+    },
     /// `io.shark.Init.Status`
     Status {
         /// Which service, as the client wrote it.
@@ -267,7 +270,7 @@ impl Request {
     #[must_use]
     pub fn method(&self) -> String {
         let (interface, method) = match self {
-            Self::List => (INTERFACE, "List"),
+            Self::List { .. } => (INTERFACE, "List"),
             Self::Status { .. } => (INTERFACE, "Status"),
             Self::Start { .. } => (INTERFACE, "Start"),
             Self::Stop { .. } => (INTERFACE, "Stop"),
@@ -308,7 +311,7 @@ impl Request {
             | Self::Reexec { .. }
             | Self::DebugPanic
             | Self::Shutdown { .. } => true,
-            Self::List
+            Self::List { .. }
             | Self::Status { .. }
             | Self::Boot
             | Self::WaitBoot
@@ -333,7 +336,9 @@ fn method(envelope: Envelope) -> Result<Request, ControlError> {
         });
     };
     match (interface, name) {
-        (INTERFACE, "List") => none(parameters, Request::List),
+        (INTERFACE, "List") => {
+            typed(parameters, &["from"]).map(|Beginning { from }| Request::List { from })
+        }
         (INTERFACE, "Status") => named(parameters, |name| Request::Status { name }),
         (INTERFACE, "Start") => named(parameters, |name| Request::Start { name }),
         (INTERFACE, "Stop") => {
@@ -439,7 +444,7 @@ fn typed<T: DeserializeOwned>(
 #[must_use]
 pub fn encode_call(request: &Request) -> Vec<u8> {
     let parameters = match request {
-        Request::List
+        Request::List { from: None }
         | Request::ReloadAll { dry_run: false }
         | Request::Boot
         | Request::WaitBoot
@@ -473,7 +478,9 @@ pub fn encode_call(request: &Request) -> Vec<u8> {
             parameters.insert("reboot".into(), Value::from(*reboot));
             parameters
         }
-        Request::Relations { from: Some(from) } => one("from", Value::from(from.as_str())),
+        Request::List { from: Some(from) } | Request::Relations { from: Some(from) } => {
+            one("from", Value::from(from.as_str()))
+        }
         Request::ReloadAll { dry_run: true } => one("dryRun", Value::from(true)),
         Request::SetSlot { slot } => one("slot", Value::from(slot.as_str())),
         Request::Shutdown { kind } => one("kind", serde_json::to_value(kind).unwrap_or_default()),

@@ -10,6 +10,9 @@ use crate::status::{
 };
 use crate::update::LoaderStatus;
 
+/// The first page.
+const LIST: Request = Request::List { from: None };
+
 /// The text without comments, on one line, with single spaces.
 fn bare() -> String {
     let code = INTERFACE_TEXT
@@ -205,6 +208,7 @@ fn the_text_has_every_type_as_it_is_written() {
         ..ServiceRelations::default()
     };
     check_members("type ServiceRelations", &relations);
+    check_members("method List(from: ?string) ->", &services_page());
     let page = RelationsPage {
         relations: vec![relations],
         next: Some("web".into()),
@@ -298,7 +302,7 @@ fn every_error_survives_the_wire_under_its_own_name() {
             text.sort();
             assert_eq!(text, keys(parameters), "{name}");
         }
-        let back = decode_reply(&Request::List, &message);
+        let back = decode_reply(&LIST, &message);
         assert_eq!(back, Err(ReplyError::Control(error)));
     }
 }
@@ -306,6 +310,13 @@ fn every_error_survives_the_wire_under_its_own_name() {
 /// A message without its NUL.
 fn whole(message: &[u8]) -> &[u8] {
     message.strip_suffix(b"\0").unwrap()
+}
+
+fn services_page() -> ServicesPage {
+    ServicesPage {
+        services: vec![status()],
+        next: Some("web".into()),
+    }
 }
 
 fn stop_all(name: String) -> Request {
@@ -319,12 +330,7 @@ fn every_reply_survives_the_wire() {
     let done = Reply::Done {};
     let interface = INTERFACE.to_owned();
     let pairs = [
-        (
-            Request::List,
-            Reply::Services {
-                services: vec![status()],
-            },
-        ),
+        (LIST, Reply::Services(services_page())),
         (
             Request::Status { name: name() },
             Reply::Service {
@@ -395,7 +401,7 @@ fn what_is_no_reply_is_told() {
         r#"{"parameters":{"services":3}}"#,
         r#"{"error":"x.Y"}"#,
     ] {
-        let read = decode_reply(&Request::List, message.as_bytes());
+        let read = decode_reply(&LIST, message.as_bytes());
         assert!(matches!(read, Err(ReplyError::Malformed(_))), "{message}");
     }
 }

@@ -248,6 +248,11 @@ impl Supervisor {
         self.table.sorted()
     }
 
+    /// Services in the order of their names, from `name` on, or the next one there is.
+    pub fn services_from(&self, name: &str) -> impl Iterator<Item = ServiceId> + '_ {
+        self.table.sorted_from(name)
+    }
+
     /// The run of the service that has not ended, if there is one.
     #[must_use]
     pub fn current_run(&self, id: ServiceId) -> Option<RunId> {

@@ -186,8 +186,15 @@ impl Table {
 
     /// Services of the newest graph, by name.
     pub(super) fn sorted(&self) -> impl Iterator<Item = ServiceId> + '_ {
-        self.names
-            .iter()
+        self.sorted_from("")
+    }
+
+    /// The same, from a name on.
+    pub(super) fn sorted_from(&self, name: &str) -> impl Iterator<Item = ServiceId> + '_ {
+        let before = |index: &u32| self.get(*index).is_some_and(|it| it.name.as_str() < name);
+        let first = self.names.partition_point(before);
+        let rest = self.names.get(first..).unwrap_or_default();
+        rest.iter()
             .filter(|index| self.get(**index).is_some_and(|service| !service.removed))
             .filter_map(|index| self.id(*index))
     }

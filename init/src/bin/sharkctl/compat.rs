@@ -25,6 +25,7 @@ use crate::Context;
 use crate::client::{Client, unexpected_reply};
 use crate::failure::Failure;
 use crate::screen::Screen;
+use crate::show::all_services as list;
 use crate::waiting::{ask, await_reply};
 
 use self::cli::CompatVerb;
@@ -106,14 +107,6 @@ pub(crate) fn perform(
             0 => Ok(()),
             status => Err(Failure::Told(status)),
         },
-    }
-}
-
-/// All services, as init tells of them.
-fn list(context: &Context, screen: &mut Screen<'_>) -> Result<Vec<ServiceStatus>, Failure> {
-    match ask(context.patience(), screen, Request::List)? {
-        Reply::Services { services } => Ok(services),
-        _ => Err(unexpected_reply()),
     }
 }
 

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use clap::{Arg, Command, CommandFactory};
 use clap_complete::shells::{Bash, Fish, Zsh};
-use services::control::{Reply, Request};
 use services::file::{Role, role};
 
 use crate::Context;
 use crate::cli::{Cli, Shell};
-use crate::client::Client;
+use crate::client::{Client, unexpected_reply};
 use crate::failure::Failure;
 use crate::screen::Screen;
+use crate::waiting::all_pages;
 
 /// Who is at a command line does not wait long for init.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -42,12 +42,12 @@ fn generated(shell: impl clap_complete::Generator, command: &mut Command) -> Str
 
 /// Services that init has, and those that there are files of: one a line.
 fn names(context: &Context) -> String {
-    let asked = Client::call(&context.socket, Request::List);
-    let told = asked.and_then(|mut client| client.receive(PATIENCE));
-    let mut names: BTreeSet<String> = match told {
-        Ok(Some(Reply::Services { services })) => services.into_iter().map(|it| it.name).collect(),
-        Ok(_) | Err(_) => BTreeSet::new(),
-    };
+    let told = all_pages(|request| {
+        let mut client = Client::call(&context.socket, request)?;
+        client.receive(PATIENCE)?.ok_or_else(unexpected_reply)
+    });
+    let told = told.unwrap_or_default().into_iter();
+    let mut names: BTreeSet<String> = told.map(|it| it.name).collect();
     let (sources, _unreadable) = init::load::read::sources(&context.service_path);
     names.extend(
         sources

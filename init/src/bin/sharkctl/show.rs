@@ -16,7 +16,7 @@ use crate::logs;
 use crate::quantity::{memory, seconds, span};
 use crate::screen::{Paint, Screen, state_word};
 use crate::table::{Align, Cell, Table, printable};
-use crate::waiting::ask;
+use crate::waiting::{all_pages, ask};
 
 /// Lines of the log that `status SERVICE` shows.
 const LOG_LINES: usize = 5;
@@ -87,10 +87,7 @@ pub(crate) fn all_services(
     context: &Context,
     screen: &mut Screen<'_>,
 ) -> Result<Vec<ServiceStatus>, Failure> {
-    match ask(context.patience(), screen, Request::List)? {
-        Reply::Services { services } => Ok(services),
-        _ => Err(unexpected_reply()),
-    }
+    all_pages(|request| ask(context.patience(), screen, request))
 }
 
 /// Whether a service in this state needs nobody's attention.

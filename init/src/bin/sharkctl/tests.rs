@@ -5,11 +5,11 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
 
-use services::control::{ControlError, Reply, Request};
+use services::control::{ControlError, Request};
 use services::diagnostic::{Diagnostic, Place};
 use services::status::{ShutdownKind, StateName};
 
-use self::server::{Server, machine, service};
+use self::server::{Server, machine, service, services_page};
 
 mod boot;
 mod import;
@@ -91,9 +91,7 @@ fn status_of_all_services() {
     assert_eq!(json["boot"]["mode"], "container");
     assert_eq!(json["services"][0]["name"], "down");
     let server = Server::new(|request| match request {
-        Request::List => Ok(Reply::Services {
-            services: vec![service("bad", StateName::Failed)],
-        }),
+        Request::List { .. } => Ok(services_page(vec![service("bad", StateName::Failed)])),
         other => machine(other),
     });
     server.run("status").expect(7, "bad      failed", "");

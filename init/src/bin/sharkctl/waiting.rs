@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use services::control::{Reply, Request};
 use services::status::{ServiceStatus, StateName};
 
-use crate::client::Client;
+use crate::client::{Client, unexpected_reply};
 use crate::failure::Failure;
 use crate::screen::{Screen, state_word};
 use crate::table::printable;
@@ -43,6 +43,24 @@ pub(crate) fn ask(
             )))
         }
         other => other,
+    }
+}
+
+/// All services, page by page, each by `ask`.
+pub(crate) fn all_pages(
+    mut ask: impl FnMut(Request) -> Result<Reply, Failure>,
+) -> Result<Vec<ServiceStatus>, Failure> {
+    let mut all = Vec::new();
+    let mut from = None;
+    loop {
+        let Reply::Services(page) = ask(Request::List { from })? else {
+            return Err(unexpected_reply());
+        };
+        all.extend(page.services);
+        from = page.next;
+        if from.is_none() {
+            return Ok(all);
+        }
     }
 }
 
@@ -92,7 +110,8 @@ pub(crate) fn describe_service(socket: &Path, name: &str) -> String {
 /// What a wait for the boot is a wait for: every service that is not settled.
 pub(crate) fn describe_boot(socket: &Path) -> String {
     const NAMED: usize = 5;
-    let Some(Reply::Services { services }) = peek(socket, Request::List) else {
+    let peeked = all_pages(|request| peek(socket, request).ok_or_else(unexpected_reply));
+    let Ok(services) = peeked else {
         return "the boot (init does not answer at the moment)".to_owned();
     };
     let unsettled: Vec<String> = services

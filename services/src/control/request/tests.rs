@@ -3,6 +3,9 @@
 use super::*;
 use proptest::prelude::*;
 
+/// The first page.
+const LIST: Request = Request::List { from: None };
+
 #[allow(
     clippy::needless_pass_by_value,
     reason = "the tables below read better without borrows"
@@ -23,7 +26,10 @@ fn invalid(parameter: &str) -> Result<Request, ControlError> {
 fn every_request() -> Vec<Request> {
     let name = || "web".to_owned();
     vec![
-        Request::List,
+        LIST,
+        Request::List {
+            from: Some("web".into()),
+        },
         Request::Status { name: name() },
         Request::Start { name: name() },
         Request::Stop {
@@ -85,14 +91,14 @@ fn every_request_survives_the_wire() {
 
 #[test]
 fn reads_what_varlinkctl_sends() {
-    check(r#"{"method":"io.shark.Init.List"}"#, Ok(Request::List));
+    check(r#"{"method":"io.shark.Init.List"}"#, Ok(LIST));
     check(
         r#"{"method":"io.shark.Init.List","parameters":{}}"#,
-        Ok(Request::List),
+        Ok(LIST),
     );
     check(
         r#"{"method":"io.shark.Init.List","parameters":null}"#,
-        Ok(Request::List),
+        Ok(LIST),
     );
     let call = Request::parse(br#"{"method":"io.shark.Init.List","more":true,"oneway":true}"#);
     let call = call.unwrap();

@@ -1,11 +1,11 @@
 //! The verbs that explain, against a machine whose services and relations are made up.
 
 use services::control::{
-    BootMode, BootState, RelationsPage, Reply, Request, ServiceRelations, Timing,
+    BootMode, BootState, RelationsPage, Reply, Request, ServiceRelations, ServicesPage, Timing,
 };
 use services::status::{ServiceStatus, StateName};
 
-use super::server::{Answer, Server, boot, machine, service};
+use super::server::{Answer, Server, boot, machine, service, services_page};
 
 /// A service: name, state, reason, started and ready in milliseconds, relations.
 struct Made(ServiceStatus, ServiceRelations);
@@ -106,9 +106,7 @@ fn some() -> Vec<Made> {
 fn answer(request: &Request) -> Answer {
     let some = some().into_iter();
     match request {
-        Request::List => Ok(Reply::Services {
-            services: some.map(|Made(status, _)| status).collect(),
-        }),
+        Request::List { .. } => Ok(services_page(some.map(|Made(status, _)| status).collect())),
         // Two pages.
         Request::Relations { from } => {
             let from = from.clone().unwrap_or_default();
@@ -351,18 +349,18 @@ fn a_plot_is_right_xml_with_a_bar_for_each() {
 #[test]
 fn a_plot_of_many_has_room_for_all() {
     let server = Server::new(|request| match request {
-        Request::List => Ok(Reply::Services {
-            services: (0..500)
-                .map(|it| {
-                    made(
-                        &format!("s{it}"),
-                        StateName::Up,
-                        ServiceRelations::default(),
-                    )
-                })
-                .map(|made| made.times(10, 300).0)
-                .collect(),
-        }),
+        // Page by page.
+        Request::List { from } => {
+            let all = (0..500).map(|it| format!("s{it:03}"));
+            let from = from.clone().unwrap_or_default();
+            let mut names = all.filter(|name| *name >= from);
+            let page = names.by_ref().take(64);
+            let made = page.map(|name| made(&name, StateName::Up, ServiceRelations::default()));
+            Ok(Reply::Services(ServicesPage {
+                services: made.map(|made| made.times(10, 300).0).collect(),
+                next: names.next(),
+            }))
+        }
         Request::Relations { .. } => Ok(Reply::Relations(RelationsPage::default())),
         other => answer(other),
     });

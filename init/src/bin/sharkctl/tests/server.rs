@@ -9,11 +9,19 @@ use std::time::Duration;
 use services::control::reply::{Changed, ChangedKeys};
 use services::control::{
     BootInfo, BootMode, BootState, ControlError, RelationsPage, Reply, Request, ServiceRelations,
-    encode_error, encode_reply,
+    ServicesPage, encode_error, encode_reply,
 };
 use services::status::{ServiceStatus, StateName};
 
 use super::{Ran, run};
+
+/// The one page of a list.
+pub(crate) fn services_page(services: Vec<ServiceStatus>) -> Reply {
+    Reply::Services(ServicesPage {
+        services,
+        next: None,
+    })
+}
 
 /// How the server answers one request.
 pub(super) type Answer = Result<Reply, ControlError>;
@@ -131,12 +139,10 @@ pub(super) fn boot(state: BootState) -> BootInfo {
 /// `busy` refused, of `late` superseded, of `slow` done after two and a half seconds.
 pub(super) fn machine(request: &Request) -> Answer {
     match request {
-        Request::List => Ok(Reply::Services {
-            services: vec![
-                service("down", StateName::Down),
-                service("up", StateName::Up),
-            ],
-        }),
+        Request::List { .. } => Ok(services_page(vec![
+            service("down", StateName::Down),
+            service("up", StateName::Up),
+        ])),
         Request::Status { name } => status(name),
         Request::Start { name }
         | Request::Stop { name, .. }
