@@ -121,7 +121,7 @@ fn machine() -> Scripts {
         ("web.toml", SLEEP),
         (
             "off.toml",
-            "exec = \"/bin/sleep 1000\"\nwanted-by = []\nreload = \"HUP\"\n",
+            "exec = \"/bin/sleep 1000\"\nwanted-by = []\nwants = [\"once\"]\nreload = \"HUP\"\n",
         ),
         (
             "bad.toml",
@@ -129,6 +129,10 @@ fn machine() -> Scripts {
         ),
         ("said.toml", said),
         ("once.toml", "type = \"oneshot\"\nexec = \"/bin/true\"\n"),
+        (
+            "timed.toml",
+            "type = \"oneshot\"\nexec = \"/bin/true\"\ntimer.on-boot = \"100h\"\n",
+        ),
         ("tty@.toml", "exec = \"/bin/sleep 100%i\"\n"),
     ])
 }
@@ -201,6 +205,44 @@ fn systemctl_tells_as_its_manual_page_says() {
     run("systemctl --frobnicate").expect(1, "", "unrecognized option '--frobnicate'");
     run("systemctl start").expect(1, "", "Too few arguments.");
     run("systemctl start --wait off").expect(1, "", "--wait is not supported");
+}
+
+#[test]
+fn systemctl_lists_as_its_manual_page_says() {
+    if !possible() {
+        return;
+    }
+    let scripts = machine();
+    scripts.machine.call("WaitBoot", json!({})).unwrap();
+    let run = |line: &str| scripts.run(line);
+    run("systemctl list-timers").expect(
+        0,
+        "\n\n1 timers listed.\nPass --all to see loaded but inactive timers, too.\n",
+        "",
+    );
+    let timers = run("systemctl list-timers --no-legend timed.timer");
+    timers.expect(0, " UTC 4d 3h left - ", "");
+    timers.expect(0, " timed.timer timed.service\n", "");
+    run("systemctl list-timers --no-legend 'x*'").says(0, "");
+    let json = run("systemctl list-timers -o json");
+    let json: Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(
+        (&json[0]["activates"], &json[0]["last"]),
+        (&json!("timed.service"), &Value::Null)
+    );
+    run("systemctl list-dependencies").says(
+        0,
+        "default.target\n● ├─once.service\n● ├─said.service\n○ ├─timed.service\n● └─web.service\n",
+    );
+    run("systemctl list-dependencies off").says(0, "off.service\n● └─once.service\n");
+    run("systemctl list-dependencies --after once").says(0, "once.service\n");
+    run("systemctl list-dependencies --reverse once.service")
+        .says(0, "once.service\n○ ├─off.service\n● └─default.target\n");
+    run("systemctl list-dependencies --plain --reverse once")
+        .says(0, "once.service\n  off.service\n  default.target\n");
+    run("systemctl list-dependencies nobody").expect(1, "", "nobody.service could not be found");
+    run("systemctl list-jobs").says(0, "No jobs running.\n");
+    run("systemctl preset web").expect(1, "", "there are no presets");
 }
 
 #[test]
@@ -365,7 +407,16 @@ fn journalctl_prints_what_a_service_wrote() {
     );
     run("timeout 1 journalctl -fu said -o cat").says(124, "one\ntwo\n");
     run("journalctl -o verbose").expect(1, "", "Unknown output format 'verbose'");
-    run("journalctl --vacuum-size=1M").expect(1, "", "unrecognized option");
+    let boots = run("journalctl --list-boots");
+    boots.expect(0, "IDX BOOT ID  ", "");
+    boots.expect(0, "\n  0 ", "");
+    assert_eq!(boots.out.lines().count(), 2);
+    let json = run("journalctl --list-boots -o json");
+    let json: Value = serde_json::from_str(&json.out).unwrap();
+    assert!(json[0]["first_entry"].as_u64() <= json[0]["last_entry"].as_u64());
+    run("journalctl -b -1").expect(1, "", "no logs are kept of that boot");
+    run("journalctl --disk-usage").expect(0, "Archived and active journals take up ", "");
+    run("journalctl --vacuum-size=1M").expect(1, "", "keeps logs within the size");
 }
 
 #[test]
@@ -396,6 +447,19 @@ fn scripts_of_other_inits_find_their_commands() {
     run("rc-service --exists nobody").says(1, "");
     run("rc-service --ifexists nobody start").says(0, "");
     run("rc-service --list").expect(0, "web\n", "");
+    // rc-status(8).
+    let status = run("rc-status");
+    status.expect(0, "Runlevel: default\n", "");
+    let web = format!("\n web{:63}[  started  ]\n", "");
+    status.expect(0, &web, "");
+    status.expect(0, "Dynamic Runlevel: manual\n", "");
+    assert!(!status.out.contains(" off "), "{status:?}");
+    run("rc-service -q off start; rc-status --manual").expect(0, "\n off  ", "");
+    run("rc-service -q off stop").expect(0, "", "");
+    run("rc-status default").expect(0, "Runlevel: default\n", "");
+    run("rc-status -c").says(1, "");
+    run("rc-status -l && rc-status --runlevel").says(0, "default\ndefault\n");
+    run("rc-status nosuch").expect(1, "", " * runlevel `nosuch' does not exist");
     // rc-update(8).
     run("rc-update add off default").says(0, " * service off added to runlevel default\n");
     run("rc-update add off").expect(0, "already installed in runlevel `default'; skipping", "");

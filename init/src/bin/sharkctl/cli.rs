@@ -118,7 +118,7 @@ slots stay as they are. A cut of power in between is followed by the rest.")]
     /// Make service files of what another init runs, and tell what became of each line
     Import(Import),
     /// Answer under the names that scripts and installers call: systemctl, journalctl, service,
-    /// rc-service, rc-update
+    /// rc-service, rc-update, rc-status
     Compat {
         #[command(subcommand)]
         verb: CompatVerb,

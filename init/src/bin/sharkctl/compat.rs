@@ -1,5 +1,5 @@
 //! The names under which scripts and installers call other inits: `systemctl`, `journalctl`, `service`,
-//! `rc-service`, `rc-update`. Each verb does what `sharkctl` does, and answers in the shape and with the
+//! `rc-service`, `rc-update`, `rc-status`. Each verb does what `sharkctl` does, and answers in the shape and with the
 //! exit status that its own manual page documents. Not here: doing any of it, and how units become
 //! service files (`import`).
 
@@ -38,15 +38,17 @@ pub(crate) enum Name {
     Service,
     RcService,
     RcUpdate,
+    RcStatus,
 }
 
 impl Name {
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Systemctl,
         Self::Journalctl,
         Self::Service,
         Self::RcService,
         Self::RcUpdate,
+        Self::RcStatus,
     ];
 
     pub(crate) const fn word(self) -> &'static str {
@@ -56,6 +58,7 @@ impl Name {
             Self::Service => "service",
             Self::RcService => "rc-service",
             Self::RcUpdate => "rc-update",
+            Self::RcStatus => "rc-status",
         }
     }
 
@@ -81,6 +84,7 @@ pub(crate) fn run(
         Name::Service => sysv::service(context, screen, arguments),
         Name::RcService => openrc::rc_service(context, screen, arguments),
         Name::RcUpdate => openrc::rc_update(context, screen, arguments),
+        Name::RcStatus => openrc::rc_status(context, screen, arguments),
     };
     match done {
         Ok(status) => status,

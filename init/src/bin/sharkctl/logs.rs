@@ -2,7 +2,7 @@
 //! (`init::log::reader`), the order of their lines (`init::log::entry`), which boot is meant (`boots`),
 //! and how a line is printed (`form`).
 
-mod boots;
+pub(crate) mod boots;
 mod form;
 
 use std::collections::VecDeque;

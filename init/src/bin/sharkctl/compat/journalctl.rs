@@ -1,6 +1,8 @@
 //! `journalctl`, as journalctl(1) of systemd 252 documents it: what `sharkctl logs` finds, in the forms
 //! that scripts read. Not here: finding it (`logs`).
 
+mod kept;
+
 use std::io::{self, Write};
 
 use clap::Parser;
@@ -17,7 +19,7 @@ use crate::logs;
 use crate::screen::Screen;
 use crate::table::printable;
 
-const OPTIONS: [Known; 29] = [
+const OPTIONS: [Known; 40] = [
     flag("help", Some('h')),
     flag("version", None),
     value("unit", Some('u')),
@@ -59,6 +61,17 @@ const OPTIONS: [Known; 29] = [
     flag("user", None),
     value("directory", Some('D')),
     value("identifier", Some('t')),
+    flag("list-boots", None),
+    flag("disk-usage", None),
+    value("vacuum-size", None),
+    value("vacuum-time", None),
+    value("vacuum-files", None),
+    flag("rotate", None),
+    flag("flush", None),
+    flag("relinquish-var", None),
+    flag("smart-relinquish-var", None),
+    flag("sync", None),
+    flag("verify", None),
 ];
 
 /// Options that would have to do something that there is nothing like here.
@@ -69,6 +82,7 @@ journalctl [OPTIONS...] [_SYSTEMD_UNIT=...]
 
 The options of journalctl(1) that scripts use, done by Shark init (shark-compat(7)):
   -u -f -n -S -U -b -k -p -g -r -e -q -o short|short-iso|short-precise|short-unix|cat|json|export
+  --list-boots --disk-usage
 `sharkctl logs` can do more.
 ";
 
@@ -144,10 +158,20 @@ pub(super) fn journalctl(
             &format!("--{option} is not supported by Shark init (shark-compat(7))."),
         );
     }
+    if let Some((option, why)) = kept::REFUSED.iter().find(|(option, _)| words.has(option)) {
+        let text = format!("--{option} is not supported by Shark init: {why} (shark-log(5)).");
+        return wrong(screen, &text);
+    }
     let form = match Form::of(&words) {
         Ok(form) => form,
         Err(text) => return wrong(screen, &text),
     };
+    if words.has("list-boots") {
+        return kept::boots(context, screen, &words);
+    }
+    if words.has("disk-usage") {
+        return kept::usage(context, screen);
+    }
     let services = match services(context, screen, &words) {
         Ok(services) => services?,
         Err(text) => return wrong(screen, &text),

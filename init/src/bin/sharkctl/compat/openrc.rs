@@ -1,4 +1,4 @@
-//! `rc-service` and `rc-update`, as rc-service(8), rc-update(8) and openrc-run(8) document them. Not here:
+//! `rc-service`, `rc-update` and `rc-status`, as their manual pages and openrc-run(8) document them. Not here:
 //! scripts for OpenRC, which `import` reads.
 
 use services::control::Request;
@@ -35,6 +35,22 @@ const UPDATE: [Known; 7] = [
     flag("verbose", Some('v')),
     flag("nocolor", Some('C')),
     value("config", None),
+];
+
+const STATUS: [Known; 13] = [
+    flag("all", Some('a')),
+    flag("crashed", Some('c')),
+    value("format", Some('f')),
+    flag("list", Some('l')),
+    flag("manual", Some('m')),
+    flag("runlevel", Some('r')),
+    flag("servicelist", Some('s')),
+    flag("supervised", Some('S')),
+    flag("unused", Some('u')),
+    flag("help", Some('h')),
+    flag("nocolor", Some('C')),
+    flag("quiet", Some('q')),
+    flag("verbose", Some('v')),
 ];
 
 /// The only runlevel: what a boot brings up.
@@ -130,17 +146,98 @@ fn run(
 }
 
 /// The statuses of openrc-run: 3 stopped, 4 stopping, 8 starting, 16 inactive, 32 crashed.
-fn tell(screen: &mut Screen<'_>, known: &ServiceStatus) -> Result<u8, Failure> {
-    let (word, status) = match known.state {
+fn state(known: &ServiceStatus) -> (&'static str, u8) {
+    match known.state {
         StateName::Up => ("started", 0),
         StateName::Starting => ("starting", 8),
         StateName::Stopping => ("stopping", 4),
         StateName::Waiting | StateName::Armed | StateName::Listening => ("inactive", 16),
         StateName::Failed | StateName::Backoff => ("crashed", 32),
         StateName::Down | StateName::Skipped => ("stopped", 3),
-    };
+    }
+}
+
+fn tell(screen: &mut Screen<'_>, known: &ServiceStatus) -> Result<u8, Failure> {
+    let (word, status) = state(known);
     screen.print(format!(" * status: {word}\n"))?;
     Ok(status)
+}
+
+/// `rc-status`.
+pub(super) fn rc_status(
+    context: &Context,
+    screen: &mut Screen<'_>,
+    arguments: &[String],
+) -> Result<u8, Failure> {
+    let words = match Words::scan(arguments, &STATUS) {
+        Ok(words) => words,
+        Err(wrong) => return say(screen, &format!("rc-status: {wrong}"), 1),
+    };
+    if words.has("help") {
+        let usage = "Usage: rc-status [-a | -c | -l | -m | -r | -s | -u] [default]\n";
+        return screen.print(usage).map(|()| 0);
+    }
+    for option in ["format", "supervised"] {
+        if words.has(option) {
+            let text = format!("rc-status: --{option} is not supported by Shark init");
+            return say(screen, &text, 1);
+        }
+    }
+    if words.has("list") || words.has("runlevel") {
+        return screen.print(format!("{RUNLEVEL}\n")).map(|()| 0);
+    }
+    if let Some(level) = words.words.iter().find(|it| *it != RUNLEVEL) {
+        let text = format!(" * runlevel `{level}' does not exist");
+        return say(screen, &text, 1);
+    }
+    let all = list(context, screen)?;
+    let all = all.iter().filter(|it| it.kind != "target");
+    if words.has("crashed") {
+        let crashed: Vec<_> = all.filter(|it| state(it).0 == "crashed").collect();
+        let lines = crashed.iter().map(|it| format!("{}\n", it.name));
+        screen.print(lines.collect::<String>())?;
+        return Ok(u8::from(crashed.is_empty()));
+    }
+    let set = Layers::new(context, None).read();
+    let (enabled, others): (Vec<_>, Vec<_>) =
+        all.partition(|it| Enabled::of(&set, &it.name) == Some(Enabled::Yes));
+    let (of_level, manual): (Vec<_>, Vec<_>) = match () {
+        () if words.has("servicelist") => {
+            let lines = enabled.iter().chain(&others).map(|it| service_line(it));
+            return screen.print(lines.collect::<String>()).map(|()| 0);
+        }
+        () if words.has("unused") => {
+            let lines = others.iter().map(|it| service_line(it));
+            return screen.print(lines.collect::<String>()).map(|()| 0);
+        }
+        () => (
+            enabled,
+            others
+                .into_iter()
+                .filter(|it| state(it).0 != "stopped")
+                .collect(),
+        ),
+    };
+    let lines = |services: &[&ServiceStatus]| {
+        let lines = services.iter().map(|it| service_line(it));
+        lines.collect::<String>()
+    };
+    if words.has("manual") {
+        return screen.print(lines(&manual)).map(|()| 0);
+    }
+    let mut text = format!("Runlevel: {RUNLEVEL}\n{}", lines(&of_level));
+    if words.words.is_empty() {
+        text.push_str("Dynamic Runlevel: hotplugged\nDynamic Runlevel: needed/wanted\n");
+        text.push_str(&format!("Dynamic Runlevel: manual\n{}", lines(&manual)));
+    }
+    screen.print(text).map(|()| 0)
+}
+
+/// A name, and at the right of 80 columns its state.
+fn service_line(known: &ServiceStatus) -> String {
+    let state = format!("[  {}  ]", state(known).0);
+    let width = 79_usize.saturating_sub(state.len());
+    format!(" {:width$}{state}\n", known.name)
 }
 
 /// `rc-update`.

@@ -3,7 +3,10 @@
 
 mod act;
 mod files;
+mod lists;
 mod tell;
+
+pub(super) use self::tell::dated;
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +23,7 @@ use crate::screen::Screen;
 /// The version whose manual these verbs follow: scripts compare it with what they need.
 const VERSION: &str = "systemd 252 (the names of Shark init; this is not systemd)\n";
 
-const OPTIONS: [Known; 37] = [
+const OPTIONS: [Known; 40] = [
     flag("help", Some('h')),
     flag("version", None),
     flag("system", None),
@@ -50,6 +53,9 @@ const OPTIONS: [Known; 37] = [
     flag("now", None),
     flag("force", Some('f')),
     flag("runtime", None),
+    flag("reverse", None),
+    flag("after", None),
+    flag("before", None),
     flag("show-types", None),
     flag("ignore-inhibitors", Some('i')),
     value("check-inhibitors", None),
@@ -130,6 +136,7 @@ systemctl [OPTIONS...] COMMAND ...
 The verbs of systemctl(1) that scripts call, done by Shark init (shark-compat(7)):
   start stop restart try-restart reload reload-or-restart kill reset-failed
   is-active is-failed is-enabled status show list-units list-unit-files
+  list-timers list-dependencies list-jobs
   enable disable reenable mask unmask cat edit daemon-reload daemon-reexec
   get-default is-system-running poweroff reboot halt
 sharkctl(8) can do more.
@@ -164,6 +171,9 @@ impl Call<'_> {
             | "edit" | "list-unit-files" | "daemon-reload" => {
                 files::files(self, screen, verb, units)
             }
+            "list-timers" | "list-dependencies" | "list-jobs" => {
+                lists::lists(self, screen, verb, units)
+            }
             "daemon-reexec" => {
                 let program = None;
                 change(
@@ -176,8 +186,10 @@ impl Call<'_> {
             "poweroff" | "reboot" | "halt" => act::end(self, screen, verb),
             other => {
                 screen.complain_bare(&format!("Unknown command verb {other}."));
-                if UNSUPPORTED.contains(&other) {
-                    screen.complain_bare("Shark init does not support it; see shark-compat(7).");
+                if let Some((_, why)) = UNSUPPORTED.iter().find(|(verb, _)| *verb == other) {
+                    screen.complain_bare(&format!(
+                        "Shark init does not support it: {why}; see shark-compat(7)."
+                    ));
                 }
                 Ok(1)
             }
@@ -244,28 +256,47 @@ const NEED_UNITS: [&str; 18] = [
     "cat",
 ];
 
-/// Verbs of the real one that there is nothing like here.
-const UNSUPPORTED: [&str; 22] = [
-    "isolate",
-    "freeze",
-    "thaw",
-    "set-property",
-    "bind",
-    "mount-image",
-    "list-sockets",
-    "list-timers",
-    "list-dependencies",
-    "list-jobs",
-    "list-machines",
-    "preset",
-    "preset-all",
-    "link",
-    "revert",
-    "add-wants",
-    "add-requires",
-    "set-default",
-    "set-environment",
-    "import-environment",
-    "rescue",
-    "emergency",
+/// Verbs of the real one that there is nothing like here, and why.
+const UNSUPPORTED: [(&str, &str); 20] = [
+    ("isolate", "targets do not exclude each other"),
+    ("rescue", "targets do not exclude each other"),
+    ("emergency", "targets do not exclude each other"),
+    ("set-default", "a boot has one target, `default`"),
+    ("freeze", "a service is started or stopped, and not held"),
+    ("thaw", "a service is started or stopped, and not held"),
+    ("set-property", "`sharkctl edit` changes the service file"),
+    ("bind", "services have the mounts of the machine"),
+    ("mount-image", "services have the mounts of the machine"),
+    (
+        "list-sockets",
+        "`sharkctl cat` tells of the sockets of a service",
+    ),
+    ("list-machines", "it speaks to this machine only"),
+    (
+        "preset",
+        "there are no presets: a service is enabled as its file says",
+    ),
+    (
+        "preset-all",
+        "there are no presets: a service is enabled as its file says",
+    ),
+    ("link", "units are found in /etc/systemd/system"),
+    (
+        "revert",
+        "`sharkctl diff` and `sharkctl edit` tell of changes",
+    ),
+    ("add-wants", "`sharkctl edit` adds to `wants`"),
+    ("add-requires", "`sharkctl edit` adds to `requires`"),
+    (
+        "set-environment",
+        "variables are in `env` of a service file",
+    ),
+    (
+        "unset-environment",
+        "variables are in `env` of a service file",
+    ),
+    (
+        "import-environment",
+        "variables are in `env` of a service file",
+    ),
 ];

@@ -89,25 +89,57 @@ pub(super) fn find(context: &Context, word: Option<&BootWord>) -> Result<Boot, F
     })
 }
 
+/// A boot with logs, as it is told of.
+#[derive(Debug)]
+pub(crate) struct Told {
+    /// How many boots ago; 0 is the present one.
+    pub(crate) before: u64,
+    /// Its ID, where that is known.
+    pub(crate) id: Option<String>,
+    /// The times of its first and its last line.
+    pub(crate) span: Option<(Stamp, Stamp)>,
+    /// Bytes of its logs.
+    pub(crate) bytes: u64,
+}
+
+impl Told {
+    /// As it is named: `-1` is the one before.
+    pub(crate) fn number(&self) -> String {
+        match self.before {
+            0 => "0".to_owned(),
+            before => format!("-{before}"),
+        }
+    }
+}
+
+/// All boots with logs, from the oldest to the present one.
+pub(crate) fn told(context: &Context) -> Result<Vec<Told>, Failure> {
+    let boots = all(context)?;
+    let numbers = (0_u64..).take(boots.len()).collect::<Vec<_>>();
+    let numbers = numbers.into_iter().rev();
+    let told = numbers.zip(&boots).map(|(before, boot)| {
+        let places = boot.places(context)?;
+        Ok(Told {
+            before,
+            id: boot.id.clone(),
+            span: span(&places)?,
+            bytes: bytes(&places)?,
+        })
+    });
+    told.collect()
+}
+
 /// Prints all boots with logs.
 pub(super) fn print(context: &Context, screen: &mut Screen<'_>) -> Result<(), Failure> {
-    let mut rows = Vec::new();
-    let boots = all(context)?;
-    for (before, boot) in (0..boots.len()).rev().zip(&boots) {
-        let number = match before {
-            0 => "0".to_owned(),
-            _ => format!("-{before}"),
-        };
-        rows.push((number, boot.id.clone(), span(&boot.places(context)?)?));
-    }
+    let boots = told(context)?;
     if screen.json {
-        let boots = rows.iter().map(|(number, id, span)| {
+        let boots = boots.iter().map(|boot| {
             let text = |stamp: Stamp| stamp.to_string();
             json!({
-                "number": number.parse::<i64>().unwrap_or(0),
-                "boot": id,
-                "first": span.map(|it| text(it.0)),
-                "last": span.map(|it| text(it.1)),
+                "number": boot.number().parse::<i64>().unwrap_or(0),
+                "boot": boot.id,
+                "first": boot.span.map(|it| text(it.0)),
+                "last": boot.span.map(|it| text(it.1)),
             })
         });
         return screen.print_json(&json!({ "boots": boots.collect::<Vec<_>>() }));
@@ -120,16 +152,25 @@ pub(super) fn print(context: &Context, screen: &mut Screen<'_>) -> Result<(), Fa
         (Align::Left, head("FIRST LINE (UTC)")),
         (Align::Left, head("LAST LINE (UTC)")),
     ]);
-    for (number, id, span) in rows {
+    for boot in boots {
         let text = |stamp: Option<Stamp>| stamp.map_or("-".to_owned(), Stamp::to_seconds_text);
         table.row(vec![
-            number.into(),
-            id.unwrap_or_else(|| "-".to_owned()).into(),
-            text(span.map(|it| it.0)).into(),
-            text(span.map(|it| it.1)).into(),
+            boot.number().into(),
+            boot.id.unwrap_or_else(|| "-".to_owned()).into(),
+            text(boot.span.map(|it| it.0)).into(),
+            text(boot.span.map(|it| it.1)).into(),
         ]);
     }
     screen.print(table.render())
+}
+
+/// Bytes of all logs; a file that has gone meanwhile has none.
+fn bytes(places: &[PathBuf]) -> Result<u64, Failure> {
+    let place = places.first().map_or(Path::new("/"), PathBuf::as_path);
+    let logs = list(places).map_err(|error| Failure::of_file("read", place, &error))?;
+    let files = logs.values().flat_map(Segments::values);
+    let sizes = files.filter_map(|path| path.metadata().ok());
+    Ok(sizes.map(|it| it.len()).sum())
 }
 
 /// The times of the first line and of the last one in all logs.

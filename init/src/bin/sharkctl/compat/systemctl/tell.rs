@@ -151,13 +151,17 @@ fn status_of_units(
     Ok(worst)
 }
 
-fn block(call: &Call<'_>, unit: &Unit, it: &ServiceStatus, states: States) -> String {
-    let mark = match states.active {
-        "active" => '●',
+/// How a unit is, at a glance.
+pub(super) fn mark(states: States) -> char {
+    match states.active {
         "failed" => '×',
         "inactive" => '○',
         _ => '●',
-    };
+    }
+}
+
+fn block(call: &Call<'_>, unit: &Unit, it: &ServiceStatus, states: States) -> String {
+    let mark = mark(states);
     let mut text = format!("{mark} {} - {}\n", unit.name(), printable(&it.description));
     let state = files::state_of(call, &it.name);
     text.push_str(&match states.load {
@@ -211,7 +215,7 @@ fn wall(call: &Call<'_>, boottime_us: u64) -> u64 {
 }
 
 /// `Mon 2026-11-30 12:00:00 UTC`
-fn dated(micros: u64) -> String {
+pub(in crate::compat) fn dated(micros: u64) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
     // 1970 began on a Thursday.
     let day = micros / 86_400_000_000 % 7;
