@@ -10,6 +10,7 @@ use crate::begin::Begin;
 use crate::calendar::Calendar;
 use crate::cpus::CpuList;
 use crate::id::ServiceName;
+use crate::log::limit::OwnLimit;
 use crate::time::Duration;
 
 /// One service, with every default filled in.
@@ -258,6 +259,8 @@ pub struct Program {
     pub watchdog: Watchdog,
     /// How many descriptors are kept for it at most (`FDSTORE=1`).
     pub fd_store_max: u16,
+    /// How many of its lines are kept.
+    pub log: OwnLimit,
     /// Account to run as; `None` is root.
     pub account: Option<Account>,
     /// Variables added to the minimal environment (PATH, and what init passes).

@@ -54,6 +54,48 @@ fn logs_outlive_a_cut_of_power() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Prints more than is kept of it.
+const TORRENT: &str = "type = \"oneshot\"\nexec = [\"/bin/sh\", \"-c\", \"exec seq 1 100000\"]\n\
+    wanted-by = []\n";
+
+#[test]
+fn logs_keep_so_many_lines_and_count_the_others() -> anyhow::Result<()> {
+    let mut machine = booted(&spec(None)?)?;
+    ask(
+        &mut machine,
+        &format!(
+            "mkdir -p /etc/shark/services && cat > /etc/shark/services/torrent.toml <<'END' && \
+             sharkctl reload\n{TORRENT}END"
+        ),
+    )?;
+    let took = mean(&mut machine, "sharkctl start torrent >/dev/null", 1)?;
+    println!("100,000 lines: {took:?}");
+    let told = until(&mut machine, "sharkctl logs torrent | tail -n 1", |it| {
+        it.text().contains("dropped before this")
+    })?;
+    println!("{}", told.text());
+    let lines = ask(
+        &mut machine,
+        "sharkctl logs torrent | grep -v dropped | wc -l; sharkctl logs torrent | grep -v dropped | tail -n 1",
+    )?;
+    ensure!(
+        lines.starts_with("10000\n") && lines.trim_end().ends_with(" 10000"),
+        "{lines}"
+    );
+    let notes = ask(&mut machine, "sharkctl logs torrent | grep dropped")?;
+    let counts = notes.lines().filter_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let at = words.iter().position(|it| *it == "lines")?;
+        words.get(at.checked_sub(1)?)?.parse::<u64>().ok()
+    });
+    ensure!(counts.sum::<u64>() == 90_000, "{notes}");
+    let metrics = ask(&mut machine, "sharkctl metrics | grep ^shark_log_dropped")?;
+    ensure!(metrics.trim_end().ends_with(" 90000"), "{metrics}");
+    let status = machine.power_off(ANSWER)?;
+    ensure!(status.success(), "QEMU ended with {status}");
+    Ok(())
+}
+
 #[test]
 fn logs_that_flood_fill_the_disk_or_lose_their_logger_delay_nobody() -> anyhow::Result<()> {
     let disk = DiskCopy::of(&Image::from_environment()?.disk)?;

@@ -125,20 +125,19 @@ pub struct Splitter {
 }
 
 impl Splitter {
-    /// Appends the whole lines of `bytes` to `out`, and an unfinished one as is said; of one that is
+    /// Gives the whole lines of `bytes` to `out`, and an unfinished one as is said; of one that is
     /// longer than [`TEXT_MAX`], what is too much in any case. Gives how many bytes are used.
     pub fn feed(
         &mut self,
         bytes: &[u8],
         unfinished: Unfinished,
-        stamp: &str,
-        out: &mut Vec<u8>,
+        out: &mut impl FnMut(Mark, &[u8]),
     ) -> usize {
         let mut left = 0;
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             match piece.strip_suffix(b"\n") {
-                Some(line) => self.end_line(line, stamp, out),
-                None => left = self.keep(piece, unfinished, stamp, out),
+                Some(line) => self.end_line(line, out),
+                None => left = self.keep(piece, unfinished, out),
             }
         }
         if unfinished == Unfinished::End {
@@ -147,12 +146,12 @@ impl Splitter {
         bytes.len().saturating_sub(left)
     }
 
-    fn end_line(&mut self, text: &[u8], stamp: &str, out: &mut Vec<u8>) {
+    fn end_line(&mut self, text: &[u8], out: &mut impl FnMut(Mark, &[u8])) {
         let text = text.strip_suffix(b"\r").unwrap_or(text);
-        let last = self.cut_long(text, stamp, out);
+        let last = self.cut_long(text, out);
         // The end of a line that was cut just there has nothing more to say.
         if !(last.is_empty() && self.continued) {
-            write_line(out, stamp, self.mark(), last);
+            out(self.mark(), last);
         }
         self.continued = false;
     }
@@ -162,27 +161,26 @@ impl Splitter {
         &mut self,
         text: &[u8],
         unfinished: Unfinished,
-        stamp: &str,
-        out: &mut Vec<u8>,
+        out: &mut impl FnMut(Mark, &[u8]),
     ) -> usize {
-        let rest = self.cut_long(text, stamp, out);
+        let rest = self.cut_long(text, out);
         match unfinished {
             Unfinished::Wait => return rest.len(),
             Unfinished::Cut => {
-                write_line(out, stamp, self.mark(), rest);
+                out(self.mark(), rest);
                 self.continued = true;
             }
-            Unfinished::End => self.end_line(rest, stamp, out),
+            Unfinished::End => self.end_line(rest, out),
         }
         0
     }
 
-    /// Writes the front of `text` in pieces until at most [`TEXT_MAX`] bytes are left, and gives
+    /// Gives the front of `text` away in pieces until at most [`TEXT_MAX`] bytes are left, and returns
     /// those.
-    fn cut_long<'a>(&mut self, mut text: &'a [u8], stamp: &str, out: &mut Vec<u8>) -> &'a [u8] {
+    fn cut_long<'a>(&mut self, mut text: &'a [u8], out: &mut impl FnMut(Mark, &[u8])) -> &'a [u8] {
         while text.len() > TEXT_MAX {
             let (piece, rest) = text.split_at(cut(text));
-            write_line(out, stamp, self.mark(), piece);
+            out(self.mark(), piece);
             self.continued = true;
             text = rest;
         }
@@ -237,13 +235,14 @@ mod tests {
     fn lines(chunks: &[&[u8]]) -> Vec<(Mark, Vec<u8>)> {
         let mut splitter = Splitter::default();
         let (mut pipe, mut out) = (Vec::new(), Vec::new());
+        let mut write = |mark, text: &[u8]| write_line(&mut out, STAMP, mark, text);
         for chunk in chunks {
             pipe.extend_from_slice(chunk);
-            let used = splitter.feed(&pipe, Unfinished::Wait, STAMP, &mut out);
+            let used = splitter.feed(&pipe, Unfinished::Wait, &mut write);
             pipe.drain(..used);
             assert!(pipe.len() <= TEXT_MAX);
         }
-        let used = splitter.feed(&pipe, Unfinished::End, STAMP, &mut out);
+        let used = splitter.feed(&pipe, Unfinished::End, &mut write);
         assert_eq!(used, pipe.len());
         assert!(out.is_empty() || out.ends_with(b"\n"));
         out.split_inclusive(|byte| *byte == b'\n')
@@ -306,7 +305,8 @@ mod tests {
     fn what_cannot_wait_is_cut_and_goes_on() {
         let mut splitter = Splitter::default();
         let mut out = Vec::new();
-        let mut feed = |bytes: &[u8], unfinished| splitter.feed(bytes, unfinished, "", &mut out);
+        let mut write = |mark, text: &[u8]| write_line(&mut out, "", mark, text);
+        let mut feed = |bytes: &[u8], unfinished| splitter.feed(bytes, unfinished, &mut write);
         assert_eq!(feed(b"a\nb", Unfinished::Wait), 2);
         assert_eq!(feed(b"b", Unfinished::Cut), 1);
         assert_eq!(feed(b"c", Unfinished::Wait), 0);

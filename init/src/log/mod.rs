@@ -12,6 +12,7 @@ mod forwarder;
 pub mod keeper;
 pub mod lines;
 pub mod memory;
+mod pipe;
 pub mod protocol;
 pub mod reader;
 pub mod segment;

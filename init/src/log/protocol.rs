@@ -7,12 +7,17 @@
 //! of every pipe, so that nothing is lost while no logger runs; to a new logger it sends every pipe
 //! again. When PID 1 closes its end of the socket, the logger empties the pipes and exits.
 //!
-//! The bytes: the name of the service in ASCII, up to the end of the datagram. A name starts with a
-//! letter or a digit, so any other first byte is free for kinds of messages to come.
+//! The bytes: the name of the service in ASCII; where it has a limit of its own, a blank, how many of its
+//! lines are kept, a blank, and within how many nanoseconds, each a decimal number, or `-` where the
+//! settings of logs say it. A name starts with a letter or a digit, so any other first byte is free for
+//! kinds of messages to come.
 
 use std::fmt;
+use std::str::FromStr;
 
 use services::id::{InvalidName, NAME_MAX, ServiceName};
+use services::log::limit::OwnLimit;
+use services::time::Duration;
 
 /// Descriptor under which the logger finds its end of the socket.
 pub const CONTROL_FD: i32 = 3;
@@ -22,14 +27,17 @@ pub const CONTROL_FD: i32 = 3;
 pub const SYSLOG_FD: i32 = 4;
 
 /// Longest message, in bytes. A receiver takes one byte more, to notice a longer one.
-pub const MESSAGE_MAX: usize = NAME_MAX;
+pub const MESSAGE_MAX: usize = NAME_MAX + 2 * (1 + NUMBER_MAX);
+/// Digits of the longest number.
+const NUMBER_MAX: usize = 20;
 
 /// One message from PID 1 to the logger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// Write down what comes out of the pipe that is attached, as the log of this service. It takes
-    /// the place of a pipe taken earlier for the same service.
-    Take(ServiceName),
+    /// the place of a pipe taken earlier for the same service. Of the same pipe once more, only the limit
+    /// counts.
+    Take(ServiceName, OwnLimit),
 }
 
 /// Why a datagram is not a message.
@@ -41,6 +49,8 @@ pub enum MalformedMessage {
     Encoding,
     /// The name is not the name of a service.
     Name(InvalidName),
+    /// The limit is none.
+    Limit,
 }
 
 impl fmt::Display for MalformedMessage {
@@ -53,6 +63,7 @@ impl fmt::Display for MalformedMessage {
                 )
             }
             Self::Encoding => write!(f, "a message to the logger names a service not in UTF-8"),
+            Self::Limit => write!(f, "a message to the logger has no limit of lines"),
             Self::Name(cause) => write!(f, "a message to the logger names no service: {cause}"),
         }
     }
@@ -65,7 +76,15 @@ impl Message {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         match self {
-            Self::Take(name) => name.as_str().as_bytes().to_vec(),
+            Self::Take(name, limit) if *limit == OwnLimit::default() => {
+                name.as_str().as_bytes().to_vec()
+            }
+            Self::Take(name, limit) => {
+                let word = |number: Option<u64>| number.map_or("-".to_owned(), |it| it.to_string());
+                let within = limit.burst_within.map(nanoseconds);
+                let burst = word(limit.burst.map(u64::from));
+                format!("{name} {burst} {}", word(within)).into_bytes()
+            }
         }
     }
 
@@ -77,10 +96,27 @@ impl Message {
         if bytes.len() > MESSAGE_MAX {
             return Err(MalformedMessage::TooLong);
         }
-        let name = std::str::from_utf8(bytes).map_err(|_| MalformedMessage::Encoding)?;
-        ServiceName::new(name)
-            .map(Self::Take)
-            .map_err(MalformedMessage::Name)
+        let text = std::str::from_utf8(bytes).map_err(|_| MalformedMessage::Encoding)?;
+        let (name, limit) = text.split_once(' ').unwrap_or((text, "- -"));
+        let name = ServiceName::new(name).map_err(MalformedMessage::Name)?;
+        let (burst, within) = limit.split_once(' ').ok_or(MalformedMessage::Limit)?;
+        let limit = OwnLimit {
+            burst: number(burst)?,
+            burst_within: number(within)?.map(Duration::from_nanos),
+        };
+        Ok(Self::Take(name, limit))
+    }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A number, or none.
+fn number<T: FromStr>(text: &str) -> Result<Option<T>, MalformedMessage> {
+    match text {
+        "-" => Ok(None),
+        text => text.parse().map(Some).map_err(|_| MalformedMessage::Limit),
     }
 }
 
@@ -91,10 +127,16 @@ mod tests {
     #[test]
     fn a_message_survives_the_way() {
         for name in ["a", "sshd", "getty@ttyS0", &"n".repeat(NAME_MAX)] {
-            let message = Message::Take(ServiceName::new(name).unwrap());
-            let bytes = message.encode();
-            assert!(bytes.len() <= MESSAGE_MAX);
-            assert_eq!(Message::decode(&bytes), Ok(message));
+            let most = OwnLimit {
+                burst: Some(u32::MAX),
+                burst_within: Some(Duration::from_nanos(u64::MAX)),
+            };
+            for limit in [OwnLimit::default(), OwnLimit::NONE, most] {
+                let message = Message::Take(ServiceName::new(name).unwrap(), limit);
+                let bytes = message.encode();
+                assert!(bytes.len() <= MESSAGE_MAX);
+                assert_eq!(Message::decode(&bytes), Ok(message));
+            }
         }
     }
 
@@ -108,6 +150,9 @@ mod tests {
         check(b"a/b", MalformedMessage::Name(InvalidName::Character('/')));
         check(b"a\0", MalformedMessage::Name(InvalidName::Character('\0')));
         check(b"a\xff", MalformedMessage::Encoding);
+        for no_limit in ["a ", "a -", "a - x", "a -1 -", "a 4294967296 -", "a - - "] {
+            check(no_limit.as_bytes(), MalformedMessage::Limit);
+        }
         check(&[b'a'; MESSAGE_MAX + 1], MalformedMessage::TooLong);
     }
 }

@@ -1,5 +1,5 @@
-//! The logger's loop: takes pipes from PID 1, reads them in turn, writes what it reads. Not here: what a
-//! line is (`lines`) and how files are kept small (`file`).
+//! The logger's loop: takes pipes from PID 1, reads them in turn, writes what it reads. Not here: what is
+//! done about one pipe (`pipe`), what a line is (`lines`) and how files are kept small (`memory`).
 //!
 //! One pipe gets one look at [`READ_MAX`] bytes a turn, and those that are ready take turns: however
 //! much one service writes, each other one waits for one such look.
@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{DirBuilder, File};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -19,24 +19,25 @@ use std::time::{Duration, Instant};
 
 use kernel::epoll::{Events, Poller, Readiness};
 use kernel::error::Error;
-use kernel::pipe::{self, Peek, Read};
+use kernel::pipe::{self, Peek};
 use kernel::signals::{Signal, SignalFd};
 use kernel::unix::{NotifySocket, recv_with_fds};
 use services::graph::MAX_SERVICES;
 use services::id::ServiceName;
+use services::log::limit::{Limit, OwnLimit};
 use services::log::settings::Settings;
 
 use super::beside::{self, Beside};
 use super::boot;
 use super::forwarder::Forwarder;
 use super::keeper::{self, Shared};
-use super::lines::{Splitter, Unfinished};
+use super::lines::Unfinished;
 use super::memory::Memory;
+use super::pipe::{Pipe, Turn};
 use super::protocol::{CONTROL_FD, MESSAGE_MAX, Message, SYSLOG_FD};
 use super::segment::names_in;
 use super::settings;
 use super::shelf::Shelf;
-use super::stamp::Stamp;
 use crate::paths::Paths;
 
 /// Bytes taken of one pipe before the next one has its turn.
@@ -204,33 +205,13 @@ struct Logger {
     next_token: u64,
     /// Pipes in which there may be something to write.
     ready: VecDeque<u64>,
+    /// Of services that say nothing of it.
+    limit: Limit,
+    /// When lines that were dropped are told.
+    tell_at: Option<Instant>,
     peek: Peek,
     buffer: Vec<u8>,
     beside: Beside,
-}
-
-/// One pipe of a service. Two may belong to one service, while processes with the older one live;
-/// both then append to the same file.
-struct Pipe {
-    name: ServiceName,
-    reader: File,
-    identity: (u64, u64),
-    lines: Splitter,
-    /// It is among those that are ready.
-    waits: bool,
-    /// Nobody can write to it any more.
-    closed: bool,
-}
-
-/// What a turn of a pipe has come to.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Turn {
-    /// Something was written, and there may be more.
-    Again,
-    /// There is nothing more to write until more comes.
-    Rest,
-    /// Nothing will come any more.
-    Over,
 }
 
 impl Logger {
@@ -251,6 +232,8 @@ impl Logger {
             tokens: BTreeMap::new(),
             next_token: FIRST_PIPE,
             ready: VecDeque::new(),
+            limit: settings.limit,
+            tell_at: None,
             peek: Peek::new()?,
             buffer: vec![0; READ_MAX],
         })
@@ -259,24 +242,13 @@ impl Logger {
     /// Serves until PID 1 is gone or a signal says to end.
     fn serve(&mut self) -> Result<(), Error> {
         let mut events = Events::new();
-        let mut tell_at = None;
         loop {
             let at_once = (!self.ready.is_empty()).then_some(Duration::ZERO);
             if at_once.is_none() {
                 kernel::signals::alarm(0);
             }
-            if self.beside.owes() {
-                let due = *tell_at.get_or_insert_with(|| Instant::now() + TELL_AFTER);
-                let left = due.saturating_duration_since(Instant::now());
-                self.poller.wait(&mut events, at_once.or(Some(left)))?;
-                if Instant::now() >= due {
-                    self.beside.tell_dropped(&mut self.memory);
-                    tell_at = None;
-                }
-            } else {
-                tell_at = None;
-                self.poller.wait(&mut events, at_once)?;
-            }
+            let timeout = at_once.or(self.tell_within());
+            self.poller.wait(&mut events, timeout)?;
             // Whatever this turn waits for, nobody shall wait for it longer than that.
             kernel::signals::alarm(TURN_WITHIN);
             for (token, readiness) in events.iter() {
@@ -294,7 +266,29 @@ impl Logger {
                 }
             }
             self.take_turns();
+            if self.tell_at.is_some_and(|due| Instant::now() >= due) {
+                self.tell_dropped();
+            }
             self.beside.count_dropped(self.memory.take_lost());
+        }
+    }
+
+    /// Within which time something has to be told that was dropped; looks for it.
+    fn tell_within(&mut self) -> Option<Duration> {
+        if self.tell_at.is_none() && (self.beside.owes() || self.pipes.values().any(Pipe::owes)) {
+            self.tell_at = Some(Instant::now() + TELL_AFTER);
+        }
+        let due = self.tell_at?;
+        Some(due.saturating_duration_since(Instant::now()))
+    }
+
+    /// Tells what was dropped.
+    fn tell_dropped(&mut self) {
+        self.tell_at = None;
+        self.beside.tell_dropped(&mut self.memory);
+        for pipe in self.pipes.values_mut() {
+            pipe.tell_dropped(&mut self.memory);
+            self.beside.count_dropped(pipe.take_told());
         }
     }
 
@@ -364,7 +358,7 @@ impl Logger {
                 self.turn(token, Unfinished::End);
             }
         }
-        self.beside.tell_dropped(&mut self.memory);
+        self.tell_dropped();
         self.beside.count_dropped(self.memory.take_lost());
         if let Some(keeper) = &self.keeper {
             keeper.end(KEEP_WITHIN);
@@ -391,52 +385,51 @@ impl Logger {
             }
             let text = bytes.get(..message.length).unwrap_or_default();
             match (Message::decode(text), message.fds.pop()) {
-                (Ok(Message::Take(name)), Some(fd)) => self.take(&name, fd),
-                (Ok(Message::Take(name)), None) => complain(&format!("no pipe came for {name}")),
+                (Ok(Message::Take(name, limit)), Some(fd)) => self.take(&name, fd, limit),
+                (Ok(Message::Take(name, _)), None) => {
+                    complain(&format!("no pipe came for {name}"));
+                }
                 (Err(error), _) => complain(&error.to_string()),
             }
         }
         Ok(Next::GoOn)
     }
 
-    fn take(&mut self, name: &ServiceName, fd: OwnedFd) {
+    fn take(&mut self, name: &ServiceName, fd: OwnedFd, limit: OwnLimit) {
         if self.pipes.len() >= PIPES_MAX {
             complain(&format!(
                 "{name} is not logged: there are {PIPES_MAX} pipes already"
             ));
             return;
         }
-        if let Err(error) = self.add(name, fd) {
+        if let Err(error) = self.add(name, fd, limit.or(self.limit)) {
             complain(&format!("{name} is not logged: {error}"));
         }
     }
 
-    fn add(&mut self, name: &ServiceName, fd: OwnedFd) -> Result<(), Box<dyn std::error::Error>> {
-        let reader = File::from(fd);
-        let metadata = reader.metadata()?;
-        let identity = (metadata.dev(), metadata.ino());
+    fn add(
+        &mut self,
+        name: &ServiceName,
+        fd: OwnedFd,
+        limit: Limit,
+    ) -> Result<(), Box<dyn std::error::Error>> {
+        let pipe = Pipe::new(name, fd, limit)?;
         let others = self.tokens.get(name).cloned().unwrap_or_default();
-        let known = |token| self.pipes.get(token).map(|pipe| pipe.identity);
-        if others.iter().filter_map(known).any(|it| it == identity) {
-            // Two readers of one pipe would tear its lines apart.
-            return Ok(());
+        for token in &others {
+            if let Some(known) = self.pipes.get_mut(token).filter(|it| it.is(&pipe)) {
+                // Two readers of one pipe would tear its lines apart.
+                known.limit(limit);
+                return Ok(());
+            }
         }
         for token in others {
             while self.turn(token, Unfinished::End) == Turn::Again {}
         }
         // The description is shared with PID 1, which never reads from it.
-        pipe::set_nonblocking(&reader, true)?;
+        pipe::set_nonblocking(&pipe.reader, true)?;
         // A line without its end stays in it, and must not wake us again and again.
         self.poller
-            .add_for_changes(&reader, self.next_token, Readiness::READ)?;
-        let pipe = Pipe {
-            name: name.clone(),
-            reader,
-            identity,
-            lines: Splitter::default(),
-            waits: false,
-            closed: false,
-        };
+            .add_for_changes(&pipe.reader, self.next_token, Readiness::READ)?;
         self.pipes.insert(self.next_token, pipe);
         let tokens = self.tokens.entry(name.clone()).or_default();
         tokens.push(self.next_token);
@@ -514,6 +507,7 @@ impl Logger {
             return Turn::Rest;
         };
         let turn = pipe.turn(&self.peek, &mut self.memory, &mut self.buffer, unfinished);
+        self.beside.count_dropped(pipe.take_told());
         turn.unwrap_or_else(|error| {
             complain(&format!("{}: {error}", pipe.name));
             Turn::Over
@@ -521,7 +515,9 @@ impl Logger {
     }
 
     fn drop_pipe(&mut self, token: u64) {
-        if let Some(pipe) = self.pipes.remove(&token) {
+        if let Some(mut pipe) = self.pipes.remove(&token) {
+            pipe.tell_dropped(&mut self.memory);
+            self.beside.count_dropped(pipe.take_told());
             if let Some(tokens) = self.tokens.get_mut(&pipe.name) {
                 tokens.retain(|it| *it != token);
                 if tokens.is_empty() {
@@ -533,43 +529,6 @@ impl Logger {
                 complain(&format!("{}: {error}", pipe.name));
             }
         }
-    }
-}
-
-impl Pipe {
-    /// Writes what is in the pipe, and then takes it out.
-    fn turn(
-        &mut self,
-        peek: &Peek,
-        memory: &mut Memory,
-        buffer: &mut [u8],
-        unfinished: Unfinished,
-    ) -> Result<Turn, Error> {
-        let count = match peek.look(&self.reader, buffer)? {
-            Read::Data(count) => count,
-            Read::Later => return Ok(Turn::Rest),
-            Read::End => return Ok(Turn::Over),
-        };
-        let bytes = buffer.get(..count).unwrap_or_default();
-        let now = Stamp::now();
-        let stamp = now.to_string();
-        let mut out = Vec::with_capacity(count * 2);
-        let mut used = self.lines.feed(bytes, Unfinished::Wait, &stamp, &mut out);
-        if used == 0 {
-            let unfinished = match unfinished {
-                _ if self.closed => Unfinished::End,
-                // Its end cannot come: there is no room for it.
-                Unfinished::Wait if peek.is_full(&self.reader)? => Unfinished::Cut,
-                other => other,
-            };
-            used = self.lines.feed(bytes, unfinished, &stamp, &mut out);
-        }
-        if used == 0 {
-            return Ok(Turn::Rest);
-        }
-        memory.append(&self.name, &out, now);
-        pipe::discard(&self.reader, used, buffer)?;
-        Ok(Turn::Again)
     }
 }
 

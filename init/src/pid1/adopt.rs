@@ -61,6 +61,7 @@ impl Left {
             read: read?,
             write: write?,
             handed: false,
+            limit: services::log::limit::OwnLimit::default(),
         })
     }
 }

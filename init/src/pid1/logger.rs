@@ -13,7 +13,8 @@ use kernel::signals::Signal;
 use kernel::unix::NotifySocket;
 use serde::{Deserialize, Serialize};
 use services::control::BootMode;
-use services::id::ServiceId;
+use services::id::{ServiceId, ServiceName};
+use services::log::limit::OwnLimit;
 use services::supervisor::event::ExitStatus;
 use services::time::{Duration, Time};
 
@@ -23,6 +24,7 @@ use super::plan;
 use super::say::Level;
 use super::table::{LogPipe, Owner};
 use super::turn::LOGGER;
+use crate::log::protocol::Message;
 
 /// Name of the log of PID 1's own lines.
 const OWN_LOG: &str = "init";
@@ -126,11 +128,15 @@ impl Init {
 
     /// Makes the log pipe of a service, if it has none. The logger gets it with others at the end of the
     /// turn, or of some turns when services start one after the other: until then what the service
-    /// writes waits in it.
-    pub(super) fn open_log(&mut self, service: ServiceId) -> Result<(), String> {
-        match self.table.get(service) {
-            Some(place) if place.log.is_none() => place.log = Some(pipe()?),
-            Some(_) | None => return Ok(()),
+    /// writes waits in it. With another limit it gets it once more.
+    pub(super) fn open_log(&mut self, service: ServiceId, limit: OwnLimit) -> Result<(), String> {
+        let Some(place) = self.table.get(service) else {
+            return Ok(());
+        };
+        match &mut place.log {
+            Some(log) if log.limit == limit => return Ok(()),
+            Some(log) => (log.limit, log.handed) = (limit, false),
+            None => place.log = Some(pipe(limit)?),
         }
         self.new_pipes += 1;
         if self.new_pipes >= PIPES_TOGETHER {
@@ -272,7 +278,7 @@ impl Init {
             .places()
             .filter_map(|place| place.log.as_mut().map(|log| (&*place.name, log)));
         for (name, log) in own.chain(services).filter(|(_, log)| !log.handed) {
-            match kernel::unix::send_with_fds(&*socket, name.as_bytes(), &[log.read.as_fd()]) {
+            match hand_pipe(socket, name, log) {
                 Ok(true) => log.handed = true,
                 Ok(false) => {
                     full = true;
@@ -293,7 +299,7 @@ impl Init {
                 Readiness::NONE
             };
             if let Err(error) = self.poller.modify(&*socket, LOGGER, interest) {
-                failure = Some(error);
+                failure = Some(error.to_string());
             }
         }
         if let Some(error) = failure {
@@ -308,18 +314,27 @@ impl Init {
     }
 }
 
-/// One that PID 1 itself writes to.
+/// Sends a pipe to the logger; `false`: there is no room for it.
+fn hand_pipe(socket: &OwnedFd, name: &str, log: &LogPipe) -> Result<bool, String> {
+    let name = ServiceName::new(name).map_err(|error| error.to_string())?;
+    let message = Message::Take(name, log.limit).encode();
+    let sent = kernel::unix::send_with_fds(socket, &message, &[log.read.as_fd()]);
+    sent.map_err(|error| error.to_string())
+}
+
+/// One that PID 1 itself writes to: with care, so that all of it is kept.
 fn own_pipe() -> Result<LogPipe, String> {
-    let log = pipe()?;
+    let log = pipe(OwnLimit::NONE)?;
     kernel::pipe::set_nonblocking(&log.write, true).map_err(|error| error.to_string())?;
     Ok(log)
 }
 
-fn pipe() -> Result<LogPipe, String> {
+fn pipe(limit: OwnLimit) -> Result<LogPipe, String> {
     let (read, write) = kernel::pipe::pair().map_err(|error| error.to_string())?;
     Ok(LogPipe {
         read,
         write,
         handed: false,
+        limit,
     })
 }

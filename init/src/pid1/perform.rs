@@ -226,7 +226,8 @@ impl Init {
         order: &Execution<'_>,
     ) -> Result<kernel::spawn::Child, String> {
         self.table.place(service, definition.name.as_str());
-        self.open_log(service)?;
+        let limit = definition.kind.program().map(|it| it.log);
+        self.open_log(service, limit.unwrap_or_default())?;
         let name = definition.name.as_str();
         let enters = enters(definition, order);
         let entered = enters.map(|cgroup| cgroup.path().to_owned());

@@ -371,6 +371,7 @@ mod tests {
             health: None,
             watchdog: definition::Watchdog::default(),
             fd_store_max: 0,
+            log: services::log::limit::OwnLimit::default(),
             account: None,
             environment: vec![("A".to_owned(), "1".to_owned())],
             working_dir: "/srv".into(),

@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use serde::{Deserialize, Serialize};
 use services::definition::CgroupLimits;
 use services::id::{RunId, ServiceId};
+use services::log::limit::OwnLimit;
 use services::time::Time;
 
 use super::executed::Executing;
@@ -104,6 +105,8 @@ pub(super) struct LogPipe {
     /// Whether the present logger has it. After a thaw it is handed over again, which harms nobody.
     #[serde(skip)]
     pub(super) handed: bool,
+    /// How many lines of it are kept.
+    pub(super) limit: OwnLimit,
 }
 
 /// What is held for one service.

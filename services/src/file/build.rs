@@ -326,6 +326,7 @@ impl Build<'_> {
                 signal: draft.watchdog_signal.unwrap_or(Signal::Abrt),
             },
             fd_store_max: draft.fd_store_max.unwrap_or(0),
+            log: draft.log,
             account,
             environment: std::mem::take(&mut draft.environment).into_iter().collect(),
             working_dir: draft.working_dir.take().unwrap_or(PathBuf::from("/")),

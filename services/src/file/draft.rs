@@ -14,6 +14,7 @@ use crate::definition::{
 use crate::diagnostic::Place;
 use crate::graph::Relation;
 use crate::id::ServiceName;
+use crate::log::limit::OwnLimit;
 use crate::time::Duration;
 
 /// The values of `type`.
@@ -111,6 +112,7 @@ pub(super) struct Draft {
     pub(super) watchdog_timeout: Option<Duration>,
     pub(super) watchdog_signal: Option<Signal>,
     pub(super) fd_store_max: Option<u16>,
+    pub(super) log: OwnLimit,
     pub(super) gate: GateDraft,
     pub(super) timer: TimerDraft,
     pub(super) sockets: Vec<SocketDraft>,

@@ -11,6 +11,7 @@ use super::value::Value;
 use crate::cpus::{CPUS, CpuList};
 use crate::definition::{Burst, Bytes, FD_STORE_MOST, Probe, Resource};
 use crate::graph::Relation;
+use crate::log::limit::BURST_MOST;
 use crate::time::Duration;
 
 /// One key.
@@ -179,6 +180,8 @@ pub(super) const KEYS: &[Key] = &[
     key("watchdog.timeout", "duration", "none", STAYING, |d, v| put(&mut d.watchdog_timeout, v.duration(SHORTEST))),
     key("watchdog.signal", "signal", "ABRT", STAYING, |d, v| put(&mut d.watchdog_signal, v.signal())),
     key("fd-store.max", "0 to 64", "0", PROGRAM, |d, v| put(&mut d.fd_store_max, v.integer(0, FD_STORE_MOST))),
+    key("log.burst", "0 to 1000000000", "that of all logs", PROGRAM, |d, v| put(&mut d.log.burst, v.integer(0, BURST_MOST))),
+    key("log.burst-within", "duration", "that of all logs", PROGRAM, |d, v| put(&mut d.log.burst_within, v.duration(SHORTEST))),
     key("timer.on-boot", "duration", "none", PROGRAM, |d, v| put(&mut d.timer.on_boot, v.duration(Duration::ZERO))),
     key("timer.every", "duration", "none", PROGRAM, |d, v| put(&mut d.timer.every, v.duration(SHORTEST_PERIOD))),
     key("timer.on-calendar", "list of times", "none", PROGRAM, |d, v| put(&mut d.timer.calendar, timer::calendar(v))),

@@ -12,13 +12,16 @@ use super::probe::SOCKET_PATH_MAX;
 use super::value::Value;
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::log::forward::Target;
+use crate::log::limit::BURST_MOST;
 use crate::log::priority::PRIORITY;
 use crate::log::settings::{FORWARD_MAX, ROOM_MIN, Settings};
 use crate::time::Duration;
 
 /// All keys of the file.
-const KEYS: [&str; 7] = [
+const KEYS: [&str; 9] = [
     "boots",
+    "burst",
+    "burst-within",
     "directory",
     "disk",
     "flush",
@@ -30,6 +33,8 @@ const KEYS: [&str; 7] = [
 const TARGET: &str = "a list of syslog daemons such as \"udp://10.0.0.1:514\", \"tcp://[::1]:601\" or \"unix:/run/x/log\"";
 /// Shortest time within which lines are on the disk.
 const FLUSH_MIN: Duration = Duration::from_millis(100);
+/// Shortest time within which lines are counted.
+pub(super) const WITHIN_MIN: Duration = Duration::from_millis(1);
 
 /// Reads the settings in `text`, the content of `file`. What is wrong with it is told, and stays as it
 /// is without the file.
@@ -73,6 +78,14 @@ fn read<'a>(
             settings.boots = boots.unwrap_or(settings.boots);
         }
         "flush" => settings.flush = value.duration(FLUSH_MIN).unwrap_or(settings.flush),
+        "burst" => {
+            let burst = value.integer(0, BURST_MOST);
+            settings.limit.burst = burst.unwrap_or(settings.limit.burst);
+        }
+        "burst-within" => {
+            let within = value.duration(WITHIN_MIN);
+            settings.limit.within = within.unwrap_or(settings.limit.within);
+        }
         "forward" => settings.forward = targets(&mut value).unwrap_or_default(),
         "forward-priority" => {
             let read = value.read(PRIORITY, str::parse);
@@ -133,6 +146,7 @@ fn room(value: &mut Value<'_, '_>, may_be_none: bool) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::limit::Limit;
     use crate::log::priority::Priority;
 
     fn told(text: &str) -> Vec<String> {
@@ -147,6 +161,7 @@ mod tests {
         let (settings, told) = log_settings("log.toml", "");
         assert_eq!((settings, told.as_slice()), (Settings::default(), &[][..]));
         let text = "directory = \"/data/log\"\nmemory = \"1M\"\ndisk = 0\nboots = 3\nflush = \"1s\"\n\
+            burst = 7\nburst-within = \"2s\"\n\
             forward = [\"udp://:514\", \"unix:///run/log\"]\nforward-priority = \"err\"\n";
         let (settings, told) = log_settings("log.toml", text);
         let expect = Settings {
@@ -155,6 +170,10 @@ mod tests {
             disk: 0,
             boots: 3,
             flush: Duration::from_secs(1),
+            limit: Limit {
+                burst: 7,
+                within: Duration::from_secs(2),
+            },
             forward: vec![
                 Target::Udp("127.0.0.1:514".parse().unwrap()),
                 Target::Unix("/run/log".into()),
@@ -166,8 +185,8 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_told_with_its_place() {
-        let text =
-            "directory = \"log\"\nmemroy = \"1M\"\nmemory = \"1K\"\nflush = \"1us\"\nboots = 0\n";
+        let text = "directory = \"log\"\nmemroy = \"1M\"\nmemory = \"1K\"\nflush = \"1us\"\nboots = 0\n\
+            burst = -1\nburst-within = \"0s\"\n";
         let all = told(text).join("\n");
         for part in [
             "log.toml:1:13",
@@ -180,6 +199,8 @@ mod tests {
             "too short",
             "log.toml:5:9",
             "out of range",
+            "log.toml:6:9",
+            "log.toml:7:16",
         ] {
             assert!(all.contains(part), "{part} in {all}");
         }

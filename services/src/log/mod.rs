@@ -3,6 +3,7 @@
 
 pub mod forward;
 pub mod kmsg;
+pub mod limit;
 pub mod moment;
 pub mod priority;
 pub mod settings;

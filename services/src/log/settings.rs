@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use super::forward::Target;
+use super::limit::Limit;
 use super::priority::Priority;
 use crate::time::Duration;
 
@@ -26,6 +27,8 @@ pub struct Settings {
     pub boots: u32,
     /// Within which time lines are on the disk.
     pub flush: Duration,
+    /// How many lines of a service are kept within a time, where its file says nothing.
+    pub limit: Limit,
     /// To whom lines are sent on.
     pub forward: Vec<Target>,
     /// Lines less grave than this are not sent on.
@@ -40,6 +43,7 @@ impl Default for Settings {
             disk: 64 << 20,
             boots: 100,
             flush: Duration::from_secs(5),
+            limit: Limit::default(),
             forward: Vec::new(),
             forward_priority: Priority::Info,
         }

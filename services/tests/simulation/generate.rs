@@ -12,6 +12,7 @@ use services::definition::{
 use services::gate::GateSettings;
 use services::graph::Graph;
 use services::id::ServiceName;
+use services::log::limit::OwnLimit;
 use services::status::ShutdownKind;
 
 use crate::sockets::sockets;
@@ -90,6 +91,7 @@ fn program(rng: &mut Rng) -> Box<Program> {
             ..Watchdog::default()
         },
         fd_store_max: 0,
+        log: OwnLimit::default(),
         account: None,
         environment: Vec::new(),
         working_dir: PathBuf::from("/"),

@@ -85,7 +85,7 @@ impl Figures {
         text.histogram("shark_loop_turn_cpu_seconds", &cpu, &self.init.turn_cpu);
         text.counter("shark_events", "Events that the supervisor was told");
         text.sample(&[], self.init.events);
-        let about = "Messages of syslog and records of the kernel that were too many for their log";
+        let about = "Lines, messages of syslog and records of the kernel that no log has kept";
         text.counter("shark_log_dropped_messages", about);
         text.sample(&[], self.log_dropped_messages);
         text.gauge(

@@ -41,8 +41,12 @@ impl Served {
 
     /// Makes a pipe, hands its read end over, gives both ends.
     fn pipe(&self, name: &str) -> (OwnedFd, File) {
+        self.limited_pipe(name, OwnLimit::default())
+    }
+
+    fn limited_pipe(&self, name: &str, limit: OwnLimit) -> (OwnedFd, File) {
         let (reader, writer) = pipe::pair().unwrap();
-        hand_over(&self.control, name, &reader);
+        hand_over_limited(&self.control, name, &reader, limit);
         (reader, File::from(writer))
     }
 
@@ -55,7 +59,11 @@ impl Served {
 }
 
 fn hand_over(control: &OwnedFd, name: &str, reader: &OwnedFd) {
-    let message = Message::Take(ServiceName::new(name).unwrap()).encode();
+    hand_over_limited(control, name, reader, OwnLimit::default());
+}
+
+fn hand_over_limited(control: &OwnedFd, name: &str, reader: &OwnedFd, limit: OwnLimit) {
+    let message = Message::Take(ServiceName::new(name).unwrap(), limit).encode();
     while !kernel::unix::send_with_fds(control, &message, &[reader.as_fd()]).unwrap() {
         thread::yield_now();
     }
@@ -126,7 +134,8 @@ fn ten_floods_are_bounded_and_starve_nobody() {
     let served = Served::new();
     let floods: Vec<_> = (0..10)
         .map(|number| {
-            let (keep, mut writer) = served.pipe(&format!("flood{number}"));
+            let name = format!("flood{number}");
+            let (keep, mut writer) = served.limited_pipe(&name, OwnLimit::NONE);
             thread::spawn(move || {
                 for line in 0..20_000 {
                     writeln!(
@@ -166,6 +175,73 @@ fn ten_floods_are_bounded_and_starve_nobody() {
     for entry in fs::read_dir(directory.path().join("log")).unwrap() {
         assert!(entry.unwrap().metadata().unwrap().len() <= SEGMENT_MAX);
     }
+}
+
+/// Marks and texts of one log, where notes stand for the number of lines that they tell of.
+fn kept_and_dropped(directory: &Path, name: &str) -> (Vec<String>, usize) {
+    let (mut kept, mut dropped) = (Vec::new(), 0);
+    for (mark, text) in logged(directory, name) {
+        match mark {
+            Mark::Note => {
+                let (count, words) = text.split_once(' ').unwrap();
+                assert!(
+                    words.starts_with("lines dropped before this: more than "),
+                    "{text}"
+                );
+                dropped += count.parse::<usize>().unwrap();
+            }
+            _ => kept.push(text),
+        }
+    }
+    (kept, dropped)
+}
+
+#[test]
+fn lines_beyond_the_limit_are_dropped_counted_and_told() {
+    const LINES: usize = 50_000;
+    let served = Served::new();
+    let (_keep, mut flood) = served.pipe("flood");
+    let (_keep, mut quiet) = served.pipe("quiet");
+    let within = |millis| OwnLimit {
+        burst: Some(10),
+        burst_within: Some(Duration::from_millis(millis)),
+    };
+    let (keep, mut often) = served.limited_pipe("often", within(50));
+    for line in 0..LINES {
+        writeln!(flood, "line {line}").unwrap();
+    }
+    writeln!(quiet, "heard").unwrap();
+    for line in 0..100 {
+        writeln!(often, "line {line}").unwrap();
+        thread::sleep(Duration::from_millis(1));
+    }
+    // What there is more of a line goes with its beginning.
+    hand_over_limited(&served.control, "often", &keep, within(3_600_000));
+    thread::sleep(Duration::from_millis(100));
+    let long = "x".repeat(3 * TEXT_MAX);
+    for _ in 0..10 {
+        writeln!(often, "{long}").unwrap();
+    }
+    // Told without a further line.
+    let began = Instant::now();
+    let told = |text: &String| text.contains("dropped before this");
+    while !texts(served.directory.path(), "flood").iter().any(told) {
+        assert!(began.elapsed() < Duration::from_secs(10), "not told");
+        thread::sleep(Duration::from_millis(10));
+    }
+    let directory = served.end();
+    let (kept, dropped) = kept_and_dropped(directory.path(), "flood");
+    let usual = Limit::default().burst as usize;
+    assert_eq!((kept.len(), dropped), (usual, LINES - usual));
+    assert_eq!(kept.last().unwrap(), &format!("line {}", usual - 1));
+    assert_eq!(texts(directory.path(), "quiet"), ["heard"]);
+    let (kept, more) = kept_and_dropped(directory.path(), "often");
+    assert_eq!(kept.len() + more, 130);
+    let lines = kept.iter().filter(|it| it.starts_with("line ")).count();
+    assert!((20..100).contains(&lines), "{lines}");
+    assert!(kept.len() - lines <= 10, "{}", kept.len());
+    let log = directory.path().join("log");
+    assert_eq!(super::super::dropped::read(&log), (dropped + more) as u64);
 }
 
 #[test]
@@ -216,7 +292,7 @@ fn a_closed_pipe_is_forgotten_and_a_bad_message_is_survived() {
 #[test]
 fn whoever_goes_on_writing_does_not_keep_it_from_ending() {
     let served = Served::new();
-    let (keep, mut writer) = served.pipe("x");
+    let (keep, mut writer) = served.limited_pipe("x", OwnLimit::NONE);
     let flood = thread::spawn(move || while writeln!(writer, "more").is_ok() {});
     thread::sleep(Duration::from_millis(50));
     let began = Instant::now();
@@ -289,7 +365,7 @@ fn without_its_disk_a_logger_goes_on_and_counts_what_it_loses() {
         ..settings(&disk, 1)
     };
     let served = Served::with(directory, settings);
-    let (_keep, mut writer) = served.pipe("x");
+    let (_keep, mut writer) = served.limited_pipe("x", OwnLimit::NONE);
     for number in 0..20_000 {
         writeln!(writer, "{number:0>60}").unwrap();
     }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::cpus::CpuList;
+use crate::log::limit::OwnLimit;
 
 /// A masked service keeps nothing of what its other keys say.
 const MASKED: &str = "\nmasked = true\n";
@@ -90,6 +91,9 @@ timeout = "30s"
 signal = "QUIT"
 [fd-store]
 max = 16
+[log]
+burst = 50
+burst-within = "2s"
 "#;
 
 /// What only a target may have.
@@ -155,6 +159,10 @@ fn every_key_of_a_program() -> Program {
             signal: Signal::Quit,
         },
         fd_store_max: 16,
+        log: OwnLimit {
+            burst: Some(50),
+            burst_within: Some(Duration::from_secs(2)),
+        },
         account: Some(Account {
             user: text("u"),
             group: Some(text("g")),

@@ -8,8 +8,9 @@ use super::super::shell;
 use super::group::Group;
 use super::set::Parsed;
 use super::syntax::Assignment;
-use super::values::{boolean, bytes};
+use super::values::{boolean, bytes, span};
 use super::words;
+use crate::log::limit::BURST_MOST;
 
 impl Group<'_> {
     /// Keys of systemd.exec(5) and systemd.resource-control(5).
@@ -45,6 +46,7 @@ impl Group<'_> {
                 _ => Outcome::lost("init gives its directories the mode 0755"),
             },
             "StandardInput" | "StandardOutput" | "StandardError" => self.stream(&it.key, value),
+            "LogRateLimitBurst" | "LogRateLimitIntervalSec" => self.log_limit(unit, &it.key, value),
             "TTYPath" => self.put("tty", Value::Text(text)),
             "MemoryMin" => self.bytes("cgroup.memory-min", value),
             "MemoryHigh" => self.bytes("cgroup.memory-high", value),
@@ -83,6 +85,20 @@ impl Group<'_> {
             None => {
                 Outcome::lost("is no amount in bytes: a share of the machine cannot be said here")
             }
+        }
+    }
+
+    /// Lines of a service that are kept: a time of 0 switches the limit off, whatever the number is.
+    fn log_limit(&mut self, unit: &Parsed<'_>, key: &str, value: &str) -> Outcome {
+        let time = unit.last("Service", "LogRateLimitIntervalSec");
+        let off = time.and_then(span).flatten().is_some_and(|it| it.is_zero());
+        match (key, off) {
+            ("LogRateLimitBurst", true) => {
+                Outcome::irrelevant("LogRateLimitIntervalSec= switches the limit off")
+            }
+            ("LogRateLimitBurst", false) => self.number("log.burst", value, 0, BURST_MOST.into()),
+            (_, true) => self.put("log.burst", Value::Number(0)),
+            (_, false) => self.time("log.burst-within", value),
         }
     }
 

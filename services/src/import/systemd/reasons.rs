@@ -110,8 +110,6 @@ const IRRELEVANT: &[(&[&str], &str)] = &[
             "SyslogLevelPrefix",
             "LogLevelMax",
             "LogExtraFields",
-            "LogRateLimitIntervalSec",
-            "LogRateLimitBurst",
             "LogNamespace",
         ],
         "each service has a log of its own, under its name",

@@ -84,6 +84,21 @@ fn keys_of_its_life_are_carried_over() {
         "-",
         "success-status = [143]",
     );
+    check_key("LogRateLimitBurst=9", "+", "[log]; burst = 9");
+    check_beside(
+        "LogRateLimitIntervalSec=5s",
+        "LogRateLimitBurst=9",
+        "+",
+        "burst = 9",
+    );
+    check_beside(
+        "LogRateLimitBurst=9",
+        "LogRateLimitIntervalSec=5s",
+        "+",
+        "burst-within = \"5s\"",
+    );
+    check_key("LogRateLimitIntervalSec=0", "+", "[log]; burst = 0");
+    check_beside("LogRateLimitIntervalSec=0", "LogRateLimitBurst=9", " ", "");
     check_key("FileDescriptorStoreMax=4", "+", "[fd-store]; max = 4");
     check_key(
         "LoadCredential=key:/etc/key",
