@@ -84,9 +84,8 @@ fn logs_keep_so_many_lines_and_count_the_others() -> anyhow::Result<()> {
     );
     let notes = ask(&mut machine, "sharkctl logs torrent | grep dropped")?;
     let counts = notes.lines().filter_map(|line| {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let at = words.iter().position(|it| *it == "lines")?;
-        words.get(at.checked_sub(1)?)?.parse::<u64>().ok()
+        let (_, note) = line.split_once('!')?;
+        note.split(' ').next()?.parse::<u64>().ok()
     });
     ensure!(counts.sum::<u64>() == 90_000, "{notes}");
     let metrics = ask(&mut machine, "sharkctl metrics | grep ^shark_log_dropped")?;
