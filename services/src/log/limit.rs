@@ -7,7 +7,7 @@ use crate::time::{Duration, Time};
 use crate::units::duration_text;
 
 /// Most lines that a limit can name.
-pub const BURST_MOST: u32 = 1_000_000_000;
+pub const BURST_MOST: u32 = 1_000_000;
 
 /// So many lines within so long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
