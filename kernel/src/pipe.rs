@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat};
-use rustix::io::retry_on_intr;
-use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, tee};
+use rustix::io::{ioctl_fionread, retry_on_intr};
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, pipe_with, tee};
 
 use crate::error::{At, Errno, Result};
 
@@ -99,6 +99,39 @@ pub fn discard(fd: impl AsFd, count: usize, buffer: &mut [u8]) -> Result<()> {
     Ok(())
 }
 
+/// Takes all that is in a pipe out of it, by way of `buffer`, where it is more than half full or whoever
+/// writes to it has to wait; gives how much. The read end is non-blocking from then on.
+///
+/// # Errors
+/// ioctl(2), fcntl(2), poll(2), read(2).
+pub fn relieve(reader: impl AsFd, writer: impl AsFd, buffer: &mut [u8]) -> Result<u64> {
+    let held = ioctl_fionread(&reader).at("ioctl", "FIONREAD")?;
+    let size = fcntl_getpipe_size(&reader).at("fcntl", "F_GETPIPE_SZ")?;
+    if held <= size as u64 / 2 && has_room(&writer)? {
+        return Ok(0);
+    }
+    set_nonblocking(&reader, true)?;
+    let mut taken = 0;
+    while taken < held {
+        match read(&reader, buffer)? {
+            Read::Data(count) => taken += count as u64,
+            Read::End | Read::Later => break,
+        }
+    }
+    Ok(taken)
+}
+
+/// Whether a write to this pipe finds room.
+fn has_room(writer: impl AsFd) -> Result<bool> {
+    let mut room = [PollFd::new(&writer, PollFlags::OUT)];
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let ready = retry_on_intr(|| poll(&mut room, Some(&at_once))).at("poll", "")?;
+    Ok(ready > 0)
+}
+
 /// Sees what is in pipes and leaves it there (tee(2)), by way of a pipe of its own.
 #[derive(Debug)]
 pub struct Peek {
@@ -135,15 +168,10 @@ impl Peek {
     /// tee(2), poll(2), read(2).
     pub fn is_full(&self, pipe: impl AsFd) -> Result<bool> {
         self.copy(&pipe, i32::MAX.unsigned_abs() as usize)?;
-        let mut room = [PollFd::new(&self.write, PollFlags::OUT)];
-        let at_once = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        let ready = retry_on_intr(|| poll(&mut room, Some(&at_once))).at("poll", "")?;
+        let room = has_room(&self.write)?;
         let mut block = [0; 4096];
         while matches!(read(&self.read, &mut block)?, Read::Data(_)) {}
-        Ok(ready == 0)
+        Ok(!room)
     }
 
     fn copy(&self, pipe: impl AsFd, most: usize) -> Result<Read> {
@@ -186,6 +214,31 @@ mod tests {
         drop(writer);
         discard(&reader, usize::MAX, &mut buffer).unwrap();
         assert_eq!(peek.look(&reader, &mut buffer).unwrap(), Read::End);
+    }
+
+    #[test]
+    fn a_pipe_is_relieved_when_it_fills() {
+        let (reader, writer) = pair().unwrap();
+        set_nonblocking(&writer, true).unwrap();
+        let mut buffer = [0; 5000];
+        let mut relieve = || super::relieve(&reader, &writer, &mut buffer).unwrap();
+        let half = fcntl_getpipe_size(&reader).unwrap() / 2;
+        assert_eq!(relieve(), 0);
+        assert_eq!(write(&writer, &vec![b'x'; half]).unwrap(), Some(half));
+        assert_eq!(relieve(), 0);
+        assert_eq!(write(&writer, b"x").unwrap(), Some(1));
+        assert_eq!(relieve(), half as u64 + 1);
+        assert_eq!(relieve(), 0);
+        // Full of pieces, however short they are.
+        let mut flags = fcntl_getfl(&writer).unwrap();
+        flags.set(OFlags::DIRECT, true);
+        fcntl_setfl(&writer, flags).unwrap();
+        let mut pieces = 0;
+        while write(&writer, b"x").unwrap().is_some() {
+            pieces += 1;
+        }
+        assert_eq!(relieve(), pieces);
+        assert_eq!(write(&writer, b"x").unwrap(), Some(1));
     }
 
     #[test]

@@ -165,6 +165,11 @@ pub(super) fn start(shelf: Shelf, flush: Duration, tell: fn(&str)) -> std::io::R
         .name("keeper".to_owned())
         .stack_size(STACK)
         .spawn(move || {
+            // A disk that hangs keeps this thread beyond the end of the logger, whom PID 1 knows by its
+            // socket.
+            if let Err(error) = kernel::inherited::leave_to_others() {
+                tell(&error.to_string());
+            }
             run(&own, shelf, flush, tell);
             own.lock().ended = true;
             own.changed.notify_all();

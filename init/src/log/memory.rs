@@ -179,6 +179,13 @@ impl Memory {
         }
     }
 
+    /// Appends a note of the logger to the log of `name`.
+    pub(super) fn note(&mut self, name: &ServiceName, text: &str) {
+        let (mut note, now) = (Vec::new(), Stamp::now());
+        write_note(&mut note, now, text);
+        self.append(name, &note, now);
+    }
+
     /// How many lines were lost since this was asked last.
     pub fn take_lost(&mut self) -> u64 {
         std::mem::take(&mut self.uncounted)

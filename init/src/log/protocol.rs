@@ -3,14 +3,15 @@
 //!
 //! PID 1 makes a pair of connected `SOCK_SEQPACKET` sockets and leaves one end to the logger as
 //! descriptor [`CONTROL_FD`]. Each datagram is one [`Message`]; [`Message::Take`] carries exactly one
-//! descriptor (`SCM_RIGHTS`), the read end of a pipe. The logger never answers. PID 1 keeps both ends
+//! descriptor (`SCM_RIGHTS`), the read end of a pipe. The logger answers once, by [`TAKES`], when it has
+//! taken what was there and what was in it: until then PID 1 holds it for one that may never. PID 1 keeps both ends
 //! of every pipe, so that nothing is lost while no logger runs; to a new logger it sends every pipe
 //! again. When PID 1 closes its end of the socket, the logger empties the pipes and exits.
 //!
 //! The bytes: the name of the service in ASCII; where it has a limit of its own, a blank, how many of its
 //! lines are kept, a blank, and within how many nanoseconds, each a decimal number, or `-` where the
 //! settings of logs say it. A name starts with a letter or a digit, so any other first byte is free for
-//! kinds of messages to come.
+//! kinds of messages to come. [`Message::Lost`] is a `!`, a name, a blank, and a number.
 
 use std::fmt;
 use std::str::FromStr;
@@ -26,6 +27,9 @@ pub const CONTROL_FD: i32 = 3;
 /// messages wait while no logger runs.
 pub const SYSLOG_FD: i32 = 4;
 
+/// What the logger says when it goes on.
+pub const TAKES: &[u8] = b"takes";
+
 /// Longest message, in bytes. A receiver takes one byte more, to notice a longer one.
 pub const MESSAGE_MAX: usize = NAME_MAX + 2 * (1 + NUMBER_MAX);
 /// Digits of the longest number.
@@ -38,6 +42,8 @@ pub enum Message {
     /// the place of a pipe taken earlier for the same service. Of the same pipe once more, only the limit
     /// counts.
     Take(ServiceName, OwnLimit),
+    /// So many bytes of this service were lost, since no logger took them.
+    Lost(ServiceName, u64),
 }
 
 /// Why a datagram is not a message.
@@ -51,6 +57,8 @@ pub enum MalformedMessage {
     Name(InvalidName),
     /// The limit is none.
     Limit,
+    /// What is lost is no number.
+    Lost,
 }
 
 impl fmt::Display for MalformedMessage {
@@ -63,6 +71,7 @@ impl fmt::Display for MalformedMessage {
                 )
             }
             Self::Encoding => write!(f, "a message to the logger names a service not in UTF-8"),
+            Self::Lost => write!(f, "a message to the logger has no number of what is lost"),
             Self::Limit => write!(f, "a message to the logger has no limit of lines"),
             Self::Name(cause) => write!(f, "a message to the logger names no service: {cause}"),
         }
@@ -79,6 +88,7 @@ impl Message {
             Self::Take(name, limit) if *limit == OwnLimit::default() => {
                 name.as_str().as_bytes().to_vec()
             }
+            Self::Lost(name, bytes) => format!("!{name} {bytes}").into_bytes(),
             Self::Take(name, limit) => {
                 let word = |number: Option<u64>| number.map_or("-".to_owned(), |it| it.to_string());
                 let within = limit.burst_within.map(nanoseconds);
@@ -97,6 +107,12 @@ impl Message {
             return Err(MalformedMessage::TooLong);
         }
         let text = std::str::from_utf8(bytes).map_err(|_| MalformedMessage::Encoding)?;
+        if let Some(text) = text.strip_prefix('!') {
+            let (name, bytes) = text.split_once(' ').ok_or(MalformedMessage::Lost)?;
+            let name = ServiceName::new(name).map_err(MalformedMessage::Name)?;
+            let bytes = bytes.parse().map_err(|_| MalformedMessage::Lost)?;
+            return Ok(Self::Lost(name, bytes));
+        }
         let (name, limit) = text.split_once(' ').unwrap_or((text, "- -"));
         let name = ServiceName::new(name).map_err(MalformedMessage::Name)?;
         let (burst, within) = limit.split_once(' ').ok_or(MalformedMessage::Limit)?;
@@ -131,8 +147,10 @@ mod tests {
                 burst: Some(u32::MAX),
                 burst_within: Some(Duration::from_nanos(u64::MAX)),
             };
-            for limit in [OwnLimit::default(), OwnLimit::NONE, most] {
-                let message = Message::Take(ServiceName::new(name).unwrap(), limit);
+            let name = ServiceName::new(name).unwrap();
+            let limits = [OwnLimit::default(), OwnLimit::NONE, most];
+            let takes = limits.map(|limit| Message::Take(name.clone(), limit));
+            for message in takes.into_iter().chain([Message::Lost(name, u64::MAX)]) {
                 let bytes = message.encode();
                 assert!(bytes.len() <= MESSAGE_MAX);
                 assert_eq!(Message::decode(&bytes), Ok(message));
@@ -154,5 +172,8 @@ mod tests {
             check(no_limit.as_bytes(), MalformedMessage::Limit);
         }
         check(&[b'a'; MESSAGE_MAX + 1], MalformedMessage::TooLong);
+        check(b"!a", MalformedMessage::Lost);
+        check(b"!a -1", MalformedMessage::Lost);
+        check(b"!-a 1", MalformedMessage::Name(InvalidName::Start('-')));
     }
 }

@@ -34,7 +34,7 @@ use super::keeper::{self, Shared};
 use super::lines::Unfinished;
 use super::memory::Memory;
 use super::pipe::{Pipe, Turn};
-use super::protocol::{CONTROL_FD, MESSAGE_MAX, Message, SYSLOG_FD};
+use super::protocol::{CONTROL_FD, MESSAGE_MAX, Message, SYSLOG_FD, TAKES};
 use super::segment::names_in;
 use super::settings;
 use super::shelf::Shelf;
@@ -84,6 +84,8 @@ pub fn run(machine: bool) -> ExitCode {
 }
 
 fn serve(machine: bool) -> Result<(), Error> {
+    // What is in its way may be so from the beginning.
+    kernel::signals::alarm(TURN_WITHIN);
     let control = kernel::inherited::duplicate(CONTROL_FD)?;
     let signals = SignalFd::new(&[Signal::TERM])?;
     let paths = Paths::from_environment();
@@ -192,6 +194,17 @@ enum Next {
     End,
 }
 
+/// How far it is with what it found when it began.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Start {
+    /// There may be messages of PID 1.
+    Begun,
+    /// All have been taken; what is in the pipes has not been looked at.
+    Heard,
+    /// PID 1 knows that it takes what comes.
+    Told,
+}
+
 struct Logger {
     memory: Memory,
     keeper: Option<Arc<Shared>>,
@@ -209,6 +222,7 @@ struct Logger {
     limit: Limit,
     /// When lines that were dropped are told.
     tell_at: Option<Instant>,
+    start: Start,
     peek: Peek,
     buffer: Vec<u8>,
     beside: Beside,
@@ -234,6 +248,7 @@ impl Logger {
             ready: VecDeque::new(),
             limit: settings.limit,
             tell_at: None,
+            start: Start::Begun,
             peek: Peek::new()?,
             buffer: vec![0; READ_MAX],
         })
@@ -243,7 +258,9 @@ impl Logger {
     fn serve(&mut self) -> Result<(), Error> {
         let mut events = Events::new();
         loop {
-            let at_once = (!self.ready.is_empty()).then_some(Duration::ZERO);
+            let started = self.start;
+            let busy = !self.ready.is_empty() || started == Start::Heard;
+            let at_once = busy.then_some(Duration::ZERO);
             if at_once.is_none() {
                 kernel::signals::alarm(0);
             }
@@ -266,6 +283,11 @@ impl Logger {
                 }
             }
             self.take_turns();
+            if started == Start::Heard {
+                self.start = Start::Told;
+                // Where PID 1 does not hear it, it is no more, or has no room for it and holds others.
+                let _ = kernel::unix::send_with_fds(&self.control, TAKES, &[]);
+            }
             if self.tell_at.is_some_and(|due| Instant::now() >= due) {
                 self.tell_dropped();
             }
@@ -378,6 +400,9 @@ impl Logger {
         let mut bytes = [0; MESSAGE_MAX + 1];
         for _ in 0..MESSAGES_MAX {
             let Some(mut message) = recv_with_fds(&self.control, &mut bytes)? else {
+                if self.start == Start::Begun {
+                    self.start = Start::Heard;
+                }
                 return Ok(Next::GoOn);
             };
             if message.length == 0 && message.fds.is_empty() {
@@ -388,6 +413,10 @@ impl Logger {
                 (Ok(Message::Take(name, limit)), Some(fd)) => self.take(&name, fd, limit),
                 (Ok(Message::Take(name, _)), None) => {
                     complain(&format!("no pipe came for {name}"));
+                }
+                (Ok(Message::Lost(name, bytes)), _) => {
+                    let note = format!("{bytes} bytes were lost while no logger took them");
+                    self.memory.note(&name, &note);
                 }
                 (Err(error), _) => complain(&error.to_string()),
             }

@@ -62,6 +62,7 @@ impl Left {
             write: write?,
             handed: false,
             limit: services::log::limit::OwnLimit::default(),
+            lost: 0,
         })
     }
 }

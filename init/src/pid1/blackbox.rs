@@ -46,6 +46,7 @@ const SHELL: u32 = hash(&[
     include_bytes!("recorder.rs"),
     include_bytes!("loader.rs"),
     include_bytes!("logger.rs"),
+    include_bytes!("overflow.rs"),
     include_bytes!("later.rs"),
     include_bytes!("errands.rs"),
     include_bytes!("ready_line.rs"),

@@ -73,7 +73,7 @@ impl Init {
             Some(Owner::Main(run)) => self.main_ended(run, status),
             Some(Owner::Reload(run)) => self.reload_ended(run, status),
             Some(Owner::Loader) => self.loader_ended(status),
-            Some(Owner::Logger) => self.logger_ended(status),
+            Some(Owner::Logger) => self.logger_ended(pid, status),
             Some(Owner::Probe(run)) => self.probe_ended(run, status),
             Some(Owner::Recorder) => self.recorder_ended(status),
             Some(Owner::Scrub) => self.scrub_ended(status),

@@ -3,10 +3,10 @@
 //!
 //! PID 1 keeps both ends of each pipe. A logger that dies costs nothing but time: what the services
 //! write meanwhile waits in the pipes, and the next logger gets all of them again. The same holds for
-//! the socket of syslog(3).
+//! the socket of syslog(3). Where that takes too long, nobody waits for it (`overflow`).
 
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use kernel::epoll::Readiness;
 use kernel::signals::Signal;
@@ -20,11 +20,12 @@ use services::time::{Duration, Time};
 
 use super::Init;
 use super::kept;
+use super::overflow::{Deaf, Lost};
 use super::plan;
 use super::say::Level;
 use super::table::{LogPipe, Owner};
 use super::turn::LOGGER;
-use crate::log::protocol::Message;
+use crate::log::protocol::{Message, TAKES};
 
 /// Name of the log of PID 1's own lines.
 const OWN_LOG: &str = "init";
@@ -35,6 +36,8 @@ const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// So many new pipes wait for each other before the logger gets them.
 const PIPES_TOGETHER: u32 = 64;
+/// The end of one that has closed its socket is waited for so long.
+const LEAVING: Duration = Duration::from_millis(200);
 /// Alive for so long, its next end counts as the first.
 const STEADY: Duration = Duration::from_secs(10);
 
@@ -43,6 +46,13 @@ const STEADY: Duration = Duration::from_secs(10);
 pub(super) struct Logger {
     state: State,
     failures: u32,
+    /// When the last one was started.
+    started: Time,
+    /// One that has closed its socket and has not ended.
+    leaving: Option<u32>,
+    /// While none takes anything.
+    pub(super) deaf: Option<Deaf>,
+    pub(super) lost: Lost,
     own: Option<LogPipe>,
     audit: Option<LogPipe>,
     syslog: Option<Syslog>,
@@ -66,7 +76,7 @@ enum State {
     Running {
         #[serde(with = "kept")]
         socket: OwnedFd,
-        since: Time,
+        pid: u32,
         watched_for_room: bool,
     },
     /// The machine is going down: it ends when it has emptied the pipes, and stays ended.
@@ -74,12 +84,22 @@ enum State {
 }
 
 impl Logger {
-    /// When it is to be started again.
+    /// When it is to be started again, or there may be something to do in its place.
     pub(super) fn deadline(&self) -> Option<Time> {
+        let look_at = self.deaf.as_ref().map(Deaf::look_at);
+        [self.restart_at(), look_at].into_iter().flatten().min()
+    }
+
+    fn restart_at(&self) -> Option<Time> {
         match &self.state {
             State::Down { restart_at } => Some(*restart_at),
             State::Fresh | State::Running { .. } | State::Dismissed => None,
         }
+    }
+
+    /// The socket of syslog(3).
+    pub(super) fn syslog_socket(&self) -> Option<&OwnedFd> {
+        self.syslog.as_ref().map(|it| &it.socket)
     }
 }
 
@@ -119,7 +139,7 @@ impl Init {
         } = &mut self.logger.state
         {
             *watched_for_room = false;
-            if let Err(error) = self.poller.add(&*socket, LOGGER, Readiness::NONE) {
+            if let Err(error) = self.poller.add(&*socket, LOGGER, Readiness::READ) {
                 self.say(Level::Error, &format!("logger: {error}"));
             }
         }
@@ -152,8 +172,25 @@ impl Init {
         }
     }
 
+    /// Does what is due.
+    pub(super) fn logger_due(&mut self) {
+        let now = self.now;
+        if self.logger.restart_at().is_some_and(|at| at <= now) {
+            self.start_logger();
+        }
+        if self
+            .logger
+            .deaf
+            .as_ref()
+            .is_some_and(|it| it.look_at() <= now)
+        {
+            self.make_room_in_logs();
+        }
+    }
+
     /// Starts the logger.
-    pub(super) fn start_logger(&mut self) {
+    fn start_logger(&mut self) {
+        self.logger_is_deaf();
         let output = self.say.descriptor();
         let machine = match self.boot.info.mode {
             BootMode::Disk | BootMode::Initramfs | BootMode::Direct => true,
@@ -167,12 +204,13 @@ impl Init {
         match plan::start_logger(&mut self.spawner, &self.paths, machine, surroundings) {
             Ok((child, socket)) => {
                 self.table.own(child.pid, Owner::Logger);
-                if let Err(error) = self.poller.add(&socket, LOGGER, Readiness::NONE) {
+                if let Err(error) = self.poller.add(&socket, LOGGER, Readiness::READ) {
                     self.say(Level::Error, &error.to_string());
                 }
+                self.logger.started = self.now;
                 self.logger.state = State::Running {
                     socket,
-                    since: self.now,
+                    pid: child.pid,
                     watched_for_room: false,
                 };
                 for place in self.table.places() {
@@ -224,20 +262,39 @@ impl Init {
         }
     }
 
-    /// The logger has ended: another one follows, after a pause that grows.
-    pub(super) fn logger_ended(&mut self, status: ExitStatus) {
+    /// A logger has ended: another one follows, after a pause that grows.
+    pub(super) fn logger_ended(&mut self, pid: u32, status: ExitStatus) {
+        let was_leaving = self.logger.leaving.take_if(|it| *it == pid).is_some();
         match &self.logger.state {
             State::Dismissed => return,
-            State::Running { since, .. } if self.now.since(*since) >= STEADY => {
-                self.logger.failures = 0;
+            State::Running { pid: present, .. } if *present == pid => {}
+            State::Down { .. } if was_leaving => {}
+            State::Fresh | State::Down { .. } | State::Running { .. } => {
+                return self.say(Level::Info, "a logger of before has ended at last");
             }
-            State::Fresh | State::Down { .. } | State::Running { .. } => {}
+        }
+        if self.now.since(self.logger.started) >= STEADY {
+            self.logger.failures = 0;
         }
         self.say(
             Level::Warning,
             &format!("logger ended ({status:?}): starting another"),
         );
         self.pause_logger();
+    }
+
+    /// The logger has closed its socket, so it takes nothing any more. Its end is told right after, or when
+    /// a disk goes on that a thread of it hangs at; nobody waits for that.
+    fn logger_left(&mut self) {
+        let State::Running { socket, pid, .. } = &self.logger.state else {
+            return;
+        };
+        let _removed = self.poller.remove(socket);
+        self.logger.leaving = Some(*pid);
+        self.logger.state = State::Down {
+            restart_at: self.now + LEAVING,
+        };
+        self.logger_is_deaf();
     }
 
     fn pause_logger(&mut self) {
@@ -249,17 +306,30 @@ impl Init {
         self.logger.state = State::Down {
             restart_at: self.now + pause.min(PAUSE_MAX),
         };
+        self.logger_is_deaf();
     }
 
-    /// The logger's socket has room again, or is closed; a closed one is followed by its end.
+    /// The logger has said that it takes what comes, its socket has room again, or is closed.
     pub(super) fn logger_ready(&mut self) {
+        let mut bytes = [0; TAKES.len()];
+        while let State::Running { socket, .. } = &self.logger.state {
+            match kernel::unix::recv_with_fds(socket, &mut bytes) {
+                Ok(Some(message)) if message.length > 0 => self.logger_takes(),
+                Ok(None) => break,
+                Ok(Some(_)) | Err(_) => self.logger_left(),
+            }
+        }
         self.hand_pipes();
     }
 
     /// Hands over the pipes that the present logger has not got, as long as its socket takes them.
     pub(super) fn hand_pipes(&mut self) {
         let Logger {
-            state, own, audit, ..
+            state,
+            own,
+            audit,
+            deaf,
+            ..
         } = &mut *self.logger;
         let State::Running {
             socket,
@@ -269,6 +339,7 @@ impl Init {
         else {
             return;
         };
+        let takes = deaf.is_none();
         let mut full = false;
         let mut failure = None;
         let own = own.iter_mut().map(|log| (OWN_LOG, log));
@@ -278,7 +349,7 @@ impl Init {
             .places()
             .filter_map(|place| place.log.as_mut().map(|log| (&*place.name, log)));
         for (name, log) in own.chain(services).filter(|(_, log)| !log.handed) {
-            match hand_pipe(socket, name, log) {
+            match hand_pipe(socket, name, log, takes) {
                 Ok(true) => log.handed = true,
                 Ok(false) => {
                     full = true;
@@ -294,32 +365,42 @@ impl Init {
         if full != *watched_for_room {
             *watched_for_room = full;
             let interest = if full {
-                Readiness::WRITE
+                Readiness::BOTH
             } else {
-                Readiness::NONE
+                Readiness::READ
             };
             if let Err(error) = self.poller.modify(&*socket, LOGGER, interest) {
                 failure = Some(error.to_string());
             }
         }
         if let Some(error) = failure {
-            let _removed = self.poller.remove(&*socket);
             self.say(Level::Warning, &format!("logger: {error}"));
+            self.logger_left();
         }
     }
 
     /// Lets the logger empty the pipes and end.
     pub(super) fn dismiss_logger(&mut self) {
+        self.logger_takes();
         self.logger.state = State::Dismissed;
     }
 }
 
-/// Sends a pipe to the logger; `false`: there is no room for it.
-fn hand_pipe(socket: &OwnedFd, name: &str, log: &LogPipe) -> Result<bool, String> {
+/// Sends a pipe to the logger, and to one that `takes` what comes how much of it is lost; `false`: there is
+/// no room for that.
+fn hand_pipe(socket: &OwnedFd, name: &str, log: &mut LogPipe, takes: bool) -> Result<bool, String> {
     let name = ServiceName::new(name).map_err(|error| error.to_string())?;
-    let message = Message::Take(name, log.limit).encode();
-    let sent = kernel::unix::send_with_fds(socket, &message, &[log.read.as_fd()]);
-    sent.map_err(|error| error.to_string())
+    let send = |message: &Message, fds: &[BorrowedFd<'_>]| {
+        let sent = kernel::unix::send_with_fds(socket, &message.encode(), fds);
+        sent.map_err(|error| error.to_string())
+    };
+    if takes && log.lost > 0 {
+        if !send(&Message::Lost(name.clone(), log.lost), &[])? {
+            return Ok(false);
+        }
+        log.lost = 0;
+    }
+    send(&Message::Take(name, log.limit), &[log.read.as_fd()])
 }
 
 /// One that PID 1 itself writes to: with care, so that all of it is kept.
@@ -336,5 +417,6 @@ fn pipe(limit: OwnLimit) -> Result<LogPipe, String> {
         write,
         handed: false,
         limit,
+        lost: 0,
     })
 }

@@ -25,6 +25,7 @@ mod later;
 mod loader;
 mod logger;
 mod noted;
+mod overflow;
 mod passed;
 mod perform;
 mod plan;

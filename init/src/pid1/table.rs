@@ -107,6 +107,9 @@ pub(super) struct LogPipe {
     pub(super) handed: bool,
     /// How many lines of it are kept.
     pub(super) limit: OwnLimit,
+    /// Bytes that were taken out of it while there was no logger, and that no logger was told of.
+    #[serde(skip)]
+    pub(super) lost: u64,
 }
 
 /// What is held for one service.

@@ -305,7 +305,7 @@ impl Init {
             self.loader_overdue();
         }
         if due(self.logger.deadline(), self.now) {
-            self.start_logger();
+            self.logger_due();
         }
         if due(self.recorder.deadline(), self.now) {
             self.recorder_overdue();

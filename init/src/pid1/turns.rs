@@ -73,6 +73,8 @@ impl Init {
             turn_wall: self.turns.wall.told(),
             events,
             restarts,
+            log_lost_bytes: self.logger.lost.bytes,
+            log_lost_messages: self.logger.lost.messages,
             services,
         }
     }

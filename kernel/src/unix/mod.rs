@@ -8,6 +8,7 @@ mod message;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, chmod, unlink};
 use rustix::io::retry_on_intr;
 use rustix::net::{
@@ -185,6 +186,23 @@ pub fn send_some(fd: impl AsFd, bytes: &[u8]) -> Result<Option<usize>> {
 /// socketpair(2): out of descriptors.
 pub fn seqpacket_pair() -> Result<(OwnedFd, OwnedFd)> {
     socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, FLAGS, None).at("socketpair", "")
+}
+
+/// Whether the datagram socket `path` is full: whoever sends to it has to wait.
+///
+/// # Errors
+/// connect(2): ENOENT, ECONNREFUSED (nobody listens), EPROTOTYPE (it takes no datagrams); poll(2).
+pub fn is_full(path: &str) -> Result<bool> {
+    let fd = socket_with(AddressFamily::UNIX, SocketType::DGRAM, FLAGS, None).at("socket", "")?;
+    let address = SocketAddrUnix::new(path).at("connect", path)?;
+    connect(&fd, &address).at("connect", path)?;
+    let mut room = [PollFd::new(&fd, PollFlags::OUT)];
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let ready = retry_on_intr(|| poll(&mut room, Some(&at_once))).at("poll", path)?;
+    Ok(ready == 0)
 }
 
 /// One datagram of sd_notify(3).

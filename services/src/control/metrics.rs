@@ -17,6 +17,10 @@ pub struct Metrics {
     pub events: u64,
     /// Starts of services that nobody asked for, since they were last asked for.
     pub restarts: u64,
+    /// Bytes that services have written and no logger was there to take.
+    pub log_lost_bytes: u64,
+    /// The same of messages of syslog(3).
+    pub log_lost_messages: u64,
     /// How many services are in each state; those that none is in too.
     pub services: Vec<StateCount>,
 }

@@ -88,6 +88,12 @@ impl Figures {
         let about = "Lines, messages of syslog and records of the kernel that no log has kept";
         text.counter("shark_log_dropped_messages", about);
         text.sample(&[], self.log_dropped_messages);
+        let about = "Bytes of services that were lost, since no logger was there to take them";
+        text.counter("shark_log_lost_bytes", about);
+        text.sample(&[], self.init.log_lost_bytes);
+        let about = "Messages of syslog that were lost, since no logger was there to take them";
+        text.counter("shark_log_lost_messages", about);
+        text.sample(&[], self.init.log_lost_messages);
         text.gauge(
             "shark_restarts",
             "Starts that nobody asked for, of all services",
@@ -164,6 +170,8 @@ mod tests {
             turn_wall: times,
             events: 7,
             restarts: 1,
+            log_lost_bytes: 65_536,
+            log_lost_messages: 256,
             services: vec![StateCount {
                 state: StateName::Up,
                 count: 5,
@@ -186,6 +194,8 @@ mod tests {
             "shark_loop_turn_cpu_longest_seconds 0.000009000",
             "shark_events_total 7",
             "shark_log_dropped_messages_total 812",
+            "shark_log_lost_bytes_total 65536",
+            "shark_log_lost_messages_total 256",
             "shark_services{state=\"up\"} 5",
             "# TYPE shark_service_cpu_seconds counter",
             "shark_service_cpu_seconds_total{service=\"a\"} 1.500000000",
@@ -239,6 +249,8 @@ mod tests {
                 turn_wall: times,
                 events: 1,
                 restarts: 0,
+                log_lost_bytes: 0,
+                log_lost_messages: 0,
                 services: vec![StateCount {
                     state: StateName::Up,
                     count: 1,
