@@ -182,6 +182,59 @@ fn with_a_full_disk(machine: &mut Machine, before: Duration) -> anyhow::Result<(
     Ok(())
 }
 
+/// Prints more than a pipe and a budget hold, and all of it is kept.
+const TALKER: &str = "type = \"oneshot\"\nexec = [\"/bin/sh\", \"-c\", \"exec seq 1 500000\"]\n\
+    wanted-by = []\nlog.burst = 0\n";
+/// How long it may take on its own, and beside a logger that has to be found out.
+const TALKED: Duration = Duration::from_secs(20);
+
+#[test]
+fn logs_whose_disk_hangs_keep_nobody_waiting() -> anyhow::Result<()> {
+    let mut machine = booted(&spec(None)?)?;
+    ask(
+        &mut machine,
+        &format!(
+            "mkdir -p /etc/shark/services && cat > /etc/shark/services/talker.toml <<'END' && \
+             sharkctl reload\n{TALKER}END"
+        ),
+    )?;
+    let before = restart_time(&mut machine)?;
+    let logger = ask(&mut machine, &format!("echo {LOGGER}"))?;
+    let logger = logger.trim();
+    // Whoever writes there now waits, and does not even die of SIGKILL.
+    ask(&mut machine, "busybox fsfreeze --freeze /var")?;
+    ask(&mut machine, "logger -p daemon.err -t grave 'as it froze'")?;
+    until(
+        &mut machine,
+        &format!("cut -d' ' -f3 /proc/{logger}/task/*/stat"),
+        |it| it.text().contains('D'),
+    )?;
+    restart_as_ever(&mut machine, before, "beside a disk that hangs")?;
+    ask(&mut machine, &format!("kill -KILL {logger}"))?;
+    let took = mean(&mut machine, "sharkctl start talker >/dev/null", 1)?;
+    println!("500,000 lines beside a disk that hangs, and a logger that was killed: {took:?}");
+    ensure!(took < TALKED, "{took:?}");
+    restart_as_ever(
+        &mut machine,
+        before,
+        "beside a disk that hangs and a new logger",
+    )?;
+    ask(&mut machine, &format!("test -d /proc/{logger}"))?;
+    let kept = "sharkctl logs talker | tail -n 1";
+    until(&mut machine, kept, |it| {
+        it.text().trim_end().ends_with(" 500000")
+    })?;
+    ask(&mut machine, "busybox fsfreeze --unfreeze /var")?;
+    until(&mut machine, &format!("test ! -d /proc/{logger}"), |it| {
+        it.status == 0
+    })?;
+    let on_disk = "grep -h ' 500000$' /var/lib/shark/log/*/talker*";
+    until(&mut machine, on_disk, |it| it.status == 0)?;
+    let status = machine.power_off(ANSWER)?;
+    ensure!(status.success(), "QEMU ended with {status}");
+    Ok(())
+}
+
 /// Prints how long something has taken, and lets it be as long as it may.
 fn as_ever(what: &str, before: Duration, now: Duration, when: &str) -> anyhow::Result<()> {
     println!("{what}: {now:?} {when}, {before:?} before");

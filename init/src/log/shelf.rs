@@ -7,8 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use services::id::ServiceName;
@@ -292,9 +292,12 @@ impl Open {
 /// Appends what `target` has not got of `source`, as far as lines are whole, durably; gives its size.
 fn append_rest(source: &Path, target: &Path) -> io::Result<u64> {
     let mut source = File::open(source)?;
-    let mut file = OpenOptions::new()
-        .append(true)
+    // At its place and not at the end: a logger of before may hang in the very same write, and do it when its
+    // disk goes on.
+    let file = OpenOptions::new()
+        .write(true)
         .create(true)
+        .truncate(false)
         .mode(MODE)
         .open(target)?;
     let had = file.metadata()?.len();
@@ -306,7 +309,9 @@ fn append_rest(source: &Path, target: &Path) -> io::Result<u64> {
     if rest.is_empty() {
         return Ok(had);
     }
-    let written = file.write_all(&rest).and_then(|()| file.sync_data());
+    let written = file
+        .write_all_at(&rest, had)
+        .and_then(|()| file.sync_data());
     if let Err(error) = written {
         // Nobody knows what of it is there.
         let _ = file.set_len(had);
