@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kernel::epoll::{Events, Poller, Readiness};
-use kernel::error::Error;
+use kernel::error::{Errno, Error};
 use kernel::pipe::{self, Peek};
 use kernel::signals::{Signal, SignalFd};
 use kernel::unix::{NotifySocket, recv_with_fds};
@@ -399,7 +399,12 @@ impl Logger {
     fn receive(&mut self) -> Result<Next, Error> {
         let mut bytes = [0; MESSAGE_MAX + 1];
         for _ in 0..MESSAGES_MAX {
-            let Some(mut message) = recv_with_fds(&self.control, &mut bytes)? else {
+            let received = match recv_with_fds(&self.control, &mut bytes) {
+                // PID 1 has closed it, and had not read what it was told.
+                Err(error) if error.errno == Errno::CONNRESET => return Ok(Next::End),
+                other => other?,
+            };
+            let Some(mut message) = received else {
                 if self.start == Start::Begun {
                     self.start = Start::Heard;
                 }

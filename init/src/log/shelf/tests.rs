@@ -1,5 +1,7 @@
 //! Logs on a disk: growing with those in memory, over boots, and within their budget.
 
+use std::io::Write as _;
+
 use super::super::reader::Reader;
 use super::*;
 
