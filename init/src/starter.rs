@@ -1,13 +1,13 @@
 //! The starter, `init start`: the process of a run, or of a command beside one, before its program. It
-//! enters the cgroup where others live already, looks at conditions, puts directories of the state generation in place, reads files of variables, lays out credentials, gives up
-//! root, and becomes the program. Not here: what is
-//! asked for (`services::begin`), and what PID 1 makes of it (`pid1::begin`).
+//! gets into the cgroup where others live already, looks at conditions, puts directories of the state
+//! generation in place, reads files of variables, lays out credentials, gives up root, and becomes the
+//! program. Not here: what is asked for (`services::begin`), and what PID 1 makes of it (`pid1::begin`).
 //!
 //! Any of these paths may be on a file system that does not answer; then this process waits, in the
 //! cgroup of the service and within its start time-out, and nobody else does. The same holds for the
-//! processor: who enters a cgroup with much to do, little weight or a quota that is used up waits for its
-//! turn there, and PID 1 would wait with a child that is born in it. Only services that ask
-//! for one of these things have a starter at all.
+//! processor: in a cgroup with much to do, little weight or a quota that is used up everybody waits for its
+//! turn, and PID 1 would wait with a child that is born in it. Only who needs one of these things has a
+//! starter at all.
 //!
 //! What it has done goes to PID 1 by the notify socket, ahead of its end and of all that the program
 //! says. "Ready" is said right before the program is executed, and holds once a pipe that goes along has
@@ -15,6 +15,7 @@
 //! has been told that the service is up.
 
 mod credentials;
+mod entry;
 mod facts;
 mod state;
 
@@ -27,12 +28,12 @@ use std::os::unix::net::UnixDatagram;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use kernel::cgroup::Cgroup;
 use serde::{Deserialize, Serialize};
 use services::begin::{Begin, ENV_FILE_MAX, EnvFile, parse_env_file};
 use services::definition::Ids;
 use services::notify::{Begun, encode_begun};
 
+use self::entry::Entered;
 use crate::errand;
 
 /// Between two tries to reach PID 1.
@@ -56,7 +57,7 @@ const OURS: [&str; 6] = [
 pub struct Order {
     /// The program and its arguments.
     pub command: Vec<String>,
-    /// Path of the cgroup to enter; `None`: this process was born in the right one.
+    /// Path of the cgroup to get into; `None`: this process was born in the right one.
     pub cgroup: Option<String>,
     /// What is done before.
     pub begin: Begin,
@@ -97,7 +98,13 @@ pub fn run(number: &str, words: Option<&str>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match begin(&order) {
+    let begun = match enter(&order) {
+        Ok(Entered::There(child)) => return entry::end_as(child),
+        Ok(Entered::Born(parent)) => begin(&order, Some(parent)),
+        Ok(Entered::Here) => begin(&order, None),
+        Err(cause) => Err(Failure::from(cause)),
+    };
+    match begun {
         Ok(Done::Skipped(condition)) => {
             tell(&order, &Begun::Skipped(condition));
             ExitCode::SUCCESS
@@ -166,11 +173,16 @@ impl From<String> for Failure {
     }
 }
 
-fn begin(order: &Order) -> Result<Done, Failure> {
-    if let Some(path) = &order.cgroup {
-        let entered = Cgroup::open(path).and_then(|cgroup| cgroup.add_process(0));
-        entered.map_err(|error| error.to_string())?;
+fn enter(order: &Order) -> Result<Entered, String> {
+    match (&order.cgroup, &order.notify_socket) {
+        (Some(path), None) => entry::be_born(path),
+        (Some(path), Some(_)) => entry::be_moved(path),
+        (None, _) => Ok(Entered::Here),
     }
+}
+
+/// Does what the order says, in the process that is to end with `parent`.
+fn begin(order: &Order, parent: Option<u32>) -> Result<Done, Failure> {
     let facts = facts::Machine::new(&order.known);
     for condition in &order.begin.conditions {
         let holds = condition.holds(&facts);
@@ -200,11 +212,15 @@ fn begin(order: &Order) -> Result<Done, Failure> {
         }
         set(&mut environment, CREDENTIALS_VARIABLE, directory.clone());
     }
-    Err(become_program(order, &environment)?)
+    Err(become_program(order, &environment, parent)?)
 }
 
 /// Comes back only with the reason why it cannot.
-fn become_program(order: &Order, environment: &[(Vec<u8>, Vec<u8>)]) -> Result<Failure, String> {
+fn become_program(
+    order: &Order,
+    environment: &[(Vec<u8>, Vec<u8>)],
+    parent: Option<u32>,
+) -> Result<Failure, String> {
     let text = |bytes: Vec<u8>| CString::new(bytes).map_err(|_| "holds a NUL byte".to_owned());
     let command = order.command.iter().map(|word| text(word.clone().into()));
     let command: Vec<CString> = command.collect::<Result<_, _>>()?;
@@ -220,7 +236,7 @@ fn become_program(order: &Order, environment: &[(Vec<u8>, Vec<u8>)]) -> Result<F
         Some(path) => Some(say_ready(path)?),
         None => None,
     };
-    let cause = match execute(order, &command, &variables) {
+    let cause = match execute(order, &command, &variables, parent) {
         Ok(()) => "the program was not executed, and the kernel does not say why".to_owned(),
         Err(error) => error.to_string(),
     };
@@ -230,7 +246,12 @@ fn become_program(order: &Order, environment: &[(Vec<u8>, Vec<u8>)]) -> Result<F
     Ok(Failure { cause, told })
 }
 
-fn execute(order: &Order, command: &[CString], variables: &[CString]) -> kernel::Result<()> {
+fn execute(
+    order: &Order,
+    command: &[CString],
+    variables: &[CString],
+    parent: Option<u32>,
+) -> kernel::Result<()> {
     if let Some(ids) = &order.ids {
         let ids = kernel::spawn::Ids {
             uid: ids.uid,
@@ -238,6 +259,9 @@ fn execute(order: &Order, command: &[CString], variables: &[CString]) -> kernel:
             groups: ids.groups.clone(),
         };
         kernel::exec::set_ids(&ids)?;
+    }
+    if let Some(parent) = parent {
+        kernel::exec::end_with(parent)?;
     }
     kernel::exec::execute(command, variables)
 }

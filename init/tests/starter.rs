@@ -6,14 +6,17 @@
     reason = "a test that cannot go on fails"
 )]
 
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::{Command, Output};
-use std::time::Duration;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use init::errand;
 use init::starter::{Known, Order};
+use kernel::cgroup::Cgroup;
 use services::begin::{Begin, Condition, Credential, CredentialSource, EnvFile, Test};
 use services::definition::Ids;
 
@@ -70,6 +73,10 @@ impl Place {
     }
 
     fn run(&self, order: &Order) -> Output {
+        self.start(order).wait_with_output().unwrap()
+    }
+
+    fn start(&self, order: &Order) -> Child {
         let path = self.path("order");
         std::fs::write(&path, errand::pack(order).unwrap()).unwrap();
         Command::new("/bin/sh")
@@ -82,7 +89,9 @@ impl Place {
             .env_clear()
             .env("A", "of the service")
             .env("NOTIFY_SOCKET", "/ours")
-            .output()
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
             .unwrap()
     }
 
@@ -181,5 +190,128 @@ fn what_does_not_come_to_the_program_is_told() {
     assert_eq!(
         told,
         "X_SHARK_BEGIN=failed execve /no/such/program: there is no such file"
+    );
+}
+
+/// A cgroup of its own below the root, removed at the end; `None`: this machine has none to give.
+struct Room(Cgroup);
+
+impl Room {
+    fn new(name: &str) -> Option<Self> {
+        let hierarchy = kernel::cgroup::detect().ok()?;
+        let path = format!(
+            "{}/shark-test-{name}-{}",
+            hierarchy.root()?,
+            std::process::id()
+        );
+        let made = Cgroup::create(&path);
+        if made.is_err() {
+            eprintln!("NOT TESTED: no cgroup v2 that this test may use");
+        }
+        made.ok().map(Self)
+    }
+
+    /// As `/proc/PID/cgroup` has it.
+    fn line(&self) -> String {
+        format!("0::/{}", self.0.path().rsplit('/').next().unwrap())
+    }
+
+    /// Waits until nobody is left in it.
+    fn empties(&self) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while self.0.populated().unwrap() {
+            assert!(Instant::now() < deadline, "somebody lives on");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let _left = self.0.kill();
+        self.empties();
+        std::fs::remove_dir(self.0.path()).unwrap();
+    }
+}
+
+fn first_line(child: &mut Child) -> String {
+    let mut line = String::new();
+    let out = child.stdout.take().unwrap();
+    BufReader::new(out).read_line(&mut line).unwrap();
+    line.trim().to_owned()
+}
+
+#[test]
+fn a_command_beside_others_is_born_among_them_and_its_starter_ends_as_it_does() {
+    let (true, Some(room)) = (possible(), Room::new("born")) else {
+        return;
+    };
+    let place = Place::new();
+    let beside = |script: &str| Order {
+        cgroup: Some(room.0.path().to_owned()),
+        notify_socket: None,
+        ..place.order(script, Begin::default())
+    };
+    let run = |script: &str| place.start(&beside(script));
+    let child = run(
+        "echo $PPID; grep ^0:: /proc/self/cgroup; grep -c ^0::/shark-test /proc/$PPID/cgroup; exit 7",
+    );
+    let starter = child.id();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(7));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(
+        text,
+        format!("{starter}\n{}\n0\n", room.line()),
+        "the starter stays outside"
+    );
+
+    let output = run("kill -SEGV $$").wait_with_output().unwrap();
+    assert_eq!(output.status.signal(), Some(11));
+
+    // In a group of its own, and of another user: still it ends with its starter.
+    let mut child = run("exec setsid sh -c 'echo here; exec sleep 1000'");
+    assert_eq!(first_line(&mut child), "here");
+    assert_eq!(room.0.processes().unwrap().len(), 1);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    room.empties();
+
+    let mut order = beside("");
+    order.command = vec!["/no/such/program".to_owned()];
+    assert_eq!(place.run(&order).status.code(), Some(127));
+    order.cgroup = Some("/no/such/cgroup".to_owned());
+    let output = place.run(&order);
+    assert_eq!(output.status.code(), Some(127));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("open /no/such/cgroup: "), "{said}");
+}
+
+#[test]
+fn a_main_process_is_moved_beside_others_and_stays_the_same_process() {
+    let (true, Some(room)) = (possible(), Room::new("moved")) else {
+        return;
+    };
+    let place = Place::new();
+    let mut order = Order {
+        cgroup: Some(room.0.path().to_owned()),
+        ..place.order(
+            "echo $$; grep ^0:: /proc/self/cgroup; cat /proc/$$/task/$$/children",
+            Begin::default(),
+        )
+    };
+    let child = place.start(&order);
+    let pid = child.id();
+    let output = text(&child.wait_with_output().unwrap());
+    let lines: Vec<&str> = output.lines().collect();
+    assert_eq!(lines[..2], [pid.to_string(), room.line()]);
+    assert_eq!(place.told(), "X_SHARK_BEGIN=ready");
+
+    order.cgroup = Some("/no/such/cgroup".to_owned());
+    assert_eq!(place.run(&order).status.code(), Some(127));
+    let told = place.told();
+    assert!(
+        told.starts_with("X_SHARK_BEGIN=failed enter /no/such/cgroup: ") && told.contains("ENOENT"),
+        "{told}"
     );
 }

@@ -6,7 +6,8 @@ use std::os::fd::RawFd;
 
 use rustix::fs::{Gid, Uid, chown};
 
-use crate::error::{At, Error, Result, last_errno};
+use crate::error::{At, Errno, Error, Result, last_errno};
+use crate::signals::Signal;
 use crate::spawn::Ids;
 
 /// Closes descriptor `number`, which a program that started this one has left open for it.
@@ -47,6 +48,20 @@ pub fn set_ids(ids: &Ids) -> Result<()> {
     done(unsafe { libc::setresuid(ids.uid, ids.uid, ids.uid) }).at("setresuid", ids.uid)
 }
 
+/// Has the kernel kill this process as soon as `parent` ends. A change of user takes that back.
+///
+/// # Errors
+/// ESRCH: it has ended already.
+pub fn end_with(parent: u32) -> Result<()> {
+    let signal = libc::c_ulong::from(Signal::KILL.number());
+    // SAFETY: plain numbers.
+    match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal, 0, 0, 0) } {
+        0 if std::os::unix::process::parent_id() == parent => Ok(()),
+        0 => Err(Errno::SRCH).at("prctl PR_SET_PDEATHSIG", parent),
+        _ => Err(last_errno()).at("prctl PR_SET_PDEATHSIG", parent),
+    }
+}
+
 /// Gives `path` to a user and a group.
 ///
 /// # Errors
@@ -69,7 +84,7 @@ pub fn execute(arguments: &[CString], environment: &[CString]) -> Result<()> {
         texts.chain([std::ptr::null()]).collect()
     };
     let Some(program) = arguments.first() else {
-        return Err(Error::new("execve", "(nothing)", crate::Errno::INVAL));
+        return Err(Error::new("execve", "(nothing)", Errno::INVAL));
     };
     let (argv, envp) = (pointers(arguments), pointers(environment));
     // SAFETY: both arrays end in a null pointer, and they and the texts outlive the call.

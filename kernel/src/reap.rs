@@ -90,6 +90,20 @@ pub fn wait(pid: u32) -> Result<End> {
     }
 }
 
+/// Waits until the child `pid` has ended, and leaves it to whoever inherits this process's children. It
+/// blocks, as [`wait`] does.
+///
+/// # Errors
+/// waitid(2): ECHILD when it is no child of ours.
+pub fn watch(pid: u32) -> Result<End> {
+    match reap(libc::P_PID, pid, libc::WNOWAIT) {
+        Ok(Some(ended)) => Ok(ended.end),
+        // Without WNOHANG there is always a child in the answer.
+        Ok(None) => Err(Error::new("waitid", pid, Errno::CHILD)),
+        Err(errno) => Err(Error::new("waitid", pid, errno)),
+    }
+}
+
 fn reap(
     kind: libc::idtype_t,
     id: libc::id_t,

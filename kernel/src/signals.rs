@@ -159,6 +159,16 @@ pub fn alarm(seconds: u32) {
     let _before = unsafe { libc::alarm(seconds) };
 }
 
+/// Ends this process by `signal`, without a core of it; comes back only where the signal ends nobody.
+pub fn die_of(signal: Signal) {
+    // SAFETY: numbers that the kernel checks; the default disposition runs no handler.
+    unsafe {
+        libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0);
+        libc::signal(signal.0.into(), libc::SIG_DFL);
+        libc::raise(signal.0.into());
+    }
+}
+
 /// One signal that was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Received {

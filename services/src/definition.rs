@@ -89,12 +89,20 @@ impl Default for GateSettings {
 impl Definition {
     /// Whether a run of it begins with the starter, which does what must not hold up PID 1: what is asked
     /// for before the program, and its way into a cgroup where former runs have left processes, since
-    /// whoever is born among those waits with them for the processor.
+    /// whoever is born among those waits with them for the processor. Where they have left none, and nothing
+    /// else is asked for, its word comes from whoever has executed the program.
     #[must_use]
     pub fn has_starter(&self) -> bool {
         let program = self.kind.program();
         let joins = self.stop.scope == StopScope::Main;
         program.is_some_and(|it| joins || !it.begin.is_empty())
+    }
+
+    /// Whether the way into that cgroup is all that a starter has to do.
+    #[must_use]
+    pub fn only_joins(&self) -> bool {
+        let program = self.kind.program();
+        self.has_starter() && program.is_some_and(|it| it.begin.is_empty())
     }
 
     /// Empties the service, so that those who need it start and it runs nothing: the operator, or the

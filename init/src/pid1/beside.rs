@@ -1,6 +1,6 @@
 //! Commands beside the main process of a service: reload commands and probes. They run in its
-//! surroundings and its cgroup, whose limits they leave alone, and which the starter enters for them. Not
-//! here: when they run and what their end means (the core).
+//! surroundings and its cgroup, whose limits they leave alone, as children of a starter beside PID 1, that ends
+//! as they do. Not here: when they run and what their end means (the core).
 //!
 //! # Why a probe is a process
 //!
@@ -137,6 +137,7 @@ impl Init {
             command,
             part: Part::Beside,
             cgroup: cgroup.as_ref(),
+            joins: true,
             words: Some(words),
             ready_line: None,
         };
@@ -203,7 +204,8 @@ pub(super) fn words(probe: &Beside) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// Kills a command and its process group. Its number cannot be another's: it has not been reaped.
+/// Kills a command and its process group: its starter, which leads that, and with it the command, wherever
+/// that has gone. Its number cannot be another's: it has not been reaped.
 fn kill(command: &Beside) -> kernel::Result<()> {
     kernel::pidfd::send_signal(&command.pidfd, Signal::KILL)?;
     kernel::pidfd::signal_group(command.pid, Signal::KILL).map(drop)

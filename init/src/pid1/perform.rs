@@ -9,6 +9,7 @@ use mounts::slot::judge::SAID_ENDING;
 use services::control::BootState;
 use services::definition::{CgroupLimits, Definition, FailureAction, Kind, Program, StopScope};
 use services::id::{RunId, ServiceId};
+use services::notify::{Begun, Message};
 use services::status::ShutdownKind;
 use services::supervisor::Supervisor;
 use services::supervisor::event::{Action, Change, Event};
@@ -41,6 +42,14 @@ pub(super) enum Part {
     Beside,
 }
 
+/// What a main process executes first.
+enum First {
+    /// What the core awaits of a service: the program, or the starter.
+    Awaited,
+    /// The program, although the core waits for the word of a starter.
+    Program,
+}
+
 /// What is executed for a service, and what is its own of the surroundings.
 pub(super) struct Execution<'a> {
     /// The surroundings as the service's file has them.
@@ -51,6 +60,10 @@ pub(super) struct Execution<'a> {
     pub(super) part: Part,
     /// The cgroup it is to be in, where there are any.
     pub(super) cgroup: Option<&'a Cgroup>,
+    /// Whether others live there: then it is born beside PID 1, and its starter gets there. PID 1 waits from
+    /// clone to exec, and would wait with a child of that cgroup until its turn comes there, which takes
+    /// seconds where weight is low or a quota is used up.
+    pub(super) joins: bool,
     /// Where a command beside the main process says something.
     pub(super) words: Option<Words<'a>>,
     /// Where it writes the line that it is ready, and at which number.
@@ -146,12 +159,16 @@ impl Init {
 
     fn spawn(&mut self, run: RunId) {
         match self.try_spawn(run) {
-            Ok(()) => self.tell(Event::Spawned { run }),
+            Ok(First::Awaited) => self.tell(Event::Spawned { run }),
+            Ok(First::Program) => {
+                self.tell(Event::Spawned { run });
+                self.notified(run, Message::Begin(Begun::Ready), true);
+            }
             Err(cause) => self.tell(Event::SpawnFailed { run, cause }),
         }
     }
 
-    fn try_spawn(&mut self, run: RunId) -> Result<(), String> {
+    fn try_spawn(&mut self, run: RunId) -> Result<First, String> {
         let definition = self.definition(run.service)?;
         let program = definition
             .kind
@@ -159,14 +176,17 @@ impl Init {
             .ok_or("a target has no program to start")?;
         // What an earlier run has left, by the scope of stopping, lives on beside this one.
         self.table.inherit(run);
-        self.renew_cgroup(run.service, definition.name.as_str(), &program.cgroup);
+        let name = definition.name.as_str();
+        // Before the cgroup is renewed, which keeps what limits the processor while they are there.
+        let joins =
+            definition.stop.scope == StopScope::Main && self.has_leftovers(run.service, name);
+        self.renew_cgroup(run.service, name, &program.cgroup);
         // Noted first: the child may make them and then fail to execute the program.
         let place = self.table.place(run.service, definition.name.as_str());
         place.runtime_dirs = program.runtime_dirs.as_slice().into();
         self.open_sockets(run.service, &definition)?;
         self.limit_store(run.service, program.fd_store_max.into());
         let scope = definition.stop.scope;
-        let name = definition.name.as_str();
         let cgroup = self.prepare_cgroup(run.service, name, program, scope)?;
         let pipe = ready_line::open(program)?;
         let order = Execution {
@@ -174,11 +194,12 @@ impl Init {
             command: &program.exec,
             part: Part::Main,
             cgroup: cgroup.as_ref(),
+            joins,
             words: None,
             ready_line: pipe.as_ref().map(ready_line::Pipe::for_service),
         };
         let child = self.execute(run.service, &definition, &order)?;
-        let entering = enters(&definition, &order).is_some();
+        let entering = joins && cgroup.is_some();
         self.table.started(run, child.pid, child.pidfd, entering);
         if let Some(cgroup) = &cgroup {
             self.limit_cpu(run.service, cgroup, &program.cgroup);
@@ -189,7 +210,17 @@ impl Init {
         if let (Kind::Forking(_), Some(live)) = (&definition.kind, self.table.live(run)) {
             live.seek = Some(Seek::default());
         }
-        Ok(())
+        // The others whom a starter would have had to get to are not there.
+        Ok(match definition.only_joins() && !joins {
+            true => First::Program,
+            false => First::Awaited,
+        })
+    }
+
+    /// Whether former runs have left processes, as far as has been told or the kernel knows.
+    fn has_leftovers(&mut self, service: ServiceId, name: &str) -> bool {
+        let told = self.table.get(service).is_some_and(|it| it.live.is_some());
+        told || self.cgroups.as_ref().is_some_and(|it| it.populated(name))
     }
 
     /// Removes what an earlier run has left of its cgroup, unless the next can be born in it. One that
@@ -229,8 +260,8 @@ impl Init {
         let limit = definition.kind.program().map(|it| it.log);
         self.open_log(service, limit.unwrap_or_default())?;
         let name = definition.name.as_str();
-        let enters = enters(definition, order);
-        let entered = enters.map(|cgroup| cgroup.path().to_owned());
+        let joined = order.cgroup.filter(|_| order.joins);
+        let entered = joined.map(|cgroup| cgroup.path().to_owned());
         let before = self.starter_order(service, name, order, entered)?;
         let heard = plan::is_heard(&definition.kind);
         let notify_socket = heard.then(|| self.notify_address(order.program));
@@ -245,7 +276,7 @@ impl Init {
             (Part::Main, None) | (Part::Beside, _) => Vec::new(),
         };
         let surroundings = Surroundings {
-            cgroup: order.cgroup.filter(|_| enters.is_none()).map(AsFd::as_fd),
+            cgroup: order.cgroup.filter(|_| !order.joins).map(AsFd::as_fd),
             output: match order.words {
                 Some(Words::All(words)) => Some(words.as_fd()),
                 Some(Words::Of(_)) | None => log.map(|log| log.write.as_fd()),
@@ -492,15 +523,4 @@ impl Init {
         };
         self.say(Level::Notice, &line);
     }
-}
-
-/// The cgroup that the starter enters, because others live there: those that the main process runs beside,
-/// or former runs. PID 1 waits from clone to exec, and would wait with a child of that cgroup until its
-/// turn comes there, which takes seconds where weight is low or a quota is used up.
-fn enters<'a>(definition: &Definition, order: &Execution<'a>) -> Option<&'a Cgroup> {
-    let joins = match order.part {
-        Part::Main => definition.stop.scope == StopScope::Main,
-        Part::Beside => true,
-    };
-    order.cgroup.filter(|_| joins)
 }

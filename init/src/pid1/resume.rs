@@ -22,6 +22,7 @@ use kernel::watchdog::Watchdog;
 use serde::de::DeserializeOwned;
 use services::control::BootMode;
 use services::journal::{self, Key};
+use services::notify::{Begun, Message};
 use services::supervisor::Supervisor;
 use services::supervisor::frozen::{self, SHELL_KINDS, Thawing};
 use services::time::{Duration, Time};
@@ -466,6 +467,10 @@ impl Init {
                 self.watch_cgroup(run.service, &name);
                 self.table.started(run, pid, pidfd, false);
                 self.tell(services::supervisor::event::Event::Spawned { run });
+                if self.definition(run.service).is_ok_and(|it| it.only_joins()) {
+                    // It has, and whether by a starter is not known.
+                    self.notified(run, Message::Begin(Begun::Ready), true);
+                }
                 self.say(Level::Notice, &format!("{name}: process {pid} is its run"));
             }
         }

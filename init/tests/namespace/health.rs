@@ -109,6 +109,35 @@ fn a_hanging_probe_is_killed_with_all_it_started() {
     }
 }
 
+/// By itself, with nothing of its service stopped for it.
+#[test]
+fn a_hanging_probe_is_killed_wherever_it_has_gone() {
+    if !possible() {
+        return;
+    }
+    let machine = boot(
+        Surroundings::Whole,
+        "echo x >> @DIR@/out/probes; exec setsid sleep 4716",
+    );
+    let lasting = SERVICE.replace("failures = 2", "failures = 1000");
+    machine.write_service("a.toml", &lasting);
+    machine.call("ReloadAll", json!({})).unwrap();
+    machine.on("Restart", "a").unwrap();
+    let pid = machine.pid("a");
+    let before = lines(&machine);
+    machine.wait("three run", || {
+        (lines(&machine) >= before + 3).then_some(())
+    });
+    set_probe(&machine, "kill -SEGV $$");
+    machine.wait("how the last one ended is told", || {
+        let words = machine.status("a")["health"]["words"].to_string();
+        words.contains("it was killed by signal 11").then_some(())
+    });
+    let left = machine.processes();
+    assert!(!left.iter().any(|line| line.contains("4716")), "{left:?}");
+    assert_eq!(machine.pid("a"), pid);
+}
+
 #[test]
 fn a_stop_does_not_wait_for_a_probe() {
     if !possible() {

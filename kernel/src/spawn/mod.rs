@@ -20,7 +20,7 @@
 //! in that moment does as well. Callers thaw a cgroup before they spawn into it. A child that is born
 //! among busy processes waits for its turn on the processor there: seconds in a cgroup of little weight or
 //! with a quota that is used up. Callers spawn into empty cgroups, and limit their processor afterwards; or
-//! beside, and the child's program enters.
+//! beside, and the child's program goes on there ([`fork`]).
 //!
 //! The kernel lets the parent go when the child leaves the shared memory, which is just before it
 //! closes the CLOEXEC descriptors: an end of file that depends on them may come a moment later. An
@@ -33,6 +33,7 @@
 
 mod child;
 mod clone3;
+mod fork;
 mod low;
 mod own_pid;
 mod plan;
@@ -50,6 +51,7 @@ use clone3::{
     CLONE_CLEAR_SIGHAND, CLONE_FILES, CLONE_INTO_CGROUP, CLONE_PIDFD, CLONE_VFORK, CLONE_VM,
     CloneArgs,
 };
+pub use fork::{Side, fork};
 use low::Low;
 use own_pid::OwnPid;
 pub use plan::{Directory, Ids, Limit, MAX_EXTRA_FDS, Plan, Resource, Stdio, Wiring};
