@@ -147,7 +147,7 @@ fn watch_moves(machine: &mut Machine) -> anyhow::Result<()> {
 }
 
 /// Meanwhile no process has changed its cgroup, probes included. Whoever does holds locks that everybody needs who
-/// makes a process, PID 1 before all, until it has its turn in the new one: an answer in some hundred takes as
+/// makes a process, PID 1 before all, until it has its turn in the new one: an answer in some hundreds takes as
 /// long, so that the answers alone would rarely show it.
 fn nobody_moved(machine: &mut Machine) -> anyhow::Result<()> {
     ask(machine, &format!("echo 0 > {MOVES}"))?;
