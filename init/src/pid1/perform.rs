@@ -31,7 +31,7 @@ const KILL_AGAIN: Duration = Duration::from_secs(1);
 /// Most actions of one turn: starting a thousand services must not keep signals waiting.
 const ACTIONS_MAX: usize = 64;
 /// No action is begun in a turn after so much time: to start a program takes about as long.
-const ACTIONS_WITHIN: u64 = 500_000;
+const ACTIONS_WITHIN: u64 = 350_000;
 
 /// What a process is to its service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
