@@ -4,12 +4,10 @@
 
 use std::process::ExitCode;
 
-/// musl's gives a page back to the kernel as soon as it is empty, and asks for one again with the next few
-/// bytes: a twentieth of the time that five hundred services take to start.
-#[global_allocator]
-static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
-
 use init::arguments::{self, Mode};
+
+#[global_allocator]
+static HEAP: kernel::heap::Heap = kernel::heap::Heap;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args_os()

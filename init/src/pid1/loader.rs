@@ -445,6 +445,8 @@ impl Init {
 
     /// What the reload `request` has changed, for its answer.
     pub(super) fn take_changes(&mut self, request: RequestId) -> Changed {
+        // The other graph was here beside this one, and is not any more.
+        kernel::heap::trim();
         match self.loader.changes.take_if(|(id, _)| *id == request) {
             Some((_, changes)) => changes,
             None => Changed::default(),

@@ -513,6 +513,8 @@ impl Init {
     fn boot_settled(&mut self, failed: &[ServiceId]) {
         let names: Vec<String> = failed.iter().map(|id| self.name(*id)).collect();
         self.boot.settled(self.now, names);
+        // Files and graphs were read, and are not any more.
+        kernel::heap::trim();
         let info = &self.boot.info;
         let line = match (info.state, info.failed.as_slice()) {
             (BootState::Ready | BootState::Starting, _) => format!("{} is up", info.target),
