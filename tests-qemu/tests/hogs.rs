@@ -93,6 +93,7 @@ fn hogs_of_processes_memory_and_descriptors_disturb_nobody() -> anyhow::Result<(
     }
     a_full_service_says_so(&mut machine)?;
     println!("after the hogs {:?}", Latency::measured(&mut machine)?);
+    bytes_of_disks_are_counted_once_somebody_asks(&mut machine)?;
     let status = machine.power_off(ANSWER)?;
     ensure!(status.success(), "QEMU ended with {status}");
     Ok(())
@@ -198,6 +199,39 @@ fn top_shows_who_takes_what(machine: &mut Machine) -> anyhow::Result<()> {
     let table = ask(machine, "sharkctl top -n 2 --interval 500ms --sort memory")?;
     println!("{table}");
     Ok(())
+}
+
+/// Of programs that end before anybody looks, too: only the cgroup knows of those.
+fn bytes_of_disks_are_counted_once_somebody_asks(machine: &mut Machine) -> anyhow::Result<()> {
+    let text = "exec = [\"/bin/sh\", \"-c\", \"while rm -f /var/lib/written; do dd if=/dev/zero of=/var/lib/written bs=64k \
+                count=4 conv=fsync 2>/dev/null; sleep 0.1; done\"]\nwanted-by = []\n";
+    ask(
+        machine,
+        &format!("cat > /etc/shark/services/writer.toml <<'END'\n{text}END"),
+    )?;
+    ask(machine, "sharkctl reload && sharkctl start writer")?;
+    let stat = "/sys/fs/cgroup/services/writer/io.stat";
+    ask(machine, &format!("test ! -e {stat}"))?;
+    let top = ask_json(
+        machine,
+        "sharkctl top --count-io --interval 3s --once --json",
+    )?;
+    let services = field(&top, "/services")?.as_array().context("none")?;
+    let mut written = services.iter().filter_map(|it| {
+        (it.get("service")? == "writer").then_some(it.get("writtenBytesPerSecond")?.as_u64()?)
+    });
+    let written = written.next().context("the writer is not there")?;
+    println!("the writer writes {written} bytes a second");
+    ensure!(written >= 4096, "it writes more: {top}");
+    let figure = "sharkctl metrics | grep '^shark_service_written_bytes_total{service=\"writer\"}'";
+    let figure = ask(machine, figure)?;
+    let bytes = figure.split_whitespace().last().context("no figure")?;
+    ensure!(bytes.parse::<u64>()? >= written, "{figure}");
+    ask(
+        machine,
+        "sharkctl stop writer && rm /etc/shark/services/writer.toml /var/lib/written && sharkctl reload",
+    )
+    .map(drop)
 }
 
 /// The count behind a word of a file such as memory.events (cgroups(7)).

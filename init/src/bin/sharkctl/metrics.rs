@@ -21,7 +21,7 @@ use crate::client::unexpected_reply;
 use crate::failure::Failure;
 use crate::screen::{Screen, state_word};
 use crate::show::all_services;
-use crate::top;
+use crate::top::{self, Used};
 use crate::waiting::ask;
 
 /// Everybody may read what is monitored.
@@ -33,6 +33,7 @@ pub(crate) fn metrics(
     screen: &mut Screen<'_>,
     options: &Options,
 ) -> Result<(), Failure> {
+    options.counting.begin()?;
     if options.serve {
         return serve::serve(context, screen);
     }
@@ -59,7 +60,7 @@ struct Figures {
     #[serde(skip)]
     services: Vec<ServiceStatus>,
     #[serde(skip)]
-    cpu_us: BTreeMap<String, u64>,
+    used: BTreeMap<String, Used>,
 }
 
 impl Figures {
@@ -72,7 +73,7 @@ impl Figures {
             log_dropped_messages: dropped::read(&context.log_dir),
             services: all_services(context, screen)?,
             // Without cgroups of version 2 nobody knows.
-            cpu_us: cgroups::directory().map_or_else(|_| BTreeMap::new(), |it| top::cpu_used(&it)),
+            used: cgroups::directory().map_or_else(|_| BTreeMap::new(), |it| top::used(&it)),
         })
     }
 
@@ -147,9 +148,23 @@ impl Figures {
         }
         let about = "Time of the processor that the service's cgroup has used";
         text.counter("shark_service_cpu_seconds", about);
-        for (name, micros) in &self.cpu_us {
-            text.sample_seconds(&[("service", name)], micros.saturating_mul(1000));
+        for (name, used) in &self.used {
+            if let Some(micros) = used.cpu_us {
+                text.sample_seconds(&[("service", name)], micros.saturating_mul(1000));
+            }
         }
+        let mut bytes = |figure: &str, about: &str, of: fn(&Used) -> Option<u64>| {
+            text.counter(figure, about);
+            for (name, used) in &self.used {
+                if let Some(bytes) = of(used) {
+                    text.sample(&[("service", name)], bytes);
+                }
+            }
+        };
+        let about = "Bytes that the service's cgroup has read from disks, once that is counted";
+        bytes("shark_service_read_bytes", about, |it| it.read_bytes);
+        let about = "Bytes that the service's cgroup has written to disks, once that is counted";
+        bytes("shark_service_written_bytes", about, |it| it.written_bytes);
     }
 }
 
@@ -157,6 +172,14 @@ impl Figures {
 mod tests {
     use super::*;
     use services::control::metrics::{Histogram, StateCount};
+
+    fn used(cpu_us: u64) -> Used {
+        Used {
+            cpu_us: Some(cpu_us),
+            read_bytes: Some(4096),
+            written_bytes: Some(8192),
+        }
+    }
 
     #[test]
     fn buckets_add_up_and_the_text_ends_as_openmetrics_does() {
@@ -181,7 +204,7 @@ mod tests {
             init,
             log_dropped_messages: 812,
             services: Vec::new(),
-            cpu_us: BTreeMap::from([("a".to_owned(), 1_500_000)]),
+            used: BTreeMap::from([("a".to_owned(), used(1_500_000))]),
         };
         let text = figures.text(Format::Openmetrics);
         let lines = [
@@ -199,6 +222,8 @@ mod tests {
             "shark_services{state=\"up\"} 5",
             "# TYPE shark_service_cpu_seconds counter",
             "shark_service_cpu_seconds_total{service=\"a\"} 1.500000000",
+            "# UNIT shark_service_read_bytes bytes",
+            "shark_service_read_bytes_total{service=\"a\"} 4096",
         ];
         for line in lines {
             assert!(
@@ -258,7 +283,7 @@ mod tests {
             },
             log_dropped_messages: 0,
             services: vec![service],
-            cpu_us: BTreeMap::from([("a".to_owned(), 1)]),
+            used: BTreeMap::from([("a".to_owned(), used(1))]),
         };
         let text = figures.text(Format::Prometheus);
         let panels = dashboard["panels"].as_array().unwrap();

@@ -16,7 +16,7 @@ use kernel::signals::{Signal, SignalFd};
 use serde_json::json;
 
 use self::cli::Top;
-use self::rates::{Column, Row, Sample, rows, sort};
+use self::rates::{Column, OF_CGROUP, Row, Sample, rows, sort};
 use crate::cgroups;
 use crate::failure::Failure;
 use crate::quantity::memory;
@@ -27,19 +27,38 @@ use crate::table::{Align, Cell, Table};
 const BEGIN: &str = "\x1b[?1049h\x1b[?25l";
 const END: &str = "\x1b[?25h\x1b[?1049l";
 
-/// Time of the processor that each service which has a process has used since its cgroup was made,
-/// microseconds; nothing where the cgroups cannot be read.
-pub(crate) fn cpu_used(directory: &str) -> std::collections::BTreeMap<String, u64> {
+/// What a service has used since its cgroup was made, or since it is counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Used {
+    /// Time of the processor, microseconds.
+    pub(crate) cpu_us: Option<u64>,
+    /// Bytes read from disks, where the cgroup counts them.
+    pub(crate) read_bytes: Option<u64>,
+    /// Bytes written to them.
+    pub(crate) written_bytes: Option<u64>,
+}
+
+/// Of each service which has a process; nothing where the cgroups cannot be read.
+pub(crate) fn used(directory: &str) -> std::collections::BTreeMap<String, Used> {
     let services = sample::take(directory).map(|it| it.services);
     let services = services.unwrap_or_default().into_iter();
-    services
-        .filter_map(|(name, it)| Some((name, it.cpu_us?)))
-        .collect()
+    let used = services.map(|(name, it)| {
+        // What its processes tell of themselves goes with them: no counter.
+        let io = it.io.get(&OF_CGROUP);
+        let used = Used {
+            cpu_us: it.cpu_us,
+            read_bytes: io.map(|io| io.read),
+            written_bytes: io.map(|io| io.written),
+        };
+        (name, used)
+    });
+    used.collect()
 }
 
 /// `top`.
 pub(crate) fn top(screen: &mut Screen<'_>, options: &Top) -> Result<(), Failure> {
     let directory = cgroups::directory()?;
+    options.counting.begin()?;
     let live = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     if live && !options.once && !screen.json {
         let terminal = Terminal::open().map_err(|error| Failure::Failed(error.to_string()))?;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::text::Format;
+use crate::cgroups::Counting;
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -25,4 +26,6 @@ pub(crate) struct Metrics {
     /// Answer requests of HTTP on the socket that init has passed
     #[arg(long, conflicts_with = "json")]
     pub(crate) serve: bool,
+    #[command(flatten)]
+    pub(crate) counting: Counting,
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::rates::Column;
+use crate::cgroups::Counting;
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -36,6 +37,8 @@ pub(crate) struct Top {
     /// Sort by this column, the most first
     #[arg(long, value_enum, default_value_t = Column::Cpu)]
     pub(crate) sort: Column,
+    #[command(flatten)]
+    pub(crate) counting: Counting,
 }
 
 fn interval(text: &str) -> Result<Duration, String> {

@@ -10,6 +10,9 @@ use std::collections::BTreeMap;
 use clap::ValueEnum;
 use serde::Serialize;
 
+/// In the place of a process: the cgroup itself tells.
+pub(crate) const OF_CGROUP: u32 = 0;
+
 /// What has been read and written, bytes since the beginning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Io {

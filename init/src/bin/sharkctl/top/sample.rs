@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use kernel::cgroup::Cgroup;
 
-use super::rates::{Io, Pressure, Reading, Sample, flat, io_stat, pressure, process_io};
+use super::rates::{Io, OF_CGROUP, Pressure, Reading, Sample, flat, io_stat, pressure, process_io};
 use crate::cgroups;
 use crate::failure::Failure;
 
@@ -43,7 +43,7 @@ fn read(cgroup: &Cgroup) -> Reading {
         memory: cgroup.memory_current().ok().flatten(),
         tasks: tasks.or_else(|| u64::try_from(processes().len()).ok()),
         io: match file("io.stat") {
-            Some(text) => BTreeMap::from([(0, io_stat(&text))]),
+            Some(text) => BTreeMap::from([(OF_CGROUP, io_stat(&text))]),
             None => processes().into_iter().filter_map(io_of).collect(),
         },
         pressure: Pressure {
