@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use services::diagnostic::Diagnostic;
 
 use super::image::Origin;
+use crate::log::settings::Found;
 
 const MAGIC: &[u8; 8] = b"SHARKLD2";
 
@@ -34,8 +35,20 @@ pub struct Meta {
     /// What it was made from, when it is made to be used later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
+    /// What the settings of logs are, where they have been looked at.
+    #[serde(default)]
+    pub log: Option<Found>,
     /// Differs from machine to machine, for delays that are to differ: made of the machine id.
     pub machine: u64,
+}
+
+impl Meta {
+    /// Whether the settings of logs have mistakes.
+    pub(crate) fn log_is_wrong(&self) -> bool {
+        self.log
+            .as_ref()
+            .is_some_and(|it| !it.diagnostics.is_empty())
+    }
 }
 
 /// The result as bytes.
@@ -80,6 +93,7 @@ mod tests {
                 control_group: Some(991),
                 no_template: false,
                 origin: None,
+                log: Some(Found::default()),
                 machine: 7,
             },
             graph: graph.map(<[u8]>::to_vec),

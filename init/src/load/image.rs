@@ -146,6 +146,7 @@ pub fn make(
             control_group: accounts.group(CONTROL_GROUP),
             no_template: false,
             origin: Some(Origin::new(&files, &texts)),
+            log: None,
             machine: 0,
         },
         graph: Some(compiled.into_bytes()),

@@ -21,6 +21,7 @@ pub(super) fn load_with(paths: &Paths, masks: &[&str], name: &str) -> Handoff {
             diagnostics: unreadable,
             control_group: None,
             origin: None,
+            log: None,
             machine: 0,
             no_template: true,
         });
@@ -69,6 +70,7 @@ fn refused_for(path: &str, message: String) -> Handoff {
         diagnostics: vec![read::whole_file(path, message)],
         control_group: None,
         origin: None,
+        log: None,
         machine: 0,
         no_template: false,
     })

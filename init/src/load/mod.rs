@@ -22,6 +22,7 @@ use services::graph::Graph;
 use services::supervisor::compiled::Compiled;
 use services::users::Accounts;
 
+use crate::log::settings;
 use crate::paths::Paths;
 use handoff::{Handoff, Meta};
 
@@ -47,10 +48,11 @@ pub fn run() -> ExitCode {
     let masks: Vec<&str> = masks.split(',').collect();
     let instance = std::env::var(INSTANCE_VARIABLE).ok();
     let paths = Paths::from_environment();
-    let bytes = match instance.filter(|name| !name.is_empty()) {
+    let mut bytes = match instance.filter(|name| !name.is_empty()) {
         Some(name) => instance::load_with(&paths, &masks, &name),
         None => load(&paths.service_path, &masks),
     };
+    bytes.meta.log = Some(settings::find(&paths));
     match write(&handoff::encode(&bytes)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -109,6 +111,7 @@ fn check(
             control_group: accounts.group(CONTROL_GROUP),
             no_template: false,
             origin: None,
+            log: None,
             machine: machine(),
         },
         graph,

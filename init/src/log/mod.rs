@@ -17,7 +17,7 @@ pub mod protocol;
 pub mod reader;
 pub mod segment;
 mod service;
-mod settings;
+pub mod settings;
 mod shelf;
 pub mod stamp;
 

@@ -3,7 +3,7 @@
 //!
 //! PID 1 makes a pair of connected `SOCK_SEQPACKET` sockets and leaves one end to the logger as
 //! descriptor [`CONTROL_FD`]. Each datagram is one [`Message`]; [`Message::Take`] carries exactly one
-//! descriptor (`SCM_RIGHTS`), the read end of a pipe. The logger answers once, by [`TAKES`], when it has
+//! descriptor (`SCM_RIGHTS`), the read end of a pipe. The logger answers once, by [`Takes`], when it has
 //! taken what was there and what was in it: until then PID 1 holds it for one that may never. PID 1 keeps both ends
 //! of every pipe, so that nothing is lost while no logger runs; to a new logger it sends every pipe
 //! again. When PID 1 closes its end of the socket, the logger empties the pipes and exits.
@@ -11,7 +11,8 @@
 //! The bytes: the name of the service in ASCII; where it has a limit of its own, a blank, how many of its
 //! lines are kept, a blank, and within how many nanoseconds, each a decimal number, or `-` where the
 //! settings of logs say it. A name starts with a letter or a digit, so any other first byte is free for
-//! kinds of messages to come. [`Message::Lost`] is a `!`, a name, a blank, and a number.
+//! kinds of messages to come. [`Message::Lost`] is a `!`, a name, a blank, and a number; [`Message::Renew`]
+//! is a `=`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -27,13 +28,36 @@ pub const CONTROL_FD: i32 = 3;
 /// messages wait while no logger runs.
 pub const SYSLOG_FD: i32 = 4;
 
-/// What the logger says when it goes on.
-pub const TAKES: &[u8] = b"takes";
+/// What the logger says when it goes on: that it takes what comes, and the number of the settings that it
+/// keeps logs by. A word, a blank and a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Takes(pub u64);
+
+/// Longest [`Takes`], in bytes.
+pub const TAKES_MAX: usize = TAKES.len() + NUMBER_MAX;
+const TAKES: &str = "takes ";
+
+impl Takes {
+    /// The bytes of it; at most [`TAKES_MAX`].
+    #[must_use]
+    pub fn encode(self) -> Vec<u8> {
+        format!("{TAKES}{}", self.0).into_bytes()
+    }
+
+    /// Reads it.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(bytes).ok()?;
+        text.strip_prefix(TAKES)?.parse().ok().map(Self)
+    }
+}
 
 /// Longest message, in bytes. A receiver takes one byte more, to notice a longer one.
 pub const MESSAGE_MAX: usize = NAME_MAX + 2 * (1 + NUMBER_MAX);
 /// Digits of the longest number.
 const NUMBER_MAX: usize = 20;
+
+const RENEW: &str = "=";
 
 /// One message from PID 1 to the logger.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +68,8 @@ pub enum Message {
     Take(ServiceName, OwnLimit),
     /// So many bytes of this service were lost, since no logger took them.
     Lost(ServiceName, u64),
+    /// Another one is to take over, with other settings: it leaves what it has, and ends.
+    Renew,
 }
 
 /// Why a datagram is not a message.
@@ -88,6 +114,7 @@ impl Message {
             Self::Take(name, limit) if *limit == OwnLimit::default() => {
                 name.as_str().as_bytes().to_vec()
             }
+            Self::Renew => RENEW.as_bytes().to_vec(),
             Self::Lost(name, bytes) => format!("!{name} {bytes}").into_bytes(),
             Self::Take(name, limit) => {
                 let word = |number: Option<u64>| number.map_or("-".to_owned(), |it| it.to_string());
@@ -107,6 +134,9 @@ impl Message {
             return Err(MalformedMessage::TooLong);
         }
         let text = std::str::from_utf8(bytes).map_err(|_| MalformedMessage::Encoding)?;
+        if text == RENEW {
+            return Ok(Self::Renew);
+        }
         if let Some(text) = text.strip_prefix('!') {
             let (name, bytes) = text.split_once(' ').ok_or(MalformedMessage::Lost)?;
             let name = ServiceName::new(name).map_err(MalformedMessage::Name)?;
@@ -150,11 +180,26 @@ mod tests {
             let name = ServiceName::new(name).unwrap();
             let limits = [OwnLimit::default(), OwnLimit::NONE, most];
             let takes = limits.map(|limit| Message::Take(name.clone(), limit));
-            for message in takes.into_iter().chain([Message::Lost(name, u64::MAX)]) {
+            for message in takes
+                .into_iter()
+                .chain([Message::Lost(name, u64::MAX), Message::Renew])
+            {
                 let bytes = message.encode();
                 assert!(bytes.len() <= MESSAGE_MAX);
                 assert_eq!(Message::decode(&bytes), Ok(message));
             }
+        }
+    }
+
+    #[test]
+    fn what_the_logger_says_survives_the_way() {
+        for number in [0, 7, u64::MAX] {
+            let bytes = Takes(number).encode();
+            assert!(bytes.len() <= TAKES_MAX);
+            assert_eq!(Takes::decode(&bytes), Some(Takes(number)));
+        }
+        for other in ["", "takes", "takes ", "takes x", "leaves 7"] {
+            assert_eq!(Takes::decode(other.as_bytes()), None);
         }
     }
 

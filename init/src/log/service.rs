@@ -34,7 +34,7 @@ use super::keeper::{self, Shared};
 use super::lines::Unfinished;
 use super::memory::Memory;
 use super::pipe::{Pipe, Turn};
-use super::protocol::{CONTROL_FD, MESSAGE_MAX, Message, SYSLOG_FD, TAKES};
+use super::protocol::{CONTROL_FD, MESSAGE_MAX, Message, SYSLOG_FD, Takes};
 use super::segment::names_in;
 use super::settings;
 use super::shelf::Shelf;
@@ -89,14 +89,14 @@ fn serve(machine: bool) -> Result<(), Error> {
     let control = kernel::inherited::duplicate(CONTROL_FD)?;
     let signals = SignalFd::new(&[Signal::TERM])?;
     let paths = Paths::from_environment();
+    let directory = paths.log_dir();
+    // For whatever is confined to it.
+    make_directory(&directory);
     let settings = settings::read(&paths, complain);
     let kernel = machine.then(|| Beside::open_kernel("/dev/kmsg"));
     if machine && let Err(error) = beside::lead_dev_log(&paths.syslog_socket()) {
         complain(&format!("syslog: link /dev/log: {error}"));
     }
-    let directory = paths.log_dir();
-    // For whatever is confined to it.
-    make_directory(&directory);
     confine(&directory, &settings);
     let mut logger = Logger::new(&directory, control, &settings)?;
     logger.poller.add(&signals, SIGNALS, Readiness::READ)?;
@@ -105,9 +105,15 @@ fn serve(machine: bool) -> Result<(), Error> {
         logger.take_kernel(opened);
     }
     logger.watch_mounts();
-    logger.serve()?;
+    let next = logger.serve()?;
     logger.poller.remove(&signals)?;
-    logger.finish()
+    match next {
+        Next::Renew => {
+            logger.leave();
+            Ok(())
+        }
+        Next::GoOn | Next::End => logger.finish(),
+    }
 }
 
 /// Standard error of the logger is the kernel log, or whatever PID 1 has chosen.
@@ -192,6 +198,8 @@ fn start_forwarders(settings: &Settings) -> Vec<Forwarder> {
 enum Next {
     GoOn,
     End,
+    /// Another one takes over.
+    Renew,
 }
 
 /// How far it is with what it found when it began.
@@ -223,6 +231,8 @@ struct Logger {
     /// When lines that were dropped are told.
     tell_at: Option<Instant>,
     start: Start,
+    /// What is said then.
+    takes: Takes,
     peek: Peek,
     buffer: Vec<u8>,
     beside: Beside,
@@ -249,13 +259,14 @@ impl Logger {
             limit: settings.limit,
             tell_at: None,
             start: Start::Begun,
+            takes: Takes(settings::number(settings)),
             peek: Peek::new()?,
             buffer: vec![0; READ_MAX],
         })
     }
 
-    /// Serves until PID 1 is gone or a signal says to end.
-    fn serve(&mut self) -> Result<(), Error> {
+    /// Serves until PID 1 is gone or a signal says to end, or another one is to take over.
+    fn serve(&mut self) -> Result<Next, Error> {
         let mut events = Events::new();
         loop {
             let started = self.start;
@@ -277,16 +288,16 @@ impl Logger {
                         Next::GoOn
                     }
                 };
-                if next == Next::End {
+                if next != Next::GoOn {
                     kernel::signals::alarm(0);
-                    return Ok(());
+                    return Ok(next);
                 }
             }
             self.take_turns();
             if started == Start::Heard {
                 self.start = Start::Told;
                 // Where PID 1 does not hear it, it is no more, or has no room for it and holds others.
-                let _ = kernel::unix::send_with_fds(&self.control, TAKES, &[]);
+                let _ = kernel::unix::send_with_fds(&self.control, &self.takes.encode(), &[]);
             }
             if self.tell_at.is_some_and(|due| Instant::now() >= due) {
                 self.tell_dropped();
@@ -358,6 +369,14 @@ impl Logger {
         }
     }
 
+    /// Leaves everything to the next one: what is in the pipes stays in them, and what is in memory is
+    /// brought to the disk by it.
+    fn leave(&mut self) {
+        self.tell_dropped();
+        self.beside.count_dropped(self.memory.take_lost());
+        self.memory.end_forwarding();
+    }
+
     /// Empties the pipes, ends unfinished lines.
     fn finish(&mut self) -> Result<(), Error> {
         while self.receive()? == Next::GoOn && self.readable(CONTROL)? {}
@@ -423,6 +442,7 @@ impl Logger {
                     let note = format!("{bytes} bytes were lost while no logger took them");
                     self.memory.note(&name, &note);
                 }
+                (Ok(Message::Renew), _) => return Ok(Next::Renew),
                 (Err(error), _) => complain(&error.to_string()),
             }
         }

@@ -7,7 +7,6 @@ use std::os::fd::OwnedFd;
 use serde::{Deserialize, Serialize};
 use services::control::{BootMode, Changed, ChangedKeys, ControlError, Reply};
 use services::diagnostic::Diagnostic;
-use services::file::Source;
 use services::id::ServiceName;
 use services::supervisor::Supervisor;
 use services::supervisor::compiled::{Compiled, GraphBytesError, Intact, Unchecked};
@@ -48,6 +47,13 @@ enum Purpose {
     Rehearse(RequestId),
     /// Somebody wants an instance of a template started that no file names.
     Instance(RequestId, ServiceName),
+}
+
+impl Purpose {
+    /// Whether somebody wants all files read again.
+    const fn is_reload(&self) -> bool {
+        matches!(self, Self::Reload(_) | Self::Rehearse(_))
+    }
 }
 
 /// A loader at work.
@@ -343,7 +349,14 @@ impl Init {
         }
     }
 
-    fn take_over(&mut self, purpose: Purpose, graph: Box<Compiled>, meta: &Meta, changed: Changed) {
+    fn take_over(
+        &mut self,
+        purpose: Purpose,
+        graph: Box<Compiled>,
+        meta: &Meta,
+        mut changed: Changed,
+    ) {
+        changed.logs = purpose.is_reload() && self.logs_change(meta);
         match purpose {
             Purpose::BootWhole
             | Purpose::BootVendor
@@ -360,6 +373,11 @@ impl Init {
     /// Reads a result; `None`: there is no graph in it, and whoever waits for one has been told.
     fn read_result(&mut self, purpose: &Purpose, result: &OwnedFd) -> Option<Step> {
         match read_result(result) {
+            Ok(Loaded::Graph(_, meta)) if purpose.is_reload() && meta.log_is_wrong() => {
+                let cause = "the settings of logs have mistakes".to_owned();
+                let diagnostics = meta.log.map(|it| it.diagnostics);
+                self.not_loaded(purpose, cause, diagnostics.unwrap_or_default());
+            }
             Ok(Loaded::Graph(bytes, meta)) => return Some(Step::Read(bytes, meta)),
             Ok(Loaded::NoTemplate) => match purpose {
                 Purpose::Instance(request, name) => {
@@ -422,6 +440,9 @@ impl Init {
             changed.changed.len(),
             changed.removed.len(),
         );
+        if changed.logs {
+            self.renew_logger();
+        }
         self.loader.changes = Some((request, changed));
         self.tell(Event::Replace { request, graph });
         self.say(Level::Notice, &line);
@@ -440,6 +461,7 @@ impl Init {
                 .map(|(name, keys)| ChangedKeys { name, keys })
                 .collect(),
             keeping: differences.keeping,
+            logs: false,
         })
     }
 
@@ -498,16 +520,7 @@ impl Init {
         }
     }
 
-    /// Boots the one service that needs no file.
-    fn boot_rescue(&mut self) {
-        let loaded = services::file::load(&[rescue_source()], None);
-        match loaded.graph {
-            Some(graph) => self.boot(graph.into()),
-            None => self.say(Level::Emergency, "the built-in rescue service is broken"),
-        }
-    }
-
-    fn boot(&mut self, graph: Compiled) {
+    pub(super) fn boot(&mut self, graph: Compiled) {
         let wanted = self.boot.info.target.clone();
         if !graph.has(&wanted) {
             self.boot.degrade(format!(
@@ -547,43 +560,5 @@ fn read_result(result: &OwnedFd) -> Result<Loaded, String> {
         Some(graph) => Ok(Loaded::Graph(graph, meta)),
         None if meta.no_template => Ok(Loaded::NoTemplate),
         None => Ok(Loaded::Refused(meta.diagnostics)),
-    }
-}
-
-/// The service of last resort: a shell on the console, whatever shell there is.
-fn rescue_source() -> Source {
-    const SHELLS: [(&str, &str); 4] = [
-        ("/bin/sh", ""),
-        ("/usr/bin/sh", ""),
-        ("/bin/busybox", r#", "sh""#),
-        ("/usr/bin/busybox", r#", "sh""#),
-    ];
-    let (shell, word) = SHELLS
-        .into_iter()
-        .find(|(path, _)| std::path::Path::new(path).exists())
-        .unwrap_or(("/bin/sh", ""));
-    Source {
-        path: "(built in)/rescue.toml".to_owned(),
-        layer: 0,
-        text: format!(
-            "description = \"A shell, since no service files could be read\"\n\
-             exec = [\"{shell}\"{word}]\n\
-             tty = \"/dev/console\"\n\
-             restart.policy = \"always\"\n"
-        ),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_rescue_service_passes_the_checks_of_any_other() {
-        let loaded = services::file::load(&[rescue_source()], None);
-        assert_eq!(loaded.diagnostics, []);
-        let graph = loaded.graph.unwrap();
-        assert!(graph.index_of("rescue").is_some());
-        assert!(graph.index_of(services::graph::DEFAULT_TARGET).is_some());
     }
 }

@@ -25,7 +25,8 @@ use super::plan;
 use super::say::Level;
 use super::table::{LogPipe, Owner};
 use super::turn::LOGGER;
-use crate::log::protocol::{Message, TAKES};
+use crate::load::handoff::Meta;
+use crate::log::protocol::{Message, TAKES_MAX, Takes};
 
 /// Name of the log of PID 1's own lines.
 const OWN_LOG: &str = "init";
@@ -50,6 +51,10 @@ pub(super) struct Logger {
     started: Time,
     /// One that has closed its socket and has not ended.
     leaving: Option<u32>,
+    /// The number of the settings that it keeps logs by.
+    settings: Option<u64>,
+    /// It has been told to make room for another one, with other settings.
+    renewing: bool,
     /// While none takes anything.
     pub(super) deaf: Option<Deaf>,
     pub(super) lost: Lost,
@@ -238,7 +243,10 @@ impl Init {
         }
         if machine {
             // How many messages wait for us before a sender has to; the kernel has ten in mind.
-            let _unset = kernel::system::set_sysctl("net.unix.max_dgram_qlen", "512");
+            if let Err(error) = kernel::system::set_sysctl("net.unix.max_dgram_qlen", "512") {
+                let line = format!("syslog: senders may have to wait for the logger: {error}");
+                self.say(Level::Warning, &line);
+            }
         }
         let path = self.paths.syslog_socket().display().to_string();
         match NotifySocket::bind(&path) {
@@ -262,6 +270,29 @@ impl Init {
         }
     }
 
+    /// Whether the settings of logs that `meta` tells of are others than those that count.
+    pub(super) fn logs_change(&self, meta: &Meta) -> bool {
+        let found = meta.log.as_ref().map(|it| it.number);
+        self.logger.settings.is_some() && found.is_some_and(|it| self.logger.settings != Some(it))
+    }
+
+    /// Has the logger make room for another one, which reads the settings anew. Should it not end, its alarm
+    /// ends it.
+    pub(super) fn renew_logger(&mut self) {
+        let State::Running { socket, .. } = &self.logger.state else {
+            return;
+        };
+        let sent = kernel::unix::send_with_fds(socket, &Message::Renew.encode(), &[]);
+        match sent {
+            Ok(true) => self.logger.renewing = true,
+            Ok(false) => {
+                let line = "the logger has no room for a message: its settings stay as they are";
+                self.say(Level::Warning, line);
+            }
+            Err(error) => self.say(Level::Warning, &format!("logger: {error}")),
+        }
+    }
+
     /// A logger has ended: another one follows, after a pause that grows.
     pub(super) fn logger_ended(&mut self, pid: u32, status: ExitStatus) {
         let was_leaving = self.logger.leaving.take_if(|it| *it == pid).is_some();
@@ -273,8 +304,16 @@ impl Init {
                 return self.say(Level::Info, "a logger of before has ended at last");
             }
         }
-        if self.now.since(self.logger.started) >= STEADY {
+        let renewed = std::mem::take(&mut self.logger.renewing);
+        if renewed || self.now.since(self.logger.started) >= STEADY {
             self.logger.failures = 0;
+        }
+        if renewed && status == ExitStatus::Code(0) {
+            self.say(
+                Level::Notice,
+                "another logger takes over, with other settings",
+            );
+            return self.pause_logger();
         }
         self.say(
             Level::Warning,
@@ -311,10 +350,14 @@ impl Init {
 
     /// The logger has said that it takes what comes, its socket has room again, or is closed.
     pub(super) fn logger_ready(&mut self) {
-        let mut bytes = [0; TAKES.len()];
+        let mut bytes = [0; TAKES_MAX];
         while let State::Running { socket, .. } = &self.logger.state {
             match kernel::unix::recv_with_fds(socket, &mut bytes) {
-                Ok(Some(message)) if message.length > 0 => self.logger_takes(),
+                Ok(Some(message)) if message.length > 0 => {
+                    let said = bytes.get(..message.length).and_then(Takes::decode);
+                    self.logger.settings = said.map(|it| it.0);
+                    self.logger_takes();
+                }
                 Ok(None) => break,
                 Ok(Some(_)) | Err(_) => self.logger_left(),
             }

@@ -33,6 +33,7 @@ mod ready_line;
 mod recorder;
 pub(crate) mod replacement;
 mod requests;
+mod rescue;
 mod reserves;
 mod resume;
 pub mod say;

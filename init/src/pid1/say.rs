@@ -140,9 +140,10 @@ impl Say {
             }
             // So few bytes go into a pipe as a whole, or not at all.
             let told = note.is_empty() || log.write_all(&note).is_ok();
-            if told && log.write_all(&self.waiting).is_ok() {
+            if told {
                 self.lost = 0;
-            } else {
+            }
+            if !told || log.write_all(&self.waiting).is_err() {
                 let lines = self.waiting.iter().filter(|byte| **byte == b'\n').count();
                 self.lost = self.lost.saturating_add(lines as u64);
             }
@@ -254,6 +255,43 @@ mod tests {
             String::from_utf8(text).unwrap(),
             "<4>2 lines before this had no room\nthree\n\
              <4>2 lines before this had no room\n<5>four\n"
+        );
+    }
+
+    #[test]
+    fn what_was_told_to_be_lost_is_not_told_again() {
+        use std::io::Read as _;
+        let (reader, writer) = kernel::pipe::pair().unwrap();
+        kernel::pipe::set_nonblocking(&reader, true).unwrap();
+        kernel::pipe::set_nonblocking(&writer, true).unwrap();
+        let mut say = Say::open(false, false);
+        say.sink = None;
+        say.attach(File::from(writer.try_clone().unwrap()));
+        while kernel::pipe::write(&writer, &[b'x'; 4096])
+            .unwrap()
+            .is_some()
+        {}
+        let mut reader = File::from(reader);
+        let now = Time::from_nanos(1);
+        say.line(now, Level::Info, "lost");
+        say.flush();
+        // Room for the note, and for nothing more of a whole page.
+        reader.read_exact(&mut [0; 4096]).unwrap();
+        let long = "y".repeat(LINE_MAX);
+        for text in [&long, &long, &long, &long, &long[..480]] {
+            say.line(now, Level::Info, text);
+        }
+        say.flush();
+        let mut text = Vec::new();
+        let _ends_with_no_more = reader.read_to_end(&mut text);
+        assert!(text.ends_with(b"x<4>1 lines before this had no room\n"));
+        say.line(now, Level::Info, "kept");
+        say.flush();
+        text.clear();
+        let _ends_with_no_more = reader.read_to_end(&mut text);
+        assert_eq!(
+            String::from_utf8(text).unwrap(),
+            "<4>5 lines before this had no room\nkept\n"
         );
     }
 

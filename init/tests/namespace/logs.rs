@@ -164,3 +164,65 @@ fn who_asks_for_what_and_what_becomes_of_it_has_a_log() {
     });
     assert!(machine.console().contains("audit: uid 0"));
 }
+
+#[test]
+fn the_settings_of_logs_count_at_a_reload_and_wrong_ones_never() {
+    if !possible() {
+        return;
+    }
+    let services = [("talker.toml", TALKER)];
+    let machine = Machine::boot_prepared(Surroundings::Whole, &services, |dir| {
+        fs::write(
+            dir.join("run/log.toml"),
+            "burst = 3\nburst-within = \"1h\"\n",
+        )
+        .unwrap();
+    });
+    let write = |text: &str| fs::write(machine.path("run/log.toml"), text).unwrap();
+    machine.call("WaitBoot", json!({})).unwrap();
+    machine.wait("it is cut short", || {
+        let told = "lines dropped before this: more than 3 within 1h";
+        machine.log("talker").contains(told).then_some(())
+    });
+    assert_eq!(lines(&machine), [1, 2, 3]);
+    let same = machine.call("ReloadAll", json!({})).unwrap();
+    assert_eq!(same["logs"], false);
+    write("burst = 0\n");
+    let would = machine.call("ReloadAll", json!({"dryRun": true})).unwrap();
+    assert_eq!(would["logs"], true);
+    assert_eq!(lines(&machine), [1, 2, 3]);
+    let did = machine.call("ReloadAll", json!({})).unwrap();
+    assert_eq!(did["logs"], true);
+    let goes_on = |what: &str| {
+        let before = lines(&machine).len();
+        machine.wait(what, || (lines(&machine).len() > before + 20).then_some(()));
+    };
+    goes_on("every line is kept");
+    // One with mistakes is refused, and does not count for a logger that is started anew either.
+    write("burst = \"many\"\n");
+    let (error, parameters) = machine.call("ReloadAll", json!({})).unwrap_err();
+    assert!(error.ends_with("InvalidServices"), "{error}");
+    let told = parameters["diagnostics"][0].to_string();
+    assert!(
+        told.contains("log.toml") && told.contains("burst"),
+        "{told}"
+    );
+    goes_on("the old settings count");
+    machine.kill("KILL", machine.child_of_init("log"));
+    machine.wait("the next one complains", || {
+        machine
+            .console()
+            .contains("stay as they were before")
+            .then_some(())
+    });
+    goes_on("they count for the next one too");
+    let kept = lines(&machine);
+    let after = kept.get(3..).unwrap();
+    assert!(
+        gaps(after).iter().all(|(from, to)| to <= from),
+        "{:?}",
+        gaps(after)
+    );
+    let ended = machine.console().matches("logger ended").count();
+    assert_eq!(ended, 1, "{}", machine.console());
+}

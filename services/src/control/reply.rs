@@ -28,6 +28,9 @@ pub struct Changed {
     /// Services that run and keep an older definition until their next start.
     #[serde(default)]
     pub keeping: Vec<String>,
+    /// Logs are kept by other settings.
+    #[serde(default)]
+    pub logs: bool,
 }
 
 /// Which keys of a changed service differ.

@@ -240,6 +240,9 @@ fn tell_changed(changed: &Changed, dry_run: bool) -> String {
             "{name}: runs on as it was before an earlier reload, until its next start\n"
         ));
     }
+    if changed.logs {
+        lines.push_str(&format!("log.toml: {would}changed\n"));
+    }
     match (lines.is_empty(), dry_run) {
         (true, true) => "service files read: nothing would change\n".to_owned(),
         (true, false) => "service files read: nothing changed\n".to_owned(),

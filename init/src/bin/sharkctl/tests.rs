@@ -191,7 +191,8 @@ fn reload_of_all_files() {
     let server = Server::new(machine);
     server.run("reload").expect(
         0,
-        "new: added\nup: changed: exec, restart.delay (runs on as it was until its next start)\n",
+        "new: added\nup: changed: exec, restart.delay (runs on as it was until its next start)\n\
+         log.toml: changed\n",
         "",
     );
     let would = server.run("reload --dry-run");

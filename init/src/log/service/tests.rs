@@ -29,8 +29,13 @@ impl Served {
         let log_dir = directory.path().join("log");
         let thread = thread::spawn(move || {
             let mut logger = Logger::new(&log_dir, theirs, &settings)?;
-            logger.serve()?;
-            logger.finish()
+            match logger.serve()? {
+                Next::Renew => {
+                    logger.leave();
+                    Ok(())
+                }
+                Next::GoOn | Next::End => logger.finish(),
+            }
         });
         Self {
             directory,
@@ -267,6 +272,24 @@ fn a_replaced_pipe_ends_its_line_and_is_read_to_its_end() {
     let mut lines = texts(directory.path(), "x");
     lines[2..].sort();
     assert_eq!(lines, ["half and half", "last", "after", "new"]);
+}
+
+#[test]
+fn one_that_is_followed_by_another_leaves_everything_where_it_is() {
+    let served = Served::new();
+    let (keep, mut writer) = served.pipe("x");
+    write!(writer, "one\nhalf").unwrap();
+    while texts(served.directory.path(), "x").is_empty() {
+        thread::sleep(Duration::from_millis(1));
+    }
+    let message = Message::Renew.encode();
+    assert!(kernel::unix::send_with_fds(&served.control, &message, &[]).unwrap());
+    served.thread.join().unwrap().unwrap();
+    writeln!(writer, " a line").unwrap();
+    let next = Served::with(served.directory, Settings::default());
+    hand_over(&next.control, "x", &keep);
+    let directory = next.end();
+    assert_eq!(texts(directory.path(), "x"), ["one", "half a line"]);
 }
 
 #[test]

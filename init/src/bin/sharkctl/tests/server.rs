@@ -157,6 +157,7 @@ pub(super) fn machine(request: &Request) -> Answer {
                 keys: vec!["exec".into(), "restart.delay".into()],
             }],
             keeping: vec!["up".into()],
+            logs: true,
         })),
         Request::Relations { .. } => Ok(Reply::Relations(relations())),
         Request::Boot => Ok(Reply::Boot {
