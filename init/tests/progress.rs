@@ -7,6 +7,8 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use services::update::{Installed, Progress, Reply, Step, encode_answer};
@@ -44,8 +46,39 @@ fn told() -> Vec<Reply> {
     ]
 }
 
-/// Answers one call with all of it; each report is there for a while.
-fn updater(directory: &Path) {
+/// What a terminal has shown so far.
+type Shown = Arc<Mutex<String>>;
+
+/// What a terminal shows of each of it, in this order.
+const WORDS: [&[&str]; 7] = [
+    &["fetching the header"],
+    &["writing"],
+    &[
+        "sharkctl: the server is asleep; trying again",
+        "writing",
+        "1.00 MiB/4.00 MiB",
+    ],
+    &["3.00 MiB/4.00 MiB"],
+    &["reading back", "2.00 MiB/4.00 MiB"],
+    &["proving the new system"],
+    &["version 3 is installed in slot b"],
+];
+
+/// The first of the words, each behind the one before, that is not there.
+fn missing<'w>(shown: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
+    let mut rest = shown;
+    for word in words {
+        let Some((_, after)) = rest.split_once(word) else {
+            return Some(word);
+        };
+        rest = after;
+    }
+    None
+}
+
+/// Answers one call with all of it. Where there is a terminal, each report is there until it is shown, and
+/// for a moment more: a bar is not drawn at every chance.
+fn updater(directory: &Path, terminal: Option<Shown>) {
     let listener = UnixListener::bind(directory.join("io.shark.Update")).unwrap();
     std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
@@ -53,20 +86,38 @@ fn updater(directory: &Path) {
         while byte != [0] {
             stream.read_exact(&mut byte).unwrap();
         }
-        for reply in told() {
+        for (number, reply) in told().into_iter().enumerate() {
             let more = matches!(reply, Reply::Progress(_));
             let mut message = encode_answer(&Ok(reply), more).unwrap();
             message.push(0);
             stream.write_all(&message).unwrap();
-            std::thread::sleep(std::time::Duration::from_millis(150));
+            let words = || WORDS.iter().take(number + 1).copied().flatten().copied();
+            let is_shown = |shown: &Shown| missing(&shown.lock().unwrap(), words()).is_none();
+            let moment = Duration::from_millis(150);
+            let mut tries = 0..400;
+            while terminal.as_ref().is_some_and(|it| !is_shown(it)) && tries.next().is_some() {
+                std::thread::sleep(moment);
+            }
+            std::thread::sleep(moment);
         }
     });
+}
+
+/// Reads all that there is, and shows how far it is.
+fn read(mut from: impl Read, shown: &Shown) {
+    let mut piece = [0; 4096];
+    while let Ok(count @ 1..) = from.read(&mut piece) {
+        let text = String::from_utf8_lossy(&piece[..count]);
+        shown.lock().unwrap().push_str(&text);
+    }
 }
 
 /// Runs it, on a terminal of its own by script(1) or on none; what it has printed.
 fn install(options: &str, on_terminal: bool) -> Output {
     let directory = tempfile::tempdir().unwrap();
-    updater(directory.path());
+    let shown = Shown::default();
+    let waits = on_terminal && options.is_empty();
+    updater(directory.path(), waits.then(|| Arc::clone(&shown)));
     let line = format!(
         "{} --socket {}/io.shark.Init {options} update install http://h/x",
         env!("CARGO_BIN_EXE_sharkctl"),
@@ -83,7 +134,16 @@ fn install(options: &str, on_terminal: bool) -> Output {
         shell.args(["-c", &line]);
         shell
     };
-    command.stdin(Stdio::null()).output().unwrap()
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    read(child.stdout.take().unwrap(), &shown);
+    let mut output = child.wait_with_output().unwrap();
+    output.stdout = shown.lock().unwrap().clone().into_bytes();
+    output
 }
 
 #[test]
@@ -91,23 +151,8 @@ fn on_a_terminal_it_shows_how_far_it_is() {
     let output = install("", true);
     let shown = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{shown}");
-    let words = [
-        "fetching the header",
-        "writing",
-        "sharkctl: the server is asleep; trying again",
-        "writing",
-        "3.00 MiB/4.00 MiB",
-        "reading back",
-        "2.00 MiB/4.00 MiB",
-        "proving the new system",
-        "version 3 is installed in slot b",
-    ];
-    let mut rest = shown.as_str();
-    for word in words {
-        let place = rest.find(word);
-        let place = place.unwrap_or_else(|| panic!("{word:?} is not shown in its turn: {shown:?}"));
-        rest = rest.get(place..).unwrap_or_default();
-    }
+    let missing = missing(&shown, WORDS.iter().copied().flatten().copied());
+    assert_eq!(missing, None, "not shown in its turn: {shown:?}");
     // None is drawn with what belongs to another step.
     let mixed =
         |it: &&str| it.contains("reading back") && it.contains("3.00 MiB") || it.contains("/0 B");

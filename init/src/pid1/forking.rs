@@ -19,9 +19,10 @@ use super::sender;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(20);
-/// How long what is left must be the same before it is believed to be all: what is on its way to
-/// fork once more is gone by then.
-const REST: Duration = Duration::from_millis(200);
+/// In how many looks, one after the other, what is left must be the same before it is believed to be all:
+/// what is on its way to fork once more is gone by then. Looks and no span of time: a machine that stood
+/// still for as long has let nobody get on.
+const REST: u32 = 10;
 /// Longest pid file.
 const FILE_MAX: usize = 64;
 
@@ -135,24 +136,20 @@ impl Init {
         let Some((eldest, pid)) = ours.min_by_key(|(stat, pid)| (stat.started, *pid)) else {
             return Look::NotYet("its command has ended and left no process to init".to_owned());
         };
-        let now = self.now;
         let live = self.table.live(run);
-        match live.and_then(|live| live.seek.as_mut()) {
-            Some(seek) => match seek.candidate {
-                Some((known, started, since)) if (known, started) == (pid, eldest.started) => {
-                    if now.since(since) >= REST {
-                        let group = eldest.group;
-                        return Look::Found { pid, group };
-                    }
-                    Look::NotYet(RESTLESS.to_owned())
-                }
-                Some(_) | None => {
-                    seek.candidate = Some((pid, eldest.started, now));
-                    Look::NotYet(RESTLESS.to_owned())
-                }
-            },
-            None => Look::Never("it is being stopped".to_owned()),
+        let Some(seek) = live.and_then(|live| live.seek.as_mut()) else {
+            return Look::Never("it is being stopped".to_owned());
+        };
+        let looks = match seek.candidate {
+            Some((known, started, looks)) if (known, started) == (pid, eldest.started) => looks + 1,
+            Some(_) | None => 0,
+        };
+        if looks >= REST {
+            let group = eldest.group;
+            return Look::Found { pid, group };
         }
+        seek.candidate = Some((pid, eldest.started, looks));
+        Look::NotYet(RESTLESS.to_owned())
     }
 }
 

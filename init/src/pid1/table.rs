@@ -58,8 +58,8 @@ pub(super) struct Beside {
 pub(super) struct Seek {
     /// When it is given up; `None`: it has not begun.
     pub(super) until: Option<Time>,
-    /// Who it was at the last look: number, when it started, and since when it has been so.
-    pub(super) candidate: Option<(u32, u64, Time)>,
+    /// Who it was at the last look: number, when it started, and for how many looks more it has been so.
+    pub(super) candidate: Option<(u32, u64, u32)>,
 }
 
 /// The run of a service that has not emptied yet.

@@ -1,15 +1,15 @@
 //! Wishes that cross: each is answered, and all ends well and in bounded time.
 
 use std::fs;
-use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::machine::{Machine, possible};
 
-/// Takes its time to stop.
-const SLOW: &str = "exec = [\"/bin/sh\", \"-c\", \"trap 'sleep 1; echo stopped >> @DIR@/out/order; exit 0' TERM; \
-    echo started >> @DIR@/out/order; while :; do sleep 0.05; done\"]\n";
+/// Takes its time to stop: until it may.
+const SLOW: &str = "exec = [\"/bin/sh\", \"-c\", \"trap 'until [ -e @DIR@/out/go ]; do sleep 0.05; done; \
+    echo stopped >> @DIR@/out/order; exit 0' TERM; \
+    echo started >> @DIR@/out/order; while :; do sleep 0.05; done\"]\nstop.timeout = \"1min\"\n";
 
 fn order(machine: &Machine) -> String {
     fs::read_to_string(machine.path("out/order")).unwrap_or_default()
@@ -21,15 +21,15 @@ fn lines(machine: &Machine, count: usize) {
     });
 }
 
-/// PID 1 ends in order, and soon.
+fn go(machine: &Machine) {
+    fs::write(machine.path("out/go"), "").unwrap();
+}
+
+/// PID 1 ends in order, and nothing has had to be killed for it.
 fn ends_soon(machine: &mut Machine) {
-    let began = Instant::now();
     assert_eq!(machine.ended().code(), Some(0), "{}", machine.console());
-    assert!(
-        began.elapsed() < Duration::from_secs(20),
-        "{}",
-        machine.console()
-    );
+    let said = machine.console();
+    assert!(!said.contains("did not stop in time"), "{said}");
 }
 
 #[test]
@@ -71,9 +71,11 @@ fn a_start_during_a_stop() {
     std::thread::scope(|scope| {
         let stop = scope.spawn(|| machine.on("Stop", "slow"));
         machine.wait_state("slow", "stopping");
-        machine.on("Start", "slow").unwrap();
+        let start = scope.spawn(|| machine.on("Start", "slow"));
         let (error, _) = stop.join().unwrap().unwrap_err();
         assert_eq!(error, "Superseded");
+        go(&machine);
+        start.join().unwrap().unwrap();
     });
     assert_eq!(machine.state("slow"), "up");
     assert_ne!(machine.pid("slow"), Some(before));
@@ -118,25 +120,34 @@ fn restarts_while_all_files_are_read_again() {
         let name = format!("t{index}.toml");
         machine.write_service(&name, "type = \"target\"\nwanted-by = []\n");
     }
-    machine.write_service("a.toml", &format!("{sleep}env.NEW = \"yes\"\n"));
-    let (b, mut meanwhile) = (machine.pid("b"), 0);
-    std::thread::scope(|scope| {
-        let reload = scope.spawn(|| machine.call("ReloadAll", json!({})));
-        while !reload.is_finished() {
-            machine.on("Restart", "a").unwrap();
-            meanwhile += 1;
-        }
-        let changes = reload.join().unwrap().unwrap();
-        assert_eq!(changes["added"].as_array().map(Vec::len), Some(400));
-        assert_eq!(changes["changed"], json!(["a"]));
-    });
-    assert!(meanwhile > 0, "the reload was over too soon");
+    let (b, mut meanwhile, mut round) = (machine.pid("b"), 0, 0);
+    // It may be over before this test gets to its first restart: then it is read once more.
+    while meanwhile == 0 {
+        round += 1;
+        assert!(round <= 50, "each reload was over too soon");
+        machine.write_service("a.toml", &format!("{sleep}env.NEW = \"{round}\"\n"));
+        std::thread::scope(|scope| {
+            let reload = scope.spawn(|| machine.call("ReloadAll", json!({})));
+            while !reload.is_finished() {
+                machine.on("Restart", "a").unwrap();
+                meanwhile += 1;
+            }
+            let changes = reload.join().unwrap().unwrap();
+            let added = if round == 1 { 400 } else { 0 };
+            assert_eq!(changes["added"].as_array().map(Vec::len), Some(added));
+            assert_eq!(changes["changed"], json!(["a"]));
+        });
+    }
     assert_eq!((machine.state("a").as_str(), machine.pid("b")), ("up", b));
     machine.on("Restart", "a").unwrap();
     let main = machine.host_pid_of(machine.pid("a").unwrap());
     let environment = fs::read(format!("/proc/{main}/environ")).unwrap();
     let mut variables = environment.split(|byte| *byte == 0);
-    assert!(variables.any(|it| it == b"NEW=yes"), "the new file counts");
+    let new = format!("NEW={round}");
+    assert!(
+        variables.any(|it| it == new.as_bytes()),
+        "the new file counts"
+    );
 }
 
 #[test]
@@ -151,6 +162,7 @@ fn a_second_sigterm_changes_nothing() {
         machine.console().contains("slow: stopping").then_some(())
     });
     machine.kill("TERM", 1);
+    go(&machine);
     ends_soon(&mut machine);
     assert_eq!(order(&machine), "started\nstopped\n");
 }

@@ -13,15 +13,16 @@ restart.delay = "10ms"
 [health]
 exec = ["/bin/sh", "-c", ". @DIR@/probe"]
 interval = "100ms"
-timeout = "300ms"
 failures = 2
 "#;
+/// As long as no probe takes that is to end by itself.
+const LONG: &str = "1min";
 
-fn boot(surroundings: Surroundings, probe: &str) -> Machine {
+fn boot(surroundings: Surroundings, timeout: &str, probe: &str) -> Machine {
     // The probe is there before the first one runs.
     let machine = Machine::boot_in(surroundings, &[("later.toml", "exec = \"/bin/true\"\n")]);
     set_probe(&machine, probe);
-    machine.write_service("a.toml", SERVICE);
+    machine.write_service("a.toml", &format!("{SERVICE}timeout = \"{timeout}\"\n"));
     machine.call("ReloadAll", json!({})).unwrap();
     machine.on("Start", "a").unwrap();
     machine
@@ -46,6 +47,7 @@ fn a_good_probe_runs_again_and_again_in_the_services_surroundings() {
     }
     let machine = boot(
         Surroundings::Whole,
+        LONG,
         "grep ^0:: /proc/self/cgroup >> @DIR@/out/probes",
     );
     machine.wait("three probes", || (lines(&machine) >= 3).then_some(()));
@@ -65,7 +67,7 @@ fn a_failing_probe_restarts_the_service() {
     if !possible() {
         return;
     }
-    let machine = boot(Surroundings::Whole, "exit 0");
+    let machine = boot(Surroundings::Whole, LONG, "exit 0");
     machine.wait("it is healthy", || {
         (machine.status("a")["health"]["state"] == "good").then_some(())
     });
@@ -91,6 +93,7 @@ fn a_hanging_probe_is_killed_with_all_it_started() {
     for surroundings in [Surroundings::Whole, Surroundings::WithoutCgroups] {
         let machine = boot(
             surroundings,
+            "300ms",
             "echo x >> @DIR@/out/probes; sleep 4712 & sleep 4713",
         );
         machine.wait("one runs", || (lines(&machine) >= 1).then_some(()));
@@ -145,6 +148,7 @@ fn a_stop_does_not_wait_for_a_probe() {
     }
     let machine = boot(
         Surroundings::Whole,
+        LONG,
         "echo x >> @DIR@/out/probes; exec sleep 4714",
     );
     machine.wait("one runs", || (lines(&machine) >= 1).then_some(()));
@@ -161,7 +165,7 @@ fn a_reload_command_past_its_limit_is_killed() {
     if !possible() {
         return;
     }
-    let more = "type = \"notify\"\nreload = \"/bin/sleep 4715\"\nstart-timeout = \"2s\"\n";
+    let more = "type = \"notify\"\nreload = \"/bin/sleep 4715\"\nstart-timeout = \"6s\"\n";
     let service = crate::notify::service(&["READY=1"], more);
     let machine = Machine::boot(&[("a.toml", &service)]);
     machine.call("WaitBoot", json!({})).unwrap();

@@ -30,7 +30,10 @@ fn exchange(machine: &Machine, bytes: &[u8], replies: usize) -> Vec<Value> {
     let mut read = Vec::new();
     let mut chunk = [0; 4096];
     while read.iter().filter(|byte| **byte == 0).count() < replies {
-        let count = stream.read(&mut chunk).unwrap();
+        let count = match stream.read(&mut chunk) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            read => read.unwrap(),
+        };
         assert!(count > 0, "closed after {}", String::from_utf8_lossy(&read));
         read.extend_from_slice(&chunk[..count]);
     }

@@ -2,7 +2,7 @@
 //! tested.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -14,8 +14,11 @@ use serde_json::{Value, json};
 use services::id::ServiceName;
 
 /// Longest wait for anything; generous, since the machine that runs the tests may be busy.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(10);
+/// As much of it is taken by one look at most: while the machine stands still, nobody gets on, and that is
+/// no fault of whom is waited for.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// How much of the surroundings `init` gets.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -184,17 +187,19 @@ impl Machine {
     /// Polls until `probe` has something, or fails the test saying what it waited for and what
     /// `init` said.
     pub(crate) fn wait<T>(&self, what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
-        let deadline = Instant::now() + PATIENCE;
+        let mut left = PATIENCE;
         loop {
+            let began = Instant::now();
             if let Some(found) = probe() {
                 return found;
             }
             assert!(
-                Instant::now() < deadline,
+                !left.is_zero(),
                 "waited in vain until {what}; init said:\n{}",
                 self.console()
             );
             std::thread::sleep(PAUSE);
+            left = left.saturating_sub(began.elapsed().min(LOOK));
         }
     }
 
@@ -223,12 +228,7 @@ impl Machine {
         stream.set_read_timeout(Some(PATIENCE))?;
         let call = json!({ "method": method, "parameters": parameters });
         stream.write_all(format!("{call}\0").as_bytes())?;
-        let mut reply = Vec::new();
-        let mut byte = [0];
-        while stream.read(&mut byte)? == 1 && byte[0] != 0 {
-            reply.push(byte[0]);
-        }
-        serde_json::from_slice(&reply).map_err(std::io::Error::from)
+        serde_json::from_slice(&message(stream)?).map_err(std::io::Error::from)
     }
 
     /// Status of one service.
@@ -350,17 +350,19 @@ impl Machine {
 
     /// The same, of one that has much to stop.
     pub(crate) fn ended_within(&mut self, patience: Duration) -> ExitStatus {
-        let deadline = Instant::now() + patience;
+        let mut left = patience;
         loop {
+            let began = Instant::now();
             if let Some(status) = self.unshare.try_wait().unwrap() {
                 return status;
             }
             assert!(
-                Instant::now() < deadline,
+                !left.is_zero(),
                 "PID 1 does not end; it said:\n{}",
                 self.console()
             );
             std::thread::sleep(PAUSE);
+            left = left.saturating_sub(began.elapsed().min(LOOK));
         }
     }
 }
@@ -378,6 +380,15 @@ impl Drop for Machine {
             }
         }
     }
+}
+
+/// What comes up to a NUL, or the end.
+pub(crate) fn message(stream: UnixStream) -> std::io::Result<Vec<u8>> {
+    let mut message = Vec::new();
+    // It goes on after an interruption, as by a machine that was frozen.
+    BufReader::new(stream).read_until(0, &mut message)?;
+    message.pop_if(|last| *last == 0);
+    Ok(message)
 }
 
 fn write_service(dir: &Path, name: &str, text: &str) {

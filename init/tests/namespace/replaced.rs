@@ -1,12 +1,12 @@
 //! PID 1 that is replaced by another program, and that crashes: nobody else notices.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::machine::{Machine, possible};
+use crate::machine::{Machine, message, possible};
 
 const SLEEP: &str = "exec = \"/bin/sleep 1000\"\n";
 const WRITER: &str = "exec = [\"/bin/sh\", \"-c\", \"n=0; while :; do n=$((n+1)); echo line $n; sleep 0.02; done\"]\n";
@@ -36,7 +36,7 @@ fn check_log(machine: &Machine) {
 fn begin(machine: &Machine, method: &str, parameters: Value) -> UnixStream {
     let mut stream = UnixStream::connect(machine.path("run/io.shark.Init")).unwrap();
     stream
-        .set_read_timeout(Some(Duration::from_secs(30)))
+        .set_read_timeout(Some(Duration::from_secs(60)))
         .unwrap();
     let method = format!("io.shark.Init.{method}");
     let call = json!({ "method": method, "parameters": parameters });
@@ -44,13 +44,8 @@ fn begin(machine: &Machine, method: &str, parameters: Value) -> UnixStream {
     stream
 }
 
-fn answer(mut stream: UnixStream) -> Value {
-    let mut reply = Vec::new();
-    let mut byte = [0];
-    while stream.read(&mut byte).unwrap() == 1 && byte[0] != 0 {
-        reply.push(byte[0]);
-    }
-    serde_json::from_slice(&reply).unwrap_or(Value::Null)
+fn answer(stream: UnixStream) -> Value {
+    serde_json::from_slice(&message(stream).unwrap()).unwrap_or(Value::Null)
 }
 
 #[test]
@@ -155,11 +150,9 @@ fn a_crash_of_init_is_survived_by_everybody() {
     let pids = ["a", "writer"].map(|name| machine.pid(name));
     let waiting = begin(&machine, "Start", json!({ "name": "slow" }));
     machine.wait_state("slow", "starting");
-    let begun = Instant::now();
     let crashed = begin(&machine, "DebugPanic", json!({}));
     assert_eq!(answer(crashed), Value::Null, "the connection ends");
     wait_answer(&machine);
-    assert!(begun.elapsed() < Duration::from_secs(5));
     // A signal that says that a program is broken takes the same way.
     machine.kill("SEGV", 1);
     machine.wait("the second crash is told", || {

@@ -46,7 +46,6 @@ fn ends(mut machine: Machine) {
         took >= Duration::from_secs(1),
         "the child has its time: {took:?}"
     );
-    assert!(took < Duration::from_secs(20), "{took:?}");
     let said = machine.console();
     assert!(
         said.contains("engine: did not stop in time and was killed"),

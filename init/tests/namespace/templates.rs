@@ -18,6 +18,13 @@ fn an_instance_that_is_started_stays_over_a_reload() {
     ]);
     machine.call("WaitBoot", json!({})).unwrap();
     assert_eq!(machine.state("echo@named"), "up");
+    let written = |count: usize| {
+        machine.wait(&format!("{count} have written"), || {
+            let text = std::fs::read_to_string(machine.path("out/echo")).ok()?;
+            (text.lines().count() == count).then_some(text)
+        })
+    };
+    written(1);
     let named = machine.pid("echo@named");
     assert_eq!(
         machine.on("Status", "echo@free").unwrap_err().0,
@@ -32,11 +39,7 @@ fn an_instance_that_is_started_stays_over_a_reload() {
     assert_eq!(machine.state("echo@free"), "up");
     let free = machine.pid("echo@free");
     assert!(machine.path("run/services/echo@free.toml").exists());
-    let text = machine.wait("both have written", || {
-        let text = std::fs::read_to_string(machine.path("out/echo")).ok()?;
-        (text.lines().count() == 2).then_some(text)
-    });
-    assert_eq!(text, "named\nfree\n");
+    assert_eq!(written(2), "named\nfree\n");
 
     let changed = machine.call("ReloadAll", json!({})).unwrap();
     assert_eq!(changed["removed"], json!([]));

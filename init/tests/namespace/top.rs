@@ -48,24 +48,34 @@ fn who_works_is_above_who_sleeps() {
             &once("TOP -n 2 -i 200ms --sort name; echo END"),
         ),
     ]);
-    machine.wait_state("idle", "up");
+    machine.wait("all of it sleeps", || {
+        let lines = machine.processes();
+        let asleep = lines.iter().filter(|line| *line == "sleep 1000").count();
+        (asleep == 2).then_some(())
+    });
     if said(&machine, "json").is_none() {
         return;
     }
-    let text = std::fs::read_to_string(machine.path("out/json")).unwrap();
-    let json: Value = serde_json::from_str(&text).unwrap();
-    let of = |name: &str| {
-        let all = json["services"].as_array().unwrap();
-        let at = all.iter().position(|it| it["service"] == name);
-        at.map_or_else(|| panic!("{name}: {json}"), |at| (at, all[at].clone()))
-    };
-    assert!(json["intervalUs"].as_u64().unwrap() >= 500_000, "{json}");
-    let ((busy_at, busy), (idle_at, idle)) = (of("busy"), of("idle"));
-    assert!(busy_at < idle_at, "{json}");
-    // Of one processor, which this test may have to share.
-    assert!(busy["cpu"].as_u64().unwrap() > 500, "{json}");
-    assert!(idle["cpu"].as_u64().unwrap() < 500, "{json}");
-    assert!(idle["tasks"].as_u64().unwrap() >= 2, "{json}");
+    // A machine with other work may leave it nothing of the processor for that long.
+    machine.wait("who works is above", || {
+        let text = std::fs::read_to_string(machine.path("out/json")).unwrap();
+        let json: Value = serde_json::from_str(&text).unwrap();
+        let of = |name: &str| {
+            let all = json["services"].as_array().unwrap();
+            let at = all.iter().position(|it| it["service"] == name);
+            at.map_or_else(|| panic!("{name}: {json}"), |at| (at, all[at].clone()))
+        };
+        assert!(json["intervalUs"].as_u64().unwrap() >= 500_000, "{json}");
+        let ((busy_at, busy), (idle_at, idle)) = (of("busy"), of("idle"));
+        assert!(idle["tasks"].as_u64().unwrap() >= 2, "{json}");
+        if busy_at < idle_at && busy["cpu"].as_u64() > Some(500) && idle["cpu"].as_u64() < Some(500)
+        {
+            return Some(());
+        }
+        eprintln!("{json}");
+        machine.on("Restart", "json").unwrap();
+        None
+    });
 
     let text = said(&machine, "text").unwrap();
     assert_eq!(text.matches("SERVICE  ").count(), 2, "{text}");
@@ -77,9 +87,21 @@ fn keys_sort_and_end_it_and_the_terminal_is_left_as_it_was() {
     if !possible() {
         return;
     }
-    let keys = "(sleep 0.7; printf m; sleep 0.3; printf rq; sleep 0.3)";
-    let live = "TOP --interval 300ms; echo LEFT; stty -a";
-    let script = format!("{keys} | script -qefc '{live}' /dev/null; echo END");
+    // Each key when the screen shows what came of the one before.
+    let shown = |words: &str| {
+        format!("until grep -q '{words}' @DIR@/out/screen 2>/dev/null; do sleep 0.1; done")
+    };
+    let keys = format!(
+        "({}; printf m; {}; {}; printf rq; {})",
+        shown("sorted by CPU; keys"),
+        shown("sorted by memory; keys"),
+        shown("idle "),
+        shown("END OF STTY")
+    );
+    let live = "TOP --interval 300ms; echo LEFT; stty -a; echo END OF STTY";
+    let script = format!(
+        "{keys} | script -qefc '{live}' /dev/null > @DIR@/out/screen; cat @DIR@/out/screen; echo END"
+    );
     let machine = Machine::boot(&[("idle.toml", IDLE), ("live.toml", &once(&script))]);
     machine.wait_state("idle", "up");
     let Some(log) = said(&machine, "live") else {
