@@ -13,16 +13,25 @@ restart.delay = "10ms"
 [health]
 exec = ["/bin/sh", "-c", ". @DIR@/probe"]
 interval = "100ms"
+timeout = "300ms"
 failures = 2
 "#;
-/// As long as no probe takes that is to end by itself.
-const LONG: &str = "1min";
 
-fn boot(surroundings: Surroundings, timeout: &str, probe: &str) -> Machine {
+fn boot(surroundings: Surroundings, probe: &str) -> Machine {
+    boot_with(surroundings, SERVICE, probe)
+}
+
+/// With a probe that ends by itself, and has the time for it on a machine that stands still, too.
+fn boot_patient(probe: &str) -> Machine {
+    let patient = SERVICE.replace("300ms", "1min");
+    boot_with(Surroundings::Whole, &patient, probe)
+}
+
+fn boot_with(surroundings: Surroundings, service: &str, probe: &str) -> Machine {
     // The probe is there before the first one runs.
     let machine = Machine::boot_in(surroundings, &[("later.toml", "exec = \"/bin/true\"\n")]);
     set_probe(&machine, probe);
-    machine.write_service("a.toml", &format!("{SERVICE}timeout = \"{timeout}\"\n"));
+    machine.write_service("a.toml", service);
     machine.call("ReloadAll", json!({})).unwrap();
     machine.on("Start", "a").unwrap();
     machine
@@ -45,11 +54,7 @@ fn a_good_probe_runs_again_and_again_in_the_services_surroundings() {
     if !possible() {
         return;
     }
-    let machine = boot(
-        Surroundings::Whole,
-        LONG,
-        "grep ^0:: /proc/self/cgroup >> @DIR@/out/probes",
-    );
+    let machine = boot_patient("grep ^0:: /proc/self/cgroup >> @DIR@/out/probes");
     machine.wait("three probes", || (lines(&machine) >= 3).then_some(()));
     assert_eq!(machine.status("a")["health"]["state"], "good");
     assert_eq!(machine.status("a")["restarts"], 0);
@@ -67,7 +72,7 @@ fn a_failing_probe_restarts_the_service() {
     if !possible() {
         return;
     }
-    let machine = boot(Surroundings::Whole, LONG, "exit 0");
+    let machine = boot_patient("exit 0");
     machine.wait("it is healthy", || {
         (machine.status("a")["health"]["state"] == "good").then_some(())
     });
@@ -93,7 +98,6 @@ fn a_hanging_probe_is_killed_with_all_it_started() {
     for surroundings in [Surroundings::Whole, Surroundings::WithoutCgroups] {
         let machine = boot(
             surroundings,
-            "300ms",
             "echo x >> @DIR@/out/probes; sleep 4712 & sleep 4713",
         );
         machine.wait("one runs", || (lines(&machine) >= 1).then_some(()));
@@ -146,11 +150,7 @@ fn a_stop_does_not_wait_for_a_probe() {
     if !possible() {
         return;
     }
-    let machine = boot(
-        Surroundings::Whole,
-        LONG,
-        "echo x >> @DIR@/out/probes; exec sleep 4714",
-    );
+    let machine = boot_patient("echo x >> @DIR@/out/probes; exec sleep 4714");
     machine.wait("one runs", || (lines(&machine) >= 1).then_some(()));
     machine.on("Stop", "a").unwrap();
     assert_eq!(machine.state("a"), "down");
