@@ -117,7 +117,7 @@ const SLEEP: &str = "description = \"Web\"\nexec = \"/bin/sleep 1000\"\n";
 
 fn machine() -> Scripts {
     let said = "exec = [\"/bin/sh\", \"-c\", \"echo one; echo '<3>two'; exec sleep 1000\"]\n";
-    Scripts::new(&[
+    let scripts = Scripts::new(&[
         ("web.toml", SLEEP),
         (
             "off.toml",
@@ -134,7 +134,11 @@ fn machine() -> Scripts {
             "type = \"oneshot\"\nexec = \"/bin/true\"\ntimer.on-boot = \"100h\"\n",
         ),
         ("tty@.toml", "exec = \"/bin/sleep 100%i\"\n"),
-    ])
+    ]);
+    scripts.machine.wait("its lines are there", || {
+        scripts.machine.log("said").contains("two").then_some(())
+    });
+    scripts
 }
 
 #[test]
@@ -158,9 +162,6 @@ fn systemctl_tells_as_its_manual_page_says() {
     run("systemctl status web --no-pager -l").expect(0, "     Active: active (running) since ", "");
     run("systemctl status off").expect(3, "○ off.service - ", "");
     run("systemctl status nobody").expect(4, "", "Unit nobody.service could not be found.\n");
-    scripts.machine.wait("its lines are kept", || {
-        scripts.machine.log("said").contains("two").then_some(())
-    });
     run("systemctl status said").expect(0, " said: two\n", "");
     run("systemctl is-enabled web").says(0, "enabled\n");
     run("systemctl is-enabled off").says(1, "disabled\n");
@@ -181,7 +182,6 @@ fn systemctl_tells_as_its_manual_page_says() {
     run("systemctl cat web").expect(0, "/services/web.toml\ndescription = \"Web\"\n", "");
     run("systemctl cat nobody").expect(1, "", "No files found for nobody.");
     run("systemctl --version").expect(0, "systemd 252 (", "");
-
     let units = run("systemctl list-units --no-pager");
     units.expect(
         0,
@@ -387,9 +387,6 @@ fn journalctl_prints_what_a_service_wrote() {
     }
     let scripts = machine();
     scripts.machine.call("WaitBoot", json!({})).unwrap();
-    scripts.machine.wait("both lines are there", || {
-        scripts.machine.log("said").contains("two").then_some(())
-    });
     let run = |line: &str| scripts.run(line);
     run("journalctl -u said -o cat --no-pager").says(0, "one\ntwo\n");
     run("journalctl --unit=said.service -n 1 -o cat").says(0, "two\n");
@@ -408,7 +405,6 @@ fn journalctl_prints_what_a_service_wrote() {
         (&json["MESSAGE"], &json["_SYSTEMD_UNIT"]),
         (&json!("two"), &json!("said.service"))
     );
-    // A machine that stands still may give it no time to begin.
     let mut followed = [1, 5, 30]
         .into_iter()
         .map(|it| run(&format!("timeout {it} journalctl -fu said -o cat")));
