@@ -54,6 +54,7 @@ fn a_good_reload_says_what_changed_and_disturbs_nobody() {
             "removed": ["old"],
             "keys": [{ "name": "a", "keys": ["nice"] }],
             "keeping": ["a"],
+            "logs": false,
         })
     );
     assert_eq!(
