@@ -389,15 +389,17 @@ mod tests {
     #[test]
     fn a_flood_is_cut_counted_and_told() {
         let (directory, mut beside, mut memory, client) = beside();
-        for number in 0..2 * BURST {
-            client
-                .send(format!("<14>flood: {number}").as_bytes())
-                .unwrap();
-            if number % 8 == 7 {
-                beside.read_syslog(&mut memory).unwrap();
+        let mut sent = 0;
+        // A moment in which the machine stands still lets more of them through.
+        while sent < 2 * BURST || !beside.owes() {
+            for _ in 0..8 {
+                client
+                    .send(format!("<14>flood: {sent}").as_bytes())
+                    .unwrap();
+                sent += 1;
             }
+            beside.read_syslog(&mut memory).unwrap();
         }
-        assert!(beside.owes());
         beside.tell_dropped(&mut memory);
         assert!(!beside.owes());
         let found = lines(&directory, OUTSIDERS);
@@ -414,7 +416,7 @@ mod tests {
             })
             .sum();
         assert!(kept.len() >= BURST as usize && dropped > 0);
-        assert_eq!(kept.len() + dropped, 2 * BURST as usize, "{notes:?}");
+        assert_eq!(kept.len() + dropped, sent as usize, "{notes:?}");
         assert_eq!(dropped::read(directory.path()), dropped as u64);
         assert_eq!(Beside::new(directory.path()).dropped, dropped as u64);
     }
