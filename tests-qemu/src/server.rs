@@ -5,9 +5,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 
 /// What it does to those who ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +18,8 @@ pub enum Manner {
     NoRanges,
     /// Closes each connection after so many bytes.
     Drops(u64),
-    /// Sends so many bytes and then nothing, until it is to behave otherwise.
+    /// Sends the first so many bytes of the file and then nothing, however often it is asked, until it is to
+    /// behave otherwise.
     Stalls(u64),
     /// Says that the file is longer by so many bytes than it is.
     SaysLonger(u64),
@@ -41,6 +42,7 @@ struct Shared {
     manner: Mutex<Manner>,
     requests: AtomicU64,
     sent: AtomicU64,
+    stalls: AtomicU64,
     over: AtomicBool,
 }
 
@@ -57,6 +59,7 @@ impl Server {
             manner: Mutex::new(manner),
             requests: AtomicU64::new(0),
             sent: AtomicU64::new(0),
+            stalls: AtomicU64::new(0),
             over: AtomicBool::new(false),
         });
         let theirs = Arc::clone(&shared);
@@ -87,6 +90,26 @@ impl Server {
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = manner;
         self.shared.requests.store(0, Ordering::SeqCst);
+    }
+
+    /// Waits until a connection stalls that did not when there had been `before` of them.
+    ///
+    /// # Errors
+    /// When none does for long.
+    pub fn wait_for_stall(&self, before: u64, patience: Duration) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        while self.stalls() <= before {
+            let sent = self.sent();
+            ensure!(begun.elapsed() < patience, "only {sent} bytes were sent");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(())
+    }
+
+    /// Connections that have stalled so far.
+    #[must_use]
+    pub fn stalls(&self) -> u64 {
+        self.shared.stalls.load(Ordering::SeqCst)
     }
 
     /// Bytes of the file that were sent so far.
@@ -161,7 +184,8 @@ impl Shared {
         };
         write!(to, "{head}Content-Length: {}\r\n\r\n", end - start)?;
         let most = match manner {
-            Manner::Drops(bytes) | Manner::Stalls(bytes) => bytes,
+            Manner::Drops(bytes) => bytes,
+            Manner::Stalls(bytes) => bytes.saturating_sub(start),
             _ => u64::MAX,
         };
         let place = |at: u64| usize::try_from(at.min(size)).unwrap_or(usize::MAX);
@@ -171,7 +195,8 @@ impl Shared {
             to.write_all(piece)?;
             self.sent.fetch_add(piece.len() as u64, Ordering::SeqCst);
         }
-        if let Manner::Stalls(_) = manner {
+        if cut < rest.len() && matches!(manner, Manner::Stalls(_)) {
+            self.stalls.fetch_add(1, Ordering::SeqCst);
             while self.manner() == manner && !self.over.load(Ordering::SeqCst) {
                 std::thread::sleep(Duration::from_millis(100));
             }

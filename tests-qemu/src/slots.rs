@@ -104,6 +104,16 @@ pub fn start(spec: &Spec, overlay: Overlay) -> anyhow::Result<Machine> {
     Machine::quiet(spec, overlay.with_verdict())
 }
 
+/// A gate that stays open for so long after all is good, where a boot has to end before it is passed: the
+/// two seconds of the small system are over at once in a machine that stands still.
+#[must_use]
+pub fn long_soak(seconds: u32, deadline: u32) -> Overlay {
+    Overlay::default().with_file(
+        "shark/services/default.toml.d/soak.toml",
+        format!("[gate]\nsoak = \"{seconds}s\"\ndeadline = \"{deadline}s\"\n"),
+    )
+}
+
 /// Waits until a boot is committed, however the ones before it ended.
 ///
 /// # Errors
@@ -238,7 +248,21 @@ pub fn b_is_rolled_back(words: &str, told: Told<'_>) -> anyhow::Result<()> {
 /// # Errors
 /// When anything of this is not so.
 pub fn rolls_back(device: &Device, words: &str, told: Told<'_>) -> anyhow::Result<()> {
-    let mut machine = device.committed(words)?;
+    rolls_back_with(device, words, Overlay::default(), told)
+}
+
+/// The same with other files laid over the system's.
+///
+/// # Errors
+/// When anything of this is not so.
+pub fn rolls_back_with(
+    device: &Device,
+    words: &str,
+    overlay: Overlay,
+    told: Told<'_>,
+) -> anyhow::Result<()> {
+    let mut machine = start(&device.spec(words), overlay)?;
+    commits(&machine, 0)?;
     ensure!(
         running(&mut machine)? == "a",
         "slot b was committed:\n{}",

@@ -244,7 +244,7 @@ fn prometheus_is_told_of_init_and_services(machine: &mut Machine) -> anyhow::Res
     }
     // It is scraped as what it says it is.
     let kind = "printf 'GET /metrics HTTP/1.1\\r\\nAccept: application/openmetrics-text\\r\\n\\r\\n' | \
-                nc -w 5 127.0.0.1 9101";
+                nc -w 60 127.0.0.1 9101";
     let answer = ask(machine, kind)?;
     ensure!(
         answer.contains("Content-Type: application/openmetrics-text") && answer.contains("# EOF"),

@@ -49,7 +49,8 @@ const DAEMONS: &[(&str, &str, &str)] = &[
     ("dnsmasq", "nslookup shark.test 127.0.0.1", "10.9.8.7"),
     (
         "rsyslog",
-        "logger it swims; sleep 1; cat /var/log/syslog",
+        "id=$(cat /proc/sys/kernel/random/uuid); logger $id; sleep 1; \
+         grep -q $id /var/log/syslog && echo it swims",
         "it swims",
     ),
     ("haveged", "cat /proc/$(pidof haveged)/comm", "haveged"),

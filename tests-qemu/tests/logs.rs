@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use machine::disk::DiskCopy;
-use machine::scenario::{ANSWER, ask, ask_json, booted, field, mean, spec, until};
+use machine::scenario::{ANSWER, ask, ask_json, booted, field, mean, pause, spec, until};
 use machine::{Accel, Image, Machine, Spec};
 
 const FLOOD: &str = include_str!("../floods/flood@.toml");
@@ -19,18 +19,21 @@ const SLOWER: u32 = 3;
 /// What the end may take beyond that: it is timed from outside, on a host that has other work.
 const A_MOMENT: Duration = Duration::from_secs(3);
 /// Longer than lines may take to the disk, and what the guest needs for it.
-const FLUSHED: u32 = 8;
+const FLUSHED: Duration = Duration::from_secs(8);
+/// The same for grave ones, which do not wait.
+const FLUSHED_AT_ONCE: Duration = Duration::from_secs(2);
 
 #[test]
 fn logs_outlive_a_cut_of_power() -> anyhow::Result<()> {
     let disk = DiskCopy::of(&Image::from_environment()?.disk)?;
     let mut machine = booted(&spec(Some(disk.path()))?)?;
     ask(&mut machine, "logger -t before 'long before the cut'")?;
-    ask(&mut machine, &format!("sleep {FLUSHED}"))?;
+    pause(&mut machine, FLUSHED)?;
     ask(
         &mut machine,
-        "logger -p daemon.err -t grave 'just before the cut'; sleep 2",
+        "logger -p daemon.err -t grave 'just before the cut'",
     )?;
+    pause(&mut machine, FLUSHED_AT_ONCE)?;
     machine.cut_power();
     drop(machine);
     let mut machine = booted(&spec(Some(disk.path()))?)?;

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::machine::{Machine, Surroundings, possible};
+use crate::machine::{Machine, Surroundings, possible, write_program};
 
 /// `sharkctl` with the directories of this machine: what it prints on both streams, and its status.
 fn sharkctl(machine: &Machine, words: &[&str], editor: &str) -> (String, i32) {
@@ -160,8 +160,7 @@ fn whoever_is_at_a_terminal_may_edit_again() {
     fs::write(vendor.join("web.toml"), SLEEP).unwrap();
     let editor = dir.path().join("editor");
     let script = "#!/bin/sh\nif grep -q 300 \"$1\"; then echo 'nice = 3' > \"$1\"; else echo 'nice = 300' > \"$1\"; fi\n";
-    fs::write(&editor, script).unwrap();
-    fs::set_permissions(&editor, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    write_program(&editor, script.as_bytes());
     let root = dir.path().display();
     let edit = format!("{} edit --root {root} web", env!("CARGO_BIN_EXE_sharkctl"));
     let at_terminal = |answer: &str| {

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::json;
 
-use crate::machine::{Machine, Surroundings, possible};
+use crate::machine::{Machine, Surroundings, possible, write_program};
 use crate::surroundings::runs_as_root;
 
 /// A program that writes down what `$1` gives, and stays.
@@ -231,7 +231,8 @@ fn a_program_that_its_account_cannot_execute_is_told_with_its_cause() {
             fs::set_permissions(dir.join(path), fs::Permissions::from_mode(mode)).unwrap();
         };
         fs::create_dir(dir.join("private")).unwrap();
-        fs::copy("/bin/sleep", dir.join("private/program")).unwrap();
+        let program = fs::read("/bin/sleep").unwrap();
+        write_program(&dir.join("private/program"), &program);
         set("private", 0o700);
         set("run", 0o700);
         set(".", 0o755);

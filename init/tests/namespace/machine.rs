@@ -382,6 +382,16 @@ impl Drop for Machine {
     }
 }
 
+/// Writes a program, by way of another process: while this one has it open, another test may fork, and what
+/// somebody has open for writing cannot be executed.
+pub(crate) fn write_program(path: &Path, bytes: &[u8]) {
+    let draft = path.with_extension("draft");
+    fs::write(&draft, bytes).unwrap();
+    let mut install = Command::new("install");
+    let done = install.args(["-m", "755"]).args([&draft, path]).status();
+    assert!(done.unwrap().success());
+}
+
 /// What comes up to a NUL, or the end.
 pub(crate) fn message(stream: UnixStream) -> std::io::Result<Vec<u8>> {
     let mut message = Vec::new();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::machine::{Machine, message, possible};
+use crate::machine::{Machine, message, possible, write_program};
 
 const SLEEP: &str = "exec = \"/bin/sleep 1000\"\n";
 const WRITER: &str = "exec = [\"/bin/sh\", \"-c\", \"n=0; while :; do n=$((n+1)); echo line $n; sleep 0.02; done\"]\n";
@@ -271,10 +271,7 @@ fn a_program_of_another_version_takes_the_services_as_they_are() {
     for at in places {
         program[at..at + magic.len()].copy_from_slice(b"OTHERBOX");
     }
-    std::fs::write(&other, program).unwrap();
-    use std::os::unix::fs::PermissionsExt;
-    let mode = std::fs::Permissions::from_mode(0o755);
-    std::fs::set_permissions(&other, mode).unwrap();
+    write_program(&other, &program);
     let program = other.display().to_string();
     let asked = begin(&machine, "Reexec", json!({ "program": program }));
     assert_eq!(answer(asked), Value::Null, "it knows of no request");

@@ -4,17 +4,10 @@
 use anyhow::ensure;
 use machine::Machine;
 use machine::debugger::Fault;
-use machine::overlay::Overlay;
 use machine::scenario::ANSWER;
-use machine::slots::{Device, Told, b_is_rolled_back, commits, running};
+use machine::slots::{Device, Told, commits, long_soak, rolls_back_with, running};
 use mounts::slot::Slot;
 use mounts::slot::record::{Ended, Phase, Stage};
-
-/// A gate that stays open for longer than it takes to break something.
-const LONG_SOAK: (&str, &str) = (
-    "shark/services/default.toml.d/soak.toml",
-    "[gate]\nsoak = \"1min\"\ndeadline = \"2min\"\n",
-);
 
 /// The kernel function behind /proc/version: called when somebody reads that, and by nobody else.
 const FUNCTION: &str = "version_proc_show";
@@ -22,23 +15,21 @@ const CALL_IT: &str = "cat /proc/version";
 
 #[test]
 fn a_panic_during_the_gate() -> anyhow::Result<()> {
-    b_is_rolled_back(
-        "test.b=panic",
-        Told {
-            slot: Slot::B,
-            ended: Ended::Panic,
-            stage: Some(Stage::Gate),
-            cause: "sysrq triggered crash",
-        },
-    )
+    let told = Told {
+        slot: Slot::B,
+        ended: Ended::Panic,
+        stage: Some(Stage::Gate),
+        cause: "sysrq triggered crash",
+    };
+    let device = Device::with_b_on_trial(1)?;
+    rolls_back_with(&device, "test.b=panic", long_soak(10, 60), told)
 }
 
 #[test]
 fn an_oops_during_the_gate() -> anyhow::Result<()> {
     let device = Device::with_b_on_trial(1)?;
     // This agent reports when the services are up, which is before the soak is over.
-    let overlay = Overlay::default().with_file(LONG_SOAK.0, LONG_SOAK.1);
-    let mut machine = Machine::quiet(&device.spec(""), overlay)?;
+    let mut machine = Machine::quiet(&device.spec(""), long_soak(60, 120))?;
     for slot in ["b", "a"] {
         commits(&machine, 0)?;
         ensure!(running(&mut machine)? == slot, "not slot {slot}");

@@ -170,7 +170,7 @@ fn ssh(port: u16, key: Option<&Path>, command: &str) -> anyhow::Result<Output> {
         "-o",
         "UserKnownHostsFile=/dev/null",
     ])
-    .args(["-o", "ConnectTimeout=20", "-p", &port.to_string()]);
+    .args(["-o", "ConnectTimeout=100", "-p", &port.to_string()]);
     match key {
         Some(key) => ssh.arg("-i").arg(key),
         None => ssh.args(["-i", "/dev/null"]),

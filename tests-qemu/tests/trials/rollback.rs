@@ -2,7 +2,9 @@
 //! was good, by itself, and its history tells why.
 
 use machine::image::SmallImages;
-use machine::slots::{Device, Told, b_is_rolled_back, boots_again, rolls_back};
+use machine::slots::{
+    Device, Told, b_is_rolled_back, boots_again, long_soak, rolls_back, rolls_back_with,
+};
 use mounts::slot::Slot;
 use mounts::slot::record::{Ended, Stage};
 
@@ -40,7 +42,10 @@ fn an_essential_service_that_crash_loops() -> anyhow::Result<()> {
 
 #[test]
 fn an_essential_service_that_comes_and_goes_until_the_deadline() -> anyhow::Result<()> {
-    b_is_rolled_back("test.b=flap", at_the_gate("vital"))
+    // It comes and goes each second.
+    let device = Device::with_b_on_trial(1)?;
+    let told = at_the_gate("vital");
+    rolls_back_with(&device, "test.b=flap", long_soak(6, 20), told)
 }
 
 #[test]
@@ -55,13 +60,12 @@ fn an_init_that_exits() -> anyhow::Result<()> {
 
 #[test]
 fn an_init_that_crashes() -> anyhow::Result<()> {
-    b_is_rolled_back(
-        "test.b=init-crashes",
-        Told {
-            ended: Ended::InitFailed,
-            ..at_the_gate("init crashed")
-        },
-    )
+    let told = Told {
+        ended: Ended::InitFailed,
+        ..at_the_gate("init crashed")
+    };
+    let device = Device::with_b_on_trial(1)?;
+    rolls_back_with(&device, "test.b=init-crashes", long_soak(10, 60), told)
 }
 
 #[test]

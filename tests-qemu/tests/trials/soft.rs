@@ -89,8 +89,12 @@ fn kernel(machine: &mut Machine) -> anyhow::Result<String> {
 }
 
 fn is_up(machine: &mut Machine, name: &str, expect: bool) -> anyhow::Result<()> {
-    let status = tell(machine, &format!("sharkctl status {name}"))?;
-    ensure!((status.status == 0) == expect, "{name}: {}", status.text());
+    let command = format!("sharkctl status {name}");
+    if expect {
+        return until(machine, &command, |it| it.status == 0).map(drop);
+    }
+    let status = tell(machine, &command)?;
+    ensure!(status.status != 0, "{name}: {}", status.text());
     Ok(())
 }
 

@@ -6,20 +6,16 @@ use std::time::Duration;
 use anyhow::ensure;
 use machine::Machine;
 use machine::debugger::Fault;
-use machine::overlay::Overlay;
 use machine::scenario::{ANSWER, ask, ask_json, field};
-use machine::slots::{Device, Told, commits, running};
+use machine::slots::{Device, Told, commits, long_soak, running};
 use mounts::slot::Slot;
 use mounts::slot::record::{Ended, Stage};
 
 /// Seconds that the watchdog waits.
-const PATIENCE: u64 = 10;
+const PATIENCE: u64 = 20;
 
-/// A gate that stays open for longer than it takes to replace init, and than the watchdog waits.
-const LONG_SOAK: (&str, &str) = (
-    "shark/services/default.toml.d/soak.toml",
-    "[gate]\nsoak = \"15s\"\ndeadline = \"2min\"\n",
-);
+/// Seconds that its gate stays open: longer than it takes to replace init, and than the watchdog waits.
+const SOAK: u32 = 40;
 
 #[test]
 fn a_replaced_init_keeps_the_watchdog_and_a_hang_with_interrupts_off_is_ended_by_it()
@@ -28,8 +24,7 @@ fn a_replaced_init_keeps_the_watchdog_and_a_hang_with_interrupts_off_is_ended_by
     let mut spec = device.spec(&format!("shark.watchdog={PATIENCE}"));
     spec.watchdog = true;
     // This agent reports when the services are up, which is before the soak is over.
-    let overlay = Overlay::default().with_file(LONG_SOAK.0, LONG_SOAK.1);
-    let mut machine = Machine::quiet(&spec, overlay)?;
+    let mut machine = Machine::quiet(&spec, long_soak(SOAK, 3 * SOAK))?;
     commits(&machine, 0)?;
     let boot = ask_json(&mut machine, "sharkctl boot --json")?;
     let watchdog = field(&boot, "/watchdog")?.as_str().unwrap_or_default();

@@ -1,8 +1,6 @@
 //! Power that is cut, and updaters that are killed, at moments of chance in an installation: the next
 //! one goes on, and the machine boots what it had, or what is whole.
 
-use std::time::{Duration, Instant};
-
 use anyhow::{Context as _, ensure};
 use machine::Machine;
 use machine::scenario::{ANSWER, ask, field, until};
@@ -10,11 +8,14 @@ use machine::server::{Manner, Server};
 use machine::slots::{Device, Told, commits, running};
 use mounts::slot::Slot;
 use mounts::slot::record::{Ended, Stage};
+use serde_json::Value;
 
 use crate::{bytes, installed, is_not_installed, network, status};
 
 /// Bytes after which the server sends nothing more.
 const STALLS_AT: u64 = 4_000_000;
+/// What is at least written of the root by then.
+const WRITTEN: u64 = 2_000_000;
 /// Writes zeros over the root of slot b; how many is to follow.
 const SPOIL: &str = "dd conv=fsync if=/dev/zero \
     of=$(findfs PARTLABEL=shark-root-b 2>/dev/null || echo /dev/vda6)";
@@ -25,46 +26,51 @@ const CHILD: &str = "for it in /proc/[0-9]*; do \
 /// The fetching child has given up all that it does not need, for good; the network too, unless its source
 /// is there.
 fn the_child_is_confined(machine: &mut Machine, network: bool) -> anyhow::Result<()> {
-    let status = format!("grep -E '^(Uid|CapEff|NoNewPrivs):' $({CHILD})/status");
-    let status = until(machine, &status, |it| it.text().contains("\t65534\t65534"))?;
+    // All of one child, as another may take its place.
+    let status = format!(
+        "it=$({CHILD}); grep -E '^(Uid|CapEff|NoNewPrivs):' $it/status; cat $it/limits; \
+         readlink $it/ns/net || echo gone"
+    );
+    let status = until(machine, &status, |it| {
+        let text = it.text();
+        text.contains("\t65534\t65534") && !text.ends_with("gone")
+    })?;
     let status = status.text();
     ensure!(
         status.contains("CapEff:\t0000000000000000") && status.contains("NoNewPrivs:\t1"),
         "{status}"
     );
-    let limits = ask(machine, &format!("cat $({CHILD})/limits"))?;
     let is = |name: &str, most: &str| {
-        let line = limits.lines().find(|it| it.starts_with(name));
+        let line = status.lines().find(|it| it.starts_with(name));
         line.is_some_and(|it| it.split_whitespace().filter(|it| *it == most).count() == 2)
     };
     ensure!(
         is("Max address space", "100663296") && is("Max file size", "0"),
-        "{limits}"
+        "{status}"
     );
-    let child = ask(machine, &format!("readlink $({CHILD})/ns/net"))?;
-    let shared = child == ask(machine, "readlink /proc/1/ns/net")?;
-    ensure!(shared == network, "its network is {child}");
+    let own = ask(machine, "readlink /proc/1/ns/net")?;
+    ensure!(status.ends_with(&own) == network, "its network: {status}");
     // It says so where this kernel has no Landlock, say.
     let log = ask(machine, "sharkctl logs update")?;
     ensure!(!log.contains("confined less"), "{log}");
     Ok(())
 }
 
-/// Begins to install what stalls, and waits until it stands still; what it says and its status come to /run.
+/// Begins to install what stalls, and waits until it stands still with much of it written; what it says and
+/// its status come to /run.
 fn stands_still(machine: &mut Machine, server: &Server, name: &str) -> anyhow::Result<()> {
-    let before = server.sent();
+    let before = server.stalls();
     let install = format!(
         "(sharkctl --json update install {} </dev/null >/run/{name} 2>&1; echo $? >/run/{name}.status) &",
         server.url()
     );
     ask(machine, &install)?;
-    let begun = Instant::now();
-    while server.sent() < before + STALLS_AT {
-        let sent = server.sent() - before;
-        ensure!(begun.elapsed() < ANSWER, "only {sent} bytes");
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    std::thread::sleep(Duration::from_secs(3));
+    server.wait_for_stall(before, ANSWER)?;
+    until(machine, &format!("tail -n 1 /run/{name}"), |it| {
+        let told: Value = serde_json::from_str(&it.text()).unwrap_or_default();
+        let done = told.pointer("/progress/done").and_then(Value::as_u64);
+        done > Some(WRITTEN)
+    })?;
     Ok(())
 }
 
@@ -92,7 +98,7 @@ fn an_updater_that_is_killed_leaves_what_the_next_one_goes_on_with() -> anyhow::
     )?;
     ask(&mut machine, "sharkctl update cancel")?;
     let ended = until(&mut machine, "cat /run/called-off.status", |it| {
-        it.status == 0
+        !it.text().is_empty()
     })?;
     let said = ask(&mut machine, "cat /run/called-off")?;
     ensure!(

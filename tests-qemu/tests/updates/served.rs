@@ -7,7 +7,7 @@ use machine::scenario::{ANSWER, ask, field};
 use machine::server::{Manner, Server};
 use machine::slots::{Device, commits};
 
-use crate::{bytes, installed, is_not_installed, network};
+use crate::{INSTALL, bytes, installed, is_not_installed, network};
 
 #[test]
 fn a_server_that_drops_stalls_or_lies_costs_time_or_is_told_apart() -> anyhow::Result<()> {
@@ -41,16 +41,18 @@ fn a_server_that_drops_stalls_or_lies_costs_time_or_is_told_apart() -> anyhow::R
     }
     // One that stalls is left after a while, and the rest is fetched from where it was.
     server.change(Manner::Stalls(size / 2));
-    let (url, before) = (server.url(), server.sent());
+    let (url, before) = (server.url(), server.stalls());
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while server.sent() < before + size / 2 {
-                std::thread::sleep(Duration::from_millis(100));
-            }
+        let stalls = scope.spawn(|| {
+            let stalls = server.wait_for_stall(before, INSTALL);
             std::thread::sleep(Duration::from_secs(5));
             server.change(Manner::Good);
+            stalls
         });
-        installed(&mut machine, &url)
+        installed(&mut machine, &url)?;
+        stalls
+            .join()
+            .map_err(|_| anyhow::anyhow!("nobody has waited"))?
     })?;
     machine.power_off(ANSWER)?;
     Ok(())
