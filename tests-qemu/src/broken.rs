@@ -189,3 +189,28 @@ pub fn capture(machine: &mut Machine, situation: &Situation) -> anyhow::Result<S
     }
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `cargo xtask captures` has written.
+    const PAGE: &str = include_str!("../../docs/why.md");
+
+    #[test]
+    fn the_page_of_captures_has_each_situation_with_its_cause() {
+        let sections: Vec<&str> = PAGE.split("\n## ").skip(1).collect();
+        assert_eq!(sections.len(), SITUATIONS.len());
+        for (section, situation) in sections.iter().zip(SITUATIONS) {
+            let Situation { title, service, .. } = situation;
+            assert!(section.starts_with(&format!("{title}\n")), "{title}");
+            let missing = situation.cause.iter().find(|it| !section.contains(**it));
+            assert_eq!(
+                missing, None,
+                "{title}: `cargo xtask captures` writes it anew"
+            );
+            let row = format!("| {title} | `{service}` | `{}` |\n", situation.did);
+            assert!(PAGE.contains(&row), "{row}");
+        }
+    }
+}

@@ -117,6 +117,7 @@ fn an_updater_that_is_killed_leaves_what_the_next_one_goes_on_with() -> anyhow::
     })?;
     ensure!(now.text().contains("\"installing\""), "{}", now.text());
     crate::nothing_is_armed(&mut machine)?;
+    server.change(Manner::Good);
     let done = installed(&mut machine, &server.url())?;
     let kept = field(&done, "/kept")?.as_u64().context("no number")?;
     ensure!(kept > 1_000_000, "{done}");
