@@ -108,7 +108,8 @@ fn logs_that_flood_fill_the_disk_or_lose_their_logger_delay_nobody() -> anyhow::
             "mkdir -p /etc/shark/services && cat > '/etc/shark/services/flood@.toml' <<'END'\n{FLOOD}END"
         ),
     )?;
-    end_time(machine)?;
+    let end = end_time(machine)?;
+    println!("power-off: {end:?} with nothing else to do");
     let mut machine = counted(&disk)?;
     let boot = boot_time(&mut machine)?;
     let before = restart_time(&mut machine)?;
@@ -118,7 +119,8 @@ fn logs_that_flood_fill_the_disk_or_lose_their_logger_delay_nobody() -> anyhow::
     restart_as_ever(&mut machine, before, "with a logger that was killed")?;
     ask(&mut machine, &kill("STOP"))?;
     restart_as_ever(&mut machine, before, "with a logger that was stopped")?;
-    let end = end_time(machine)?;
+    ask(&mut machine, &kill("STOP"))?;
+    end_as_ever(machine, end, "with a logger that was stopped")?;
 
     // From now on ten of them are wanted by the boot.
     let mut machine = counted(&disk)?;
@@ -140,12 +142,12 @@ fn logs_that_flood_fill_the_disk_or_lose_their_logger_delay_nobody() -> anyhow::
     )?;
     floods_are_bounded(&mut machine)?;
     with_a_full_disk(&mut machine, before)?;
-    as_ever(
-        "power-off",
-        end + A_MOMENT,
-        end_time(machine)?,
-        "beside ten floods",
-    )
+    end_as_ever(machine, end, "beside ten floods and a full disk")?;
+    let mut machine = counted(&disk)?;
+    let full = boot_time(&mut machine)?;
+    as_ever("boot", boot, full, "beside ten floods and a full disk")?;
+    with_room_again(&mut machine)?;
+    end_as_ever(machine, end, "beside ten floods")
 }
 
 /// What ten floods leave of the disk, and of others' logs.
@@ -178,6 +180,13 @@ fn with_a_full_disk(machine: &mut Machine, before: Duration) -> anyhow::Result<(
             .is_some_and(|it| it != "0")
     })?;
     println!("{}", dropped.text());
+    Ok(())
+}
+
+/// The same after a boot.
+fn with_room_again(machine: &mut Machine) -> anyhow::Result<()> {
+    let told = |text: &str| format!("sharkctl logs kernel | grep '{text}'");
+    until(machine, &told("logs stay in memory"), |it| it.status == 0)?;
     ask(machine, "rm /var/lib/full")?;
     until(machine, &told("kept on the disk again"), |it| {
         it.status == 0
@@ -246,6 +255,11 @@ fn as_ever(what: &str, before: Duration, now: Duration, when: &str) -> anyhow::R
         "a {what} takes {now:?} {when}, and took {before:?}"
     );
     Ok(())
+}
+
+fn end_as_ever(machine: Machine, before: Duration, when: &str) -> anyhow::Result<()> {
+    let now = end_time(machine)?;
+    as_ever("power-off", before + A_MOMENT, now, when)
 }
 
 fn restart_as_ever(machine: &mut Machine, before: Duration, when: &str) -> anyhow::Result<()> {
