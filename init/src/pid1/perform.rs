@@ -225,19 +225,21 @@ impl Init {
 
     /// Removes what an earlier run has left of its cgroup, unless the next can be born in it. One that
     /// passed controllers down to cgroups of its own making, as a container engine does, takes no
-    /// process any more (EBUSY).
+    /// process any more (EBUSY); one that all were killed in may kill whoever is born there.
     fn renew_cgroup(&mut self, service: ServiceId, name: &str, limits: &CgroupLimits) {
         if self.table.get(service).is_some_and(|it| it.live.is_some()) {
             return;
         }
         let Some(cgroups) = &self.cgroups else { return };
-        let gone = match cgroups.remains(name, limits) {
-            Remains::Nothing => true,
-            Remains::Usable => false,
+        let place = self.table.place(service, name);
+        let gone = match (cgroups.remains(name, limits), place.killed) {
+            (Remains::Nothing, _) => true,
+            (Remains::Usable, false) => false,
             // Where it cannot be removed it is still the one that is watched, and is used again.
-            Remains::Divided => cgroups.remove(name).is_ok(),
+            (Remains::Usable, true) | (Remains::Divided, _) => cgroups.remove(name).is_ok(),
         };
         if gone {
+            place.killed = false;
             self.table.unwatched(service);
         }
     }
@@ -403,6 +405,7 @@ impl Init {
         };
         let group = live.group;
         let ended = live.ended;
+        place.killed = true;
         // Not among those of the cgroup yet: it would be killed by nobody.
         let comes = live.entering && !ended;
         let alone = comes.then(|| kernel::pidfd::send_signal(&live.pidfd, Signal::KILL));

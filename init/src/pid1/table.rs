@@ -131,6 +131,10 @@ pub(super) struct Place {
     pub(super) oom_kills: u64,
     /// The inode of its cgroup, from the first start on.
     pub(super) cgroup: Option<u64>,
+    /// Whether all in its cgroup may have been killed at once since that was made. Kernels of today (6.18)
+    /// kill whoever is born in it afterwards as well (`CLONE_INTO_CGROUP` after `cgroup.kill`).
+    #[serde(skip, default = "not_known")]
+    pub(super) killed: bool,
     /// The run in hand.
     pub(super) live: Option<Live>,
     /// Its sockets, from the first start on until it stays down.
@@ -141,6 +145,11 @@ pub(super) struct Place {
     pub(super) runtime_dirs: Box<[String]>,
     /// Whether its run may have credentials, which go with the run.
     pub(super) credentials: bool,
+}
+
+/// Of a cgroup that may be another program's work.
+const fn not_known() -> bool {
+    true
 }
 
 /// All processes and services that PID 1 knows.
@@ -178,6 +187,7 @@ impl Table {
             reserve: 0,
             oom_kills: 0,
             cgroup: None,
+            killed: not_known(),
             live: None,
             sockets: Vec::new(),
             store: Store::default(),

@@ -1,5 +1,7 @@
 //! Restarts, by hand and after a kill.
 
+use std::fs;
+
 use serde_json::json;
 
 use crate::machine::{Machine, possible};
@@ -57,4 +59,25 @@ fn stop_and_start_are_answered_when_done() {
     );
     let (error, _) = machine.on("Start", "no such/name").unwrap_err();
     assert_eq!(error, "NoSuchService");
+}
+
+/// A kernel may kill whoever is born in a cgroup in which all were killed before.
+#[test]
+fn who_had_to_be_killed_runs_again() {
+    if !possible() {
+        return;
+    }
+    let service = "exec = [\"/bin/sh\", \"-c\", \"trap '' TERM; echo up >> @DIR@/out/ups; \
+                   while :; do sleep 0.1; done\"]\nstop.timeout = \"50ms\"\nrestart.policy = \"never\"\n";
+    let machine = Machine::boot(&[("a.toml", service)]);
+    let ups = || {
+        let text = fs::read_to_string(machine.path("out/ups")).unwrap_or_default();
+        text.lines().count()
+    };
+    for starts in 1..=3 {
+        machine.wait("it runs", || (ups() == starts).then_some(()));
+        machine.on("Restart", "a").unwrap();
+    }
+    machine.wait("it runs", || (ups() == 4).then_some(()));
+    assert_eq!(machine.state("a"), "up");
 }
