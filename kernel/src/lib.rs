@@ -20,6 +20,7 @@ pub mod epoll;
 pub mod error;
 pub mod exec;
 pub mod files;
+pub mod headway;
 pub mod heap;
 pub mod inherited;
 pub mod inotify;

@@ -152,13 +152,6 @@ pub fn block(signals: &[Signal]) -> Result<()> {
     ))
 }
 
-/// Has the kernel end this process after so many seconds, unless this is called again before; 0: no
-/// more. It must not have taken SIGALRM for anything else.
-pub fn alarm(seconds: u32) {
-    // SAFETY: the call takes a number and touches no memory of this process.
-    let _before = unsafe { libc::alarm(seconds) };
-}
-
 /// Ends this process by `signal`, without a core of it; comes back only where the signal ends nobody.
 pub fn die_of(signal: Signal) {
     // SAFETY: numbers that the kernel checks; the default disposition runs no handler.

@@ -12,6 +12,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use kernel::headway;
 use services::id::ServiceName;
 
 use super::forwarder::Forwarder;
@@ -123,6 +124,7 @@ impl Memory {
             log.segments.push_back(Segment { number, size });
         }
         for (name, log) in &mut memory.logs {
+            headway::made_some();
             if let Some(last) = log.segments.back_mut() {
                 let path = directory.join(file_name(name, last.number));
                 if let Ok(size) = cut_torn_line(&path) {
@@ -154,6 +156,8 @@ impl Memory {
         if lines.is_empty() {
             return;
         }
+        // There may be very many logs, and few lines for each.
+        headway::made_some();
         if let Some(lost) = self.logs.get_mut(name).and_then(|log| log.lost.take()) {
             let mut note = Vec::new();
             write_note(&mut note, now, &lost.to_string());

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use kernel::epoll::{Events, Poller, Readiness};
 use kernel::error::{Errno, Error};
+use kernel::headway;
 use kernel::pipe::{self, Peek};
 use kernel::signals::{Signal, SignalFd};
 use kernel::unix::{NotifySocket, recv_with_fds};
@@ -49,8 +50,9 @@ const MESSAGES_MAX: usize = 64;
 /// Pipes held at most: one for each service, and as many that were replaced and not closed yet.
 const PIPES_MAX: usize = 2 * MAX_SERVICES;
 
-/// Seconds after which the kernel ends a logger whose turn does not end; the next one goes on.
-const TURN_WITHIN: u32 = 10;
+/// How long one look at a pipe may take, and whatever else comes before the next one; a logger that hangs is
+/// ended then, and the next one goes on.
+const HEADWAY_WITHIN: Duration = Duration::from_secs(2);
 
 /// How long pipes are emptied at the end, where somebody goes on writing.
 const DRAIN_WITHIN: Duration = Duration::from_secs(2);
@@ -85,7 +87,9 @@ pub fn run(machine: bool) -> ExitCode {
 
 fn serve(machine: bool) -> Result<(), Error> {
     // What is in its way may be so from the beginning.
-    kernel::signals::alarm(TURN_WITHIN);
+    if let Err(error) = headway::watch(HEADWAY_WITHIN) {
+        complain(&format!("if it hangs, it does so for good: {error}"));
+    }
     let control = kernel::inherited::duplicate(CONTROL_FD)?;
     let signals = SignalFd::new(&[Signal::TERM])?;
     let paths = Paths::from_environment();
@@ -272,13 +276,13 @@ impl Logger {
             let started = self.start;
             let busy = !self.ready.is_empty() || started == Start::Heard;
             let at_once = busy.then_some(Duration::ZERO);
-            if at_once.is_none() {
-                kernel::signals::alarm(0);
-            }
             let timeout = at_once.or(self.tell_within());
+            if at_once.is_none() {
+                headway::rest();
+            }
             self.poller.wait(&mut events, timeout)?;
-            // Whatever this turn waits for, nobody shall wait for it longer than that.
-            kernel::signals::alarm(TURN_WITHIN);
+            // Whatever hangs from here on, nobody shall wait for it longer than that.
+            headway::made_some();
             for (token, readiness) in events.iter() {
                 let next = match token {
                     CONTROL => self.receive()?,
@@ -289,7 +293,6 @@ impl Logger {
                     }
                 };
                 if next != Next::GoOn {
-                    kernel::signals::alarm(0);
                     return Ok(next);
                 }
             }
@@ -374,6 +377,8 @@ impl Logger {
     fn leave(&mut self) {
         self.tell_dropped();
         self.beside.count_dropped(self.memory.take_lost());
+        // This has a deadline of its own.
+        headway::rest();
         self.memory.end_forwarding();
     }
 
@@ -401,6 +406,8 @@ impl Logger {
         }
         self.tell_dropped();
         self.beside.count_dropped(self.memory.take_lost());
+        // What follows has deadlines of its own.
+        headway::rest();
         if let Some(keeper) = &self.keeper {
             keeper.end(KEEP_WITHIN);
         }
@@ -423,6 +430,7 @@ impl Logger {
                 Err(error) if error.errno == Errno::CONNRESET => return Ok(Next::End),
                 other => other?,
             };
+            headway::made_some();
             let Some(mut message) = received else {
                 if self.start == Start::Begun {
                     self.start = Start::Heard;
@@ -560,6 +568,7 @@ impl Logger {
         let Some(pipe) = self.pipes.get_mut(&token) else {
             return Turn::Rest;
         };
+        headway::made_some();
         let turn = pipe.turn(&self.peek, &mut self.memory, &mut self.buffer, unfinished);
         self.beside.count_dropped(pipe.take_told());
         turn.unwrap_or_else(|error| {

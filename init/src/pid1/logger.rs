@@ -276,7 +276,7 @@ impl Init {
         self.logger.settings.is_some() && found.is_some_and(|it| self.logger.settings != Some(it))
     }
 
-    /// Has the logger make room for another one, which reads the settings anew. Should it not end, its alarm
+    /// Has the logger make room for another one, which reads the settings anew. Should it not end, its timer
     /// ends it.
     pub(super) fn renew_logger(&mut self) {
         let State::Running { socket, .. } = &self.logger.state else {

@@ -2,6 +2,7 @@
 //! one that dies and is followed by one that works (`logs`, `syslog`).
 
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -30,6 +31,22 @@ const HELD: u64 = 64 << 10;
 /// The restart of a small service, on a busy machine.
 const SOON: Duration = Duration::from_secs(2);
 
+/// Whoever opens it to write waits for somebody to read.
+fn fifo(path: &Path) {
+    let access = kernel::listen::Access {
+        mode: 0o600,
+        owner: None,
+    };
+    let path = path.display().to_string();
+    let _closed = kernel::listen::fifo(&path, access).unwrap();
+}
+
+/// How many loggers have been ended because they hung.
+fn hung(machine: &Machine) -> usize {
+    let ended = "logger ended (Signal { number: 14";
+    machine.console().matches(ended).count()
+}
+
 #[test]
 fn a_logger_that_hangs_keeps_nobody_waiting() {
     if !possible() {
@@ -41,14 +58,9 @@ fn a_logger_that_hangs_keeps_nobody_waiting() {
     ];
     let machine = Machine::boot_prepared(Surroundings::Whole, &services, |dir| {
         fs::write(dir.join("chatty.py"), PROGRAM).unwrap();
-        // In the place of its log: whoever opens it to write waits for somebody to read.
+        // In the place of its log.
         fs::create_dir_all(dir.join("run/log")).unwrap();
-        let path = dir.join("run/log/chatty").display().to_string();
-        let access = kernel::listen::Access {
-            mode: 0o600,
-            owner: None,
-        };
-        let _closed = kernel::listen::fifo(&path, access).unwrap();
+        fifo(&dir.join("run/log/chatty"));
     });
     machine.call("WaitBoot", json!({})).unwrap();
     machine.wait("it begins", || {
@@ -65,13 +77,8 @@ fn a_logger_that_hangs_keeps_nobody_waiting() {
         machine.path("out/done").exists().then_some(())
     });
     println!("{:?} until all is written", killed.elapsed());
-    // Its alarm ends it, and the next one hangs as well.
-    machine.wait("it is ended", || {
-        machine
-            .console()
-            .contains("logger ended (Signal { number: 14")
-            .then_some(())
-    });
+    // It is ended, and the next one hangs as well.
+    machine.wait("it is ended", || (hung(&machine) > 0).then_some(()));
     let lost = |what: &str| {
         let metrics = machine.call("Metrics", json!({})).unwrap();
         metrics["metrics"][what].as_u64().unwrap()
@@ -80,7 +87,6 @@ fn a_logger_that_hangs_keeps_nobody_waiting() {
     assert!((WRITTEN - HELD..=WRITTEN).contains(&bytes), "{bytes}");
     assert!(lost("logLostMessages") > 0);
     fs::remove_file(machine.path("run/log/chatty")).unwrap();
-    machine.kill("KILL", machine.child_of_init("log"));
     let note = format!("!{bytes} bytes were lost while no logger took them\n");
     machine.wait("the next one tells it", || {
         let log = machine.log("chatty");
@@ -91,4 +97,76 @@ fn a_logger_that_hangs_keeps_nobody_waiting() {
         machine.log("init").contains(&told).then_some(())
     });
     assert!(machine.console().contains(&format!("(chatty: {bytes})")));
+}
+
+/// Writes all the time, and notes how long that has taken at most.
+const FLOODER: &str = "import os, sys, time\n\
+    lines = b''.join(b'line %d of a flood\\n' % n for n in range(200))\n\
+    longest = 0\n\
+    while True:\n    \
+        began = time.monotonic()\n    \
+        os.write(1, lines)\n    \
+        took = time.monotonic() - began\n    \
+        if took > longest:\n        \
+            longest = took\n        \
+            open(sys.argv[1] + '/new', 'w').write('%f' % longest)\n        \
+            os.rename(sys.argv[1] + '/new', sys.argv[1] + '/longest')\n    \
+        time.sleep(0.001)\n";
+/// So long it waits for a logger that hangs, as the page on logs says, and then for one that does not come.
+const FOUND_OUT: Duration = Duration::from_secs(3);
+/// What a busy machine may add.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// The number of the last file that a log has.
+fn last_file(machine: &Machine, name: &str) -> u32 {
+    let files = fs::read_dir(machine.path("run/log")).unwrap();
+    let numbers = files.filter_map(|file| {
+        let file = file.unwrap().file_name().into_string().unwrap();
+        file.strip_prefix(name)?.strip_prefix('=')?.parse().ok()
+    });
+    numbers.max().unwrap_or(0)
+}
+
+#[test]
+fn a_logger_that_hangs_in_its_work_is_found_out_in_time() {
+    if !possible() {
+        return;
+    }
+    let service = "exec = [\"/usr/bin/python3\", \"@DIR@/flooder.py\", \"@DIR@/out\"]\n\
+        log.burst = 0\n";
+    let services = [("flooder.toml", service)];
+    let machine = Machine::boot_prepared(Surroundings::Whole, &services, |dir| {
+        fs::write(dir.join("flooder.py"), FLOODER).unwrap();
+    });
+    machine.call("WaitBoot", json!({})).unwrap();
+    // Some files later, the next one is one that whoever opens hangs at.
+    let trap = machine.wait("it is led into a trap", || {
+        let before = last_file(&machine, "flooder");
+        let path = machine.path(&format!("run/log/flooder={}", before + 5));
+        fifo(&path);
+        if before > 0 && last_file(&machine, "flooder") == before + 5 {
+            return Some(path);
+        }
+        fs::remove_file(path).unwrap();
+        None
+    });
+    assert_eq!(hung(&machine), 0);
+    // And the next one, in which it goes on.
+    machine.wait("both are ended", || (hung(&machine) > 1).then_some(()));
+    fs::remove_file(&trap).unwrap();
+    machine.wait("it is told", || {
+        let told = "bytes were lost while no logger took them\n";
+        machine.log("flooder").contains(told).then_some(())
+    });
+    let before = last_file(&machine, "flooder");
+    machine.wait("all goes on", || {
+        (last_file(&machine, "flooder") > before).then_some(())
+    });
+    let longest: f64 = fs::read_to_string(machine.path("out/longest"))
+        .unwrap()
+        .parse()
+        .unwrap();
+    println!("the service has waited for {longest} s at most");
+    assert!(longest > 1.0, "it did not hang: {longest}");
+    assert!(longest < (FOUND_OUT + BUSY).as_secs_f64(), "{longest}");
 }
