@@ -32,9 +32,16 @@ fn valid(record: &Record) -> RecordState {
 fn places_go_round_in_the_other_region() {
     let mut place = Place::FIRST;
     let mut seen = Vec::new();
-    for _ in 0..2 * RECORDS {
+    for sequence in 1..=2 * RECORDS as u64 {
         assert!(!seen.contains(&place));
         seen.push(place);
+        // One after the other where nothing fails, and after each lap too.
+        for laps in [0, 1 << 40] {
+            assert_eq!(
+                place.sequence_above(laps + sequence - 1),
+                Some(laps + sequence)
+            );
+        }
         let next = place.next();
         assert_ne!(next.region(), place.region());
         assert!(next.offset() + RECORD_SIZE as u64 <= PARTITION_SIZE);
@@ -47,6 +54,23 @@ fn places_go_round_in_the_other_region() {
     );
     assert_eq!(Place::new(2, 0), None);
     assert_eq!(Place::new(0, 64), None);
+}
+
+#[test]
+fn no_two_places_share_a_sequence_number() {
+    let all =
+        || (0..2).flat_map(|region| (0..RECORDS).filter_map(move |it| Place::new(region, it)));
+    for above in [0, 1, 127, 128, 65_536 + 77, u64::MAX - 256] {
+        let mut numbers: Vec<u64> = all()
+            .map(|place| place.sequence_above(above).unwrap())
+            .collect();
+        numbers.sort_unstable();
+        let expected: Vec<u64> = (1..=128).map(|it| above + it).collect();
+        assert_eq!(numbers, expected);
+    }
+    let last = all().filter_map(|place| place.sequence_above(u64::MAX - 1));
+    assert_eq!(last.collect::<Vec<u64>>(), [u64::MAX]);
+    assert!(all().all(|place| place.sequence_above(u64::MAX).is_none()));
 }
 
 #[test]

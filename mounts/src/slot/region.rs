@@ -94,6 +94,19 @@ impl Place {
             },
         }
     }
+
+    /// The lowest sequence number above `sequence` that a record here may bear; `None` if there is none.
+    ///
+    /// Each place has one of as many remainders as there are places, so that no two records in different
+    /// places ever share a number, whatever could not be seen when they were written. Places that follow
+    /// each other, as [`Place::next`] goes, have numbers that do.
+    #[must_use]
+    pub fn sequence_above(self, sequence: u64) -> Option<u64> {
+        const PLACES: u64 = (REGIONS * RECORDS) as u64;
+        let lowest = sequence.checked_add(1)?;
+        let own = u64::from(self.index) * REGIONS as u64 + u64::from(self.second) + 1;
+        lowest.checked_add((own + PLACES - lowest % PLACES) % PLACES)
+    }
 }
 
 impl fmt::Display for Place {

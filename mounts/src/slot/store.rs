@@ -122,9 +122,8 @@ pub fn append(
     let mut failed = Vec::new();
     record.sequence = above.max(left_over(medium, &places)?);
     for place in places {
-        record.sequence = record
-            .sequence
-            .checked_add(1)
+        record.sequence = place
+            .sequence_above(record.sequence)
             .ok_or(StoreError::SequenceExhausted)?;
         let block = record.encode();
         Record::decode(&block).map_err(StoreError::Unsound)?;
