@@ -1,15 +1,16 @@
-//! Logs on a real disk: kept over a cut of power, and no way for a flood, a full disk or a lost logger to
-//! delay anybody else. How long restarts and the end take before and during is printed. Not here: the
-//! logger by itself, which is tested beside its code, and in namespaces.
+//! No way for a flood, a full disk or a lost logger to delay anybody else. How long boots, restarts and the
+//! end take before and during is printed. Not here: what becomes of the lines (`main`, `power`).
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use machine::disk::DiskCopy;
-use machine::scenario::{ANSWER, ask, ask_json, booted, field, mean, pause, spec, until};
+use machine::scenario::{ANSWER, ask, ask_json, booted, field, mean, spec, until};
 use machine::{Accel, Image, Machine, Spec};
 
-const FLOOD: &str = include_str!("../floods/flood@.toml");
+use crate::install;
+
+const FLOOD: &str = include_str!("../../floods/flood@.toml");
 /// How many write as fast as they can.
 const FLOODS: usize = 10;
 /// Restarts that are timed.
@@ -18,96 +19,12 @@ const TIMES: u32 = 30;
 const SLOWER: u32 = 3;
 /// What the end may take beyond that: it is timed from outside, on a host that has other work.
 const A_MOMENT: Duration = Duration::from_secs(3);
-/// Longer than lines may take to the disk, and what the guest needs for it.
-const FLUSHED: Duration = Duration::from_secs(8);
-/// The same for grave ones, which do not wait.
-const FLUSHED_AT_ONCE: Duration = Duration::from_secs(2);
-
-#[test]
-fn logs_outlive_a_cut_of_power() -> anyhow::Result<()> {
-    let disk = DiskCopy::of(&Image::from_environment()?.disk)?;
-    let mut machine = booted(&spec(Some(disk.path()))?)?;
-    ask(&mut machine, "logger -t before 'long before the cut'")?;
-    pause(&mut machine, FLUSHED)?;
-    ask(
-        &mut machine,
-        "logger -p daemon.err -t grave 'just before the cut'",
-    )?;
-    pause(&mut machine, FLUSHED_AT_ONCE)?;
-    machine.cut_power();
-    drop(machine);
-    let mut machine = booted(&spec(Some(disk.path()))?)?;
-    let former = ask(&mut machine, "sharkctl logs --boot -1")?;
-    for text in [
-        "long before the cut",
-        "just before the cut",
-        "Linux version",
-    ] {
-        ensure!(former.contains(text), "`{text}` is gone: {former}");
-    }
-    let boots = ask(&mut machine, "sharkctl logs --list-boots")?;
-    println!("{boots}");
-    ensure!(boots.lines().count() == 3, "{boots}");
-    let status = machine.power_off(ANSWER)?;
-    ensure!(status.success(), "QEMU ended with {status}");
-    // The end of a boot is in its log too.
-    let mut machine = booted(&spec(Some(disk.path()))?)?;
-    let former = ask(&mut machine, "sharkctl logs --boot -1 init")?;
-    ensure!(former.contains("all services are down"), "{former}");
-    Ok(())
-}
-
-/// Prints more than is kept of it.
-const TORRENT: &str = "type = \"oneshot\"\nexec = [\"/bin/sh\", \"-c\", \"exec seq 1 100000\"]\n\
-    wanted-by = []\n";
-
-#[test]
-fn logs_keep_so_many_lines_and_count_the_others() -> anyhow::Result<()> {
-    let mut machine = booted(&spec(None)?)?;
-    ask(
-        &mut machine,
-        &format!(
-            "mkdir -p /etc/shark/services && cat > /etc/shark/services/torrent.toml <<'END' && \
-             sharkctl reload\n{TORRENT}END"
-        ),
-    )?;
-    let took = mean(&mut machine, "sharkctl start torrent >/dev/null", 1)?;
-    println!("100,000 lines: {took:?}");
-    let told = until(&mut machine, "sharkctl logs torrent | tail -n 1", |it| {
-        it.text().contains("dropped before this")
-    })?;
-    println!("{}", told.text());
-    let lines = ask(
-        &mut machine,
-        "sharkctl logs torrent | grep -v dropped | wc -l; sharkctl logs torrent | grep -v dropped | tail -n 1",
-    )?;
-    ensure!(
-        lines.starts_with("10000\n") && lines.trim_end().ends_with(" 10000"),
-        "{lines}"
-    );
-    let notes = ask(&mut machine, "sharkctl logs torrent | grep dropped")?;
-    let counts = notes.lines().filter_map(|line| {
-        let (_, note) = line.split_once('!')?;
-        note.split(' ').next()?.parse::<u64>().ok()
-    });
-    ensure!(counts.sum::<u64>() == 90_000, "{notes}");
-    let metrics = ask(&mut machine, "sharkctl metrics | grep ^shark_log_dropped")?;
-    ensure!(metrics.trim_end().ends_with(" 90000"), "{metrics}");
-    let status = machine.power_off(ANSWER)?;
-    ensure!(status.success(), "QEMU ended with {status}");
-    Ok(())
-}
 
 #[test]
 fn logs_that_flood_fill_the_disk_or_lose_their_logger_delay_nobody() -> anyhow::Result<()> {
     let disk = DiskCopy::of(&Image::from_environment()?.disk)?;
     let mut machine = counted(&disk)?;
-    ask(
-        &mut machine,
-        &format!(
-            "mkdir -p /etc/shark/services && cat > '/etc/shark/services/flood@.toml' <<'END'\n{FLOOD}END"
-        ),
-    )?;
+    install(&mut machine, "flood@", FLOOD)?;
     let end = end_time(machine)?;
     println!("power-off: {end:?} with nothing else to do");
     let mut machine = counted(&disk)?;
@@ -124,12 +41,9 @@ fn logs_that_flood_fill_the_disk_or_lose_their_logger_delay_nobody() -> anyhow::
 
     // From now on ten of them are wanted by the boot.
     let mut machine = counted(&disk)?;
-    for flood in 0..FLOODS {
-        ask(
-            &mut machine,
-            &format!("echo 'wanted-by = [\"default\"]' > /etc/shark/services/flood@{flood}.toml"),
-        )?;
-    }
+    want_floods(&mut machine)?;
+    // So little is full soon, also on a clock that counts instructions.
+    ask(&mut machine, "echo 'memory = \"1M\"' > /etc/shark/log.toml")?;
     end_time(machine)?;
     let mut machine = counted(&disk)?;
     as_ever("boot", boot, boot_time(&mut machine)?, "beside ten floods")?;
@@ -148,6 +62,84 @@ fn logs_that_flood_fill_the_disk_or_lose_their_logger_delay_nobody() -> anyhow::
     as_ever("boot", boot, full, "beside ten floods and a full disk")?;
     with_room_again(&mut machine)?;
     end_as_ever(machine, end, "beside ten floods")
+}
+
+/// Sends a signal to each logger as soon as there is one, from the beginning of the boot to its end: whoever
+/// is ordered after it is started later, and stopped before it. It executes nothing to do so, to take little of
+/// the processor.
+fn slayer(signal: &str) -> String {
+    format!(
+        "exec = [\"/bin/sh\", \"-c\", '''\n\
+         mkfifo /run/slayer; exec 3<>/run/slayer\n\
+         while :; do\n  \
+           read -r all </proc/1/task/1/children\n  \
+           for it in $all; do\n    \
+             line=; read -r line </proc/$it/cmdline\n    \
+             case $line in *logmachine) kill -{signal} $it;; esac\n  \
+           done 2>/dev/null\n  \
+           read -t 0.02 -u 3 none\n\
+         done''']\n\
+         before = [\"hostname\", \"loopback\", \"machine-id\", \"sysctl\", \"var\"]\n"
+    )
+}
+
+#[test]
+fn logs_whose_logger_never_lives_delay_no_boot_and_no_end() -> anyhow::Result<()> {
+    let disk = DiskCopy::of(&Image::from_environment()?.disk)?;
+    let mut machine = counted(&disk)?;
+    let boot = boot_time(&mut machine)?;
+    let restart = restart_time(&mut machine)?;
+    install(&mut machine, "flood@", FLOOD)?;
+    install(&mut machine, "slayer", &slayer("KILL"))?;
+    let end = end_time(machine)?;
+    println!("boot: {boot:?}, restart: {restart:?}, power-off: {end:?} with nothing else to do");
+    let killed = "logger ended";
+    let lifeless = |when: &str, told: &str, then: &dyn Fn(&mut Machine) -> anyhow::Result<()>| {
+        let mut machine = counted(&disk)?;
+        as_ever("boot", boot, boot_time(&mut machine)?, when)?;
+        restart_as_ever(&mut machine, restart, when)?;
+        let count = ask(&mut machine, &format!("dmesg | grep -c '{told}'"))?;
+        let count: u32 = count.trim().parse()?;
+        println!("{count} times until then: {told}");
+        ensure!(count > 2, "loggers live {when}");
+        then(&mut machine)?;
+        end_as_ever(machine, end, when)
+    };
+    lifeless(
+        "with a logger that is killed whenever there is one",
+        killed,
+        &|machine| install(machine, "slayer", &slayer("STOP")),
+    )?;
+    lifeless(
+        "with a logger that is stopped whenever there is one",
+        "the logger is stopped: killing it",
+        &|machine| {
+            install(machine, "slayer", &slayer("KILL"))?;
+            want_floods(machine)
+        },
+    )?;
+    lifeless(
+        "beside ten floods, with a logger that is killed whenever there is one",
+        killed,
+        &|machine| {
+            let lost = "sharkctl metrics | grep ^shark_log_lost_bytes_total";
+            let lost = until(machine, lost, |it| !it.text().trim_end().ends_with(" 0"))?;
+            println!("{}", lost.text().trim_end());
+            Ok(())
+        },
+    )
+}
+
+/// From the next boot on, ten of them are wanted by it.
+fn want_floods(machine: &mut Machine) -> anyhow::Result<()> {
+    for flood in 0..FLOODS {
+        install(
+            machine,
+            &format!("flood@{flood}"),
+            "wanted-by = [\"default\"]\n",
+        )?;
+    }
+    Ok(())
 }
 
 /// What ten floods leave of the disk, and of others' logs.
@@ -203,13 +195,8 @@ const TALKED: Duration = Duration::from_secs(20);
 #[test]
 fn logs_whose_disk_hangs_keep_nobody_waiting() -> anyhow::Result<()> {
     let mut machine = booted(&spec(None)?)?;
-    ask(
-        &mut machine,
-        &format!(
-            "mkdir -p /etc/shark/services && cat > /etc/shark/services/talker.toml <<'END' && \
-             sharkctl reload\n{TALKER}END"
-        ),
-    )?;
+    install(&mut machine, "talker", TALKER)?;
+    ask(&mut machine, "sharkctl reload")?;
     let before = restart_time(&mut machine)?;
     let logger = ask(&mut machine, &format!("echo {LOGGER}"))?;
     let logger = logger.trim();
