@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use super::draft::{Draft, Value};
 use super::report::{Entry, Implied, Import, Made, Outcome, Refused};
-use super::{Options, problems};
+use super::{Options, problems, take_unfit};
 use crate::id::ServiceName;
 use crate::time::Duration;
 use crate::units::duration_text;
@@ -98,8 +98,9 @@ pub fn convert(directories: &[Directory], options: &Options) -> Import {
 /// Why no service file can be made.
 fn blockers(directory: &Directory) -> Vec<String> {
     let mut why = Vec::new();
-    if let Err(error) = ServiceName::new(&directory.name) {
-        why.push(error.to_string());
+    match ServiceName::new(&directory.name) {
+        Err(error) => why.push(error.to_string()),
+        Ok(_) => why.extend(unfit_place(directory)),
     }
     match (kind(directory), directory.files.get("run")) {
         (Some("bundle"), _) => {}
@@ -113,6 +114,16 @@ fn blockers(directory: &Directory) -> Vec<String> {
         (Some(kind), _) => why.push(format!("there is no `{kind}` among the types of s6-rc")),
     }
     why
+}
+
+/// What is wrong with a service whose `run` lies there.
+fn unfit_place(directory: &Directory) -> Vec<String> {
+    let mut draft = Draft::default();
+    let run = format!("{}/run", directory.path);
+    draft.set("exec", Value::Command(vec![run]));
+    draft.set("working-dir", Value::Text(directory.path.clone()));
+    let unfit = take_unfit(&directory.name, &mut draft);
+    unfit.into_iter().map(|(_, why)| why).collect()
 }
 
 /// The type of a definition of s6-rc.

@@ -17,7 +17,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnostic::Diagnostic;
 use crate::file::{self, Source};
-use report::Made;
+use draft::Draft;
+use report::{Made, Outcome};
 
 /// What counts besides what is imported.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +43,46 @@ fn problems(made: &[Made], options: &Options) -> Vec<Diagnostic> {
     let known = known.map(|name| source(name, "type = \"target\"\nwanted-by = []\n"));
     let made = made.iter().map(|made| source(&made.service, &made.text));
     file::load(&known.chain(made).collect::<Vec<_>>(), None).diagnostics
+}
+
+/// Values of `draft` that a service file cannot have, each with its key, and what is wrong with it; they
+/// are taken out. Without a key it is the file as a whole.
+fn take_unfit(service: &str, draft: &mut Draft) -> Vec<(Option<String>, String)> {
+    let mut unfit = Vec::new();
+    // What is taken out may show the next one, and each time there is less.
+    loop {
+        let made = Made {
+            service: service.to_owned(),
+            text: draft.text(&[]),
+        };
+        let found = problems(&[made], &Options::default());
+        let before = unfit.len();
+        for problem in &found {
+            if let Some(key) = problem.key.as_ref().filter(|key| draft.has(key)) {
+                draft.remove(key);
+                unfit.push((Some(key.clone()), told(problem)));
+            }
+        }
+        if unfit.len() == before {
+            unfit.extend(found.first().map(|problem| (None, told(problem))));
+            return unfit;
+        }
+    }
+}
+
+fn told(problem: &Diagnostic) -> String {
+    match &problem.expected {
+        Some(expected) => format!("{}: expected {expected}", problem.message),
+        None => problem.message.clone(),
+    }
+}
+
+/// An outcome without what it has put into `key`, if it has.
+fn without(outcome: &mut Outcome, key: &str, why: &str) {
+    if outcome.into.iter().any(|it| it == key) {
+        outcome.into.retain(|it| it != key);
+        *outcome = outcome.clone().and(Outcome::lost(why));
+    }
 }
 
 /// Names of signals that a service file takes, in its words; a number is one too.

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::draft::{Draft, Value};
 use super::report::{Entry, Implied, Import, Made, Outcome, Refused};
-use super::{Options, problems};
+use super::{Options, problems, take_unfit, without};
 use crate::file::split_command;
 use crate::id::ServiceName;
 use shell::{Form, Statement, Variables};
@@ -54,6 +54,9 @@ const MET: &[&str] = &[
     "sysctl",
     "localuser",
 ];
+
+/// Keys without which a service would be another one.
+const WHO_AND_WHAT: &[&str] = &["exec", "type", "user", "group"];
 
 /// Makes service files of `scripts`.
 #[must_use]
@@ -93,6 +96,18 @@ pub fn convert(scripts: &[Script], options: &Options) -> Import {
     }
     import.problems = problems(&import.made, options);
     import
+}
+
+const NO_DEPENDENCY: &str = "is no dependency that can be read without a shell";
+
+/// A line of `depend` without its comment, and without the braces of a body that is on one line with it.
+fn depend_body(text: &str) -> &str {
+    let text = text.rsplit('{').next().unwrap_or(text).trim();
+    let text = match text.find(" #").or_else(|| text.find("\t#")) {
+        Some(at) => text.get(..at).unwrap_or(text),
+        None => text,
+    };
+    text.trim_end_matches(['}', ';', ' '])
 }
 
 struct Service<'s> {
@@ -175,6 +190,24 @@ impl<'s> Service<'s> {
             self.settle(at, outcome);
         }
         self.program();
+        self.fit();
+    }
+
+    /// What a service file cannot say is lost, and where it says who runs what, there is no file.
+    fn fit(&mut self) {
+        if !self.draft.has("exec") || ServiceName::new(&self.script.name).is_err() {
+            return;
+        }
+        for (key, why) in take_unfit(&self.script.name, &mut self.draft) {
+            let Some(key) = key.filter(|key| !WHO_AND_WHAT.contains(&key.as_str())) else {
+                self.block(false, why);
+                return;
+            };
+            self.implied.retain(|it| it.key != key);
+            for outcome in self.outcomes.iter_mut().flatten() {
+                without(outcome, &key, &why);
+            }
+        }
     }
 
     fn settle(&mut self, at: usize, outcome: Outcome) {
@@ -317,18 +350,34 @@ impl<'s> Service<'s> {
     /// The lines of `depend`.
     fn depend(&mut self, names: &BTreeMap<String, String>) {
         let statements = self.statements.clone();
+        let mut conditions = 0_u32;
         for (at, (_, statement)) in statements.into_iter().enumerate() {
-            if matches!(&statement.form, Form::Inside(name) if name == "depend") {
-                let outcome = self.depend_line(&statement.text, names);
-                self.settle(at, outcome);
+            if !matches!(&statement.form, Form::Inside(name) if name == "depend") {
+                continue;
             }
+            let text = depend_body(&statement.text);
+            let first = text.split(|c: char| c.is_whitespace() || c == ';').next();
+            conditions = match first.unwrap_or_default() {
+                "if" | "case" | "for" | "while" | "until" => conditions + 1,
+                "fi" | "esac" | "done" => conditions.saturating_sub(1),
+                _ => conditions,
+            };
+            let parts = text.split(';').map(str::trim);
+            let parts = parts.filter(|part| !part.is_empty());
+            let outcomes: Vec<Outcome> = parts.map(|part| self.depend_line(part, names)).collect();
+            let mut outcome =
+                Outcome::all(outcomes).unwrap_or_else(|| Outcome::irrelevant("a heading"));
+            if conditions > 0 && !outcome.into.is_empty() {
+                outcome = outcome.look("it is so always here, whatever the lines around it ask");
+            }
+            self.settle(at, outcome);
         }
     }
 
     fn depend_line(&mut self, text: &str, names: &BTreeMap<String, String>) -> Outcome {
-        // A body on one line with its function begins behind the brace.
-        let text = text.rsplit('{').next().unwrap_or(text).trim();
-        let text = text.trim_end_matches(['}', ';', ' ']);
+        if text.contains(|c| "&|$`<>()\"'\\".contains(c)) {
+            return Outcome::lost(NO_DEPENDENCY);
+        }
         let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
         let key = match word {
             "need" => "requires",
@@ -341,7 +390,7 @@ impl<'s> Service<'s> {
             }
             "keyword" => return Outcome::lost("no condition comes from it: it starts everywhere"),
             "config" => return Outcome::irrelevant("nothing is worked out ahead of time"),
-            _ => return Outcome::lost("is no dependency that can be read without a shell"),
+            _ => return Outcome::lost(NO_DEPENDENCY),
         };
         let parts: Vec<Outcome> = rest
             .split_whitespace()

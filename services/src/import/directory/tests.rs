@@ -113,3 +113,12 @@ fn what_has_no_program_has_no_file() {
     assert_eq!((it.made.len(), it.refused.len()), (0, 4));
     assert!(it.entries.iter().all(|it| it.outcome.fate == Fate::Lost));
 }
+
+#[test]
+fn a_place_that_no_service_file_can_name_has_none() {
+    let mut odd = directory("odd", &[("run", "#!/bin/sh\n")]);
+    odd.path = "/etc/sv/\u{0}".to_owned();
+    let it = convert(&[odd], &Options::default());
+    assert_eq!((it.made.len(), it.problems.len()), (0, 0));
+    assert!(it.refused[0].why[0].contains("NUL"), "{it:?}");
+}

@@ -30,22 +30,27 @@ pub(super) enum Form {
 pub(super) fn statements(text: &str) -> Vec<Statement> {
     let mut statements = Vec::new();
     let mut function: Option<String> = None;
-    let mut open: Option<(u32, String)> = None;
+    let mut open: Option<(u32, String, Open)> = None;
     let mut number = 0;
     for raw in text.lines() {
         number += 1;
-        let (first, joined) = match open.take() {
-            Some((first, before)) => (first, format!("{before}\n{raw}")),
+        let (first, joined, was) = match open.take() {
+            Some((first, mut before, was)) => {
+                before.push('\n');
+                before.push_str(raw);
+                (first, before, was)
+            }
             None => {
                 let trimmed = raw.trim();
                 if trimmed.is_empty() || trimmed.starts_with('#') {
                     continue;
                 }
-                (number, raw.to_owned())
+                (number, raw.to_owned(), Open::Not)
             }
         };
-        if is_open(&joined) && function.is_none() {
-            open = Some((first, joined));
+        let is = still_open(was, raw);
+        if is != Open::Not && function.is_none() {
+            open = Some((first, joined, is));
             continue;
         }
         let form = form(&joined, &mut function);
@@ -56,7 +61,7 @@ pub(super) fn statements(text: &str) -> Vec<Statement> {
             form,
         });
     }
-    if let Some((line, text)) = open {
+    if let Some((line, text, _)) = open {
         statements.push(Statement {
             line,
             last: number,
@@ -67,24 +72,39 @@ pub(super) fn statements(text: &str) -> Vec<Statement> {
     statements
 }
 
-/// Whether a quotation mark or a backslash goes on in the next line.
-fn is_open(text: &str) -> bool {
-    let mut quote = None;
-    let mut characters = text.chars();
+/// Whether a statement goes on in the next line, and why.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Open {
+    Not,
+    /// By a backslash at the end.
+    Line,
+    Quote(char),
+}
+
+/// How a statement is after one more `line`, which began as `was`.
+fn still_open(was: Open, line: &str) -> Open {
+    let mut quote = match was {
+        Open::Not | Open::Line => None,
+        Open::Quote(quote) => Some(quote),
+    };
+    let mut characters = line.chars();
+    let mut before = ' ';
     while let Some(c) = characters.next() {
         match (c, quote) {
             ('\\', Some('"') | None) => {
-                let Some(_) = characters.next() else {
-                    return true;
-                };
+                if characters.next().is_none() {
+                    return quote.map_or(Open::Line, Open::Quote);
+                }
             }
             (c, Some(open)) if c == open => quote = None,
             ('"' | '\'', None) => quote = Some(c),
-            ('#', None) => break,
+            // Within a word it begins no comment.
+            ('#', None) if before.is_whitespace() || before == ';' => break,
             _ => {}
         }
+        before = c;
     }
-    quote.is_some()
+    quote.map_or(Open::Not, Open::Quote)
 }
 
 fn form(text: &str, function: &mut Option<String>) -> Form {
@@ -171,6 +191,8 @@ enum Place {
 
 /// How deep one `${}` may be in another.
 const DEPTH_MAX: u32 = 8;
+/// How much all values may take from other ones: each can be twice the one before.
+const TAKEN_MAX: usize = 256 << 10;
 
 /// Variables, and those that were asked for and are set nowhere.
 #[derive(Clone, Debug, Default)]
@@ -178,6 +200,7 @@ pub(super) struct Variables {
     pub(super) known: BTreeMap<String, String>,
     pub(super) missing: Vec<String>,
     depth: u32,
+    taken: usize,
 }
 
 impl Variables {
@@ -188,7 +211,7 @@ impl Variables {
 
     /// What a value comes to, or why a shell would be needed to tell.
     pub(super) fn value(&mut self, written: &str) -> Result<String, String> {
-        self.expand(written.trim(), Place::Assigned)
+        self.expand(written.trim_end(), Place::Assigned)
     }
 
     fn expand(&mut self, written: &str, place: Place) -> Result<String, String> {
@@ -216,8 +239,10 @@ impl Variables {
                     }
                     value.push(next);
                 }
+                ('~', None) if value.is_empty() || value.ends_with(':') => {
+                    return Err("has `~`, for which a shell puts a directory".to_owned());
+                }
                 (c, None) if place == Place::Unquoted => value.push(c),
-                ('#', None) if value.is_empty() => break,
                 (c, None) if c.is_whitespace() => {
                     return match rest.trim_start().starts_with('#') || rest.trim().is_empty() {
                         true => Ok(value),
@@ -251,7 +276,7 @@ impl Variables {
             self.depth += 1;
             let braces = self.braces(inside, quoted);
             self.depth -= 1;
-            value.push_str(&braces?);
+            self.take(&braces?, value)?;
             return Ok(after);
         }
         let end = rest
@@ -261,11 +286,21 @@ impl Variables {
         if !super::super::shell::is_variable(name) {
             return Err("takes what a command writes, or an argument".to_owned());
         }
-        match self.known.get(name) {
-            Some(known) => value.push_str(known),
+        match self.known.get(name).cloned() {
+            Some(known) => self.take(&known, value)?,
             None => self.missing.push(name.to_owned()),
         }
         Ok(after)
+    }
+
+    /// Adds the value of a variable to another one.
+    fn take(&mut self, known: &str, value: &mut String) -> Result<(), String> {
+        self.taken = self.taken.saturating_add(known.len());
+        if self.taken > TAKEN_MAX {
+            return Err("comes to more than a script has to say".to_owned());
+        }
+        value.push_str(known);
+        Ok(())
     }
 
     /// What is between `${` and `}`: a name, and what to do where it has a value, or none.
@@ -315,7 +350,7 @@ mod tests {
     fn statements_are_told_apart() {
         let text = "#!/sbin/openrc-run\na=1\nb=\"x\n y\"\nexport c='d'\n\ndepend() {\n\t# no\n\tneed net\n}\n\
                     stop()\n{\n  :\n}\nreload() { :; }\nif true; then\n\
-                    : ${d:=\"e\"} # why\n: \"${f=g}\"\n: ${h}\n";
+                    : ${d:=\"e\"} # why\n: \"${f=g}\"\n: ${h}\nc=#\"d\ne\"\nf=\\\n1\n";
         let forms: Vec<(u32, u32, Form)> = statements(text)
             .into_iter()
             .map(|it| (it.line, it.last, it.form))
@@ -342,6 +377,8 @@ mod tests {
                 (17, 17, default("d", "${d:=\"e\"} # why")),
                 (18, 18, default("f", "\"${f=g}\"")),
                 (19, 19, Form::Command),
+                (20, 21, assigned("c", "#\"d\ne\"")),
+                (22, 23, assigned("f", "\\\n1")),
             ]
         );
     }
@@ -367,12 +404,34 @@ mod tests {
         check("${D:=\"x\"}$D${D:=y}", Some("xxx"));
         check("$N", Some(""));
         check("\"a\\\nb\"", Some("ab"));
+        check(" # why", Some(""));
+        check("#b\"\"#c", Some("#b#c"));
+        check("a~b", Some("a~b"));
         for wrong in [
-            "$(a)", "`a`", "${A#x}", "a b", "a;b", "'a", "${A", "$1", "${A%/}", "${A:}",
+            " a", "~/a", "/a:~/b", "${N:-~}", "$(a)", "`a`", "${A#x}", "a b", "a;b", "'a", "${A",
+            "$1", "${A%/}", "${A:}",
         ] {
             check(wrong, None);
         }
         assert_eq!(variables.missing, ["N"]);
+    }
+
+    #[test]
+    fn values_of_values_are_bounded() {
+        let mut variables = Variables::default();
+        variables
+            .known
+            .insert("a".to_owned(), "12345678".to_owned());
+        let twice = (0..64).try_for_each(|_| {
+            let value = variables.value("$a${a}")?;
+            variables.known.insert("a".to_owned(), value);
+            Ok::<(), String>(())
+        });
+        assert_eq!(
+            twice,
+            Err("comes to more than a script has to say".to_owned())
+        );
+        assert!(variables.known["a"].len() <= TAKEN_MAX);
     }
 
     proptest::proptest! {

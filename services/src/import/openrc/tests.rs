@@ -77,6 +77,66 @@ fn a_supervised_script_is_a_service() {
 }
 
 #[test]
+fn what_a_shell_would_decide_about_dependencies_is_said() {
+    let text = "supervisor=supervise-daemon\ncommand=/bin/a\ndepend() {\n\tneed b # first\n\tuse b; before c\n\
+                \tif yesno $x; then\n\t\tneed c\n\tfi\n\tafter c && need b\n}\n";
+    let other = |name: &str| script(name, "supervisor=supervise-daemon\ncommand=/bin/x\n");
+    let it = convert(
+        &[script("a", text), other("b"), other("c")],
+        &Options::default(),
+    );
+    assert!(
+        it.made[0].text.contains("requires = [\"b\", \"c\"]"),
+        "{it:?}"
+    );
+    assert!(
+        it.made[0]
+            .text
+            .contains("after = [\"b\"]\nbefore = [\"c\"]"),
+        "{it:?}"
+    );
+    let of = |text: &str| {
+        &it.entries
+            .iter()
+            .find(|it| it.text == text)
+            .unwrap()
+            .outcome
+    };
+    assert_eq!(of("need b # first").fate, Fate::Carried);
+    assert_eq!(of("use b; before c").into, ["after", "before"]);
+    assert!(of("need c").look[0].contains("whatever the lines around it ask"));
+    assert_eq!(of("if yesno $x; then").fate, Fate::Lost);
+    assert_eq!(of("after c && need b").fate, Fate::Lost);
+}
+
+#[test]
+fn values_that_no_service_can_have_are_lost() {
+    let text = "supervisor=supervise-daemon\ncommand=/bin/a\ndirectory=/\u{0}\nexport A=b\nexport B=\u{0}\n";
+    let it = convert(&[script("a", text)], &Options::default());
+    assert_eq!(it.problems, []);
+    let of = |text: &str| {
+        &it.entries
+            .iter()
+            .find(|it| it.text == text)
+            .unwrap()
+            .outcome
+    };
+    for lost in ["directory=/\u{0}", "export B=\u{0}"] {
+        assert_eq!(
+            (of(lost).fate, of(lost).into.len()),
+            (Fate::Lost, 0),
+            "{it:?}"
+        );
+    }
+    assert_eq!(of("export A=b").fate, Fate::Carried);
+    // As whom it would run is nothing that can be left out.
+    let whom = format!("{text}command_user=\u{0}\n");
+    let it = convert(&[script("a", &whom)], &Options::default());
+    assert_eq!(it.made.len(), 0);
+    assert!(it.refused[0].why[0].contains("NUL"), "{it:?}");
+}
+
+#[test]
 fn one_that_goes_into_the_background_is_forking() {
     let it = convert(
         &[script(
