@@ -16,6 +16,9 @@ const CRATES: [&str; 2] = ["services", "mounts"];
 /// No parser may ask for more at once, MiB: what a device can spare is less, and inputs are a few KiB.
 const MEMORY_MAX: u32 = 64;
 
+/// No input may take longer, seconds: each is a few KiB, and the sanitizer makes it some times slower.
+const TIME_MAX: u32 = 10;
+
 /// Run fuzz targets, each for some time; a finding ends the run and its input is kept.
 #[derive(Args)]
 pub(crate) struct FuzzArgs {
@@ -119,6 +122,7 @@ fn fuzz(tool: &Path, target: &Target, seconds: u32) -> Result<()> {
         "-print_final_stats=1",
         "-verbosity=0",
         &format!("-malloc_limit_mb={MEMORY_MAX}"),
+        &format!("-timeout={TIME_MAX}"),
     ]);
     let status = run
         .status()

@@ -100,6 +100,10 @@ impl Need {
                 tool("mcopy", "mtools"),
                 tool("mkenvimage", "u-boot-tools"),
                 tool("python3", "python3"),
+                tool(
+                    "/usr/lib/python3/dist-packages/prometheus_client",
+                    "python3-prometheus-client",
+                ),
                 tool("script", "bsdutils"),
                 tool("sfdisk", "fdisk"),
                 tool("sgdisk", "gdisk"),

@@ -28,6 +28,7 @@ mod introspection;
 mod libsystemd;
 mod logs;
 mod machine;
+mod metrics;
 mod no_logger;
 mod notify;
 mod offline;

@@ -282,6 +282,9 @@ impl<'d> Service<'d> {
             .map
             .get(name)
             .map_or(name, String::as_str);
+        if mapped == self.directory.name {
+            return Outcome::irrelevant("is this service");
+        }
         let is_there = self.names.made.iter().any(|made| made == mapped);
         if !is_there && !self.names.options.known.contains(mapped) {
             return Outcome::lost(format!(

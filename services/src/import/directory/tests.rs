@@ -122,3 +122,11 @@ fn a_place_that_no_service_file_can_name_has_none() {
     assert_eq!((it.made.len(), it.problems.len()), (0, 0));
     assert!(it.refused[0].why[0].contains("NUL"), "{it:?}");
 }
+
+#[test]
+fn one_that_names_itself_needs_nothing() {
+    let own = directory("a", &[("run", "#!/bin/sh\n"), ("dependencies.d/a", "")]);
+    let it = convert(&[own], &Options::default());
+    assert!(!file(&it, 0).contains("requires"), "{it:?}");
+    assert_eq!(fate(&it, "dependencies.d/a"), Fate::Irrelevant);
+}

@@ -91,11 +91,10 @@ fn still_open(was: Open, line: &str) -> Open {
     let mut before = ' ';
     while let Some(c) = characters.next() {
         match (c, quote) {
-            ('\\', Some('"') | None) => {
-                if characters.next().is_none() {
-                    return quote.map_or(Open::Line, Open::Quote);
-                }
-            }
+            ('\\', Some('"') | None) => match characters.next() {
+                Some(_) => {}
+                None => return quote.map_or(Open::Line, Open::Quote),
+            },
             (c, Some(open)) if c == open => quote = None,
             ('"' | '\'', None) => quote = Some(c),
             // Within a word it begins no comment.

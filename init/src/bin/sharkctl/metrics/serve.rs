@@ -114,14 +114,44 @@ fn wanted(request: &str) -> Result<Format, (&'static str, &'static str)> {
         (Some(_), Some(_)) => return Err(("405 Method Not Allowed", "GET /metrics")),
         (_, None) | (None, _) => return Err(("400 Bad Request", "expected GET /metrics")),
     }
-    let accepts = lines.any(|line| {
-        let (name, value) = line.split_once(':').unwrap_or((line, ""));
-        name.eq_ignore_ascii_case("accept") && value.contains("application/openmetrics-text")
-    });
-    Ok(match accepts {
+    let accepted = lines
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_once(':'))
+        .filter(|(name, _)| name.eq_ignore_ascii_case("accept"))
+        .flat_map(|(_, value)| value.split(','));
+    let (mut new, mut old) = (0.0_f32, 0.0_f32);
+    for range in accepted {
+        match offered(range) {
+            (Some(Format::Openmetrics), weight) => new = new.max(weight),
+            (Some(Format::Prometheus), weight) => old = old.max(weight),
+            (None, _) => {}
+        }
+    }
+    Ok(match new > 0.0 && new >= old {
         true => Format::Openmetrics,
         false => Format::Prometheus,
     })
+}
+
+/// The format that one range of media means, and how much it is wanted. Who would take anything gets the
+/// older one, unless he names the newer one as well.
+fn offered(range: &str) -> (Option<Format>, f32) {
+    let mut parts = range.split(';').map(str::trim);
+    let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
+    let (mut weight, mut fits) = (1.0, true);
+    for (name, value) in parts.filter_map(|it| it.split_once('=')) {
+        match name.trim() {
+            "q" | "Q" => weight = value.trim().parse().unwrap_or(0.0),
+            "version" => fits = matches!(value.trim(), "1.0.0" | "0.0.1"),
+            _ => {}
+        }
+    }
+    let format = match kind.as_str() {
+        "application/openmetrics-text" if fits => Some(Format::Openmetrics),
+        "text/plain" => Some(Format::Prometheus),
+        _ => None,
+    };
+    (format, weight)
 }
 
 #[cfg(test)]
@@ -130,8 +160,33 @@ mod tests {
 
     #[test]
     fn who_accepts_openmetrics_has_it_and_who_asks_for_else_is_told() {
-        let new = "GET /metrics HTTP/1.1\r\nHost: a\r\naccept: application/openmetrics-text; version=1.0.0,*/*\r\n\r\n";
-        assert_eq!(wanted(new), Ok(Format::Openmetrics));
+        let format = |accept: &str| {
+            let head = format!("GET /metrics HTTP/1.1\r\nHost: a\r\naccept: {accept}\r\n\r\n");
+            wanted(&head).unwrap()
+        };
+        // Each is what a version of Prometheus sends; the last is asked to prefer the older format.
+        for new in [
+            "application/openmetrics-text; version=1.0.0,*/*",
+            "application/openmetrics-text; version=0.0.1,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+            "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
+             text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+            "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+             text/plain;version=1.0.0;escaping=allow-utf-8;q=0.5,*/*;q=0.2",
+        ] {
+            assert_eq!(format(new), Format::Openmetrics, "{new}");
+        }
+        for old in [
+            "",
+            "*/*",
+            "text/plain",
+            "application/openmetrics-text;q=0",
+            "application/openmetrics-text;version=2.0.0,*/*;q=0.1",
+            "text/plain;version=0.0.4;q=0.6,application/openmetrics-text;version=1.0.0;q=0.5,*/*;q=0.2",
+        ] {
+            assert_eq!(format(old), Format::Prometheus, "{old}");
+        }
+        let body = "GET /metrics HTTP/1.1\r\n\r\nAccept: application/openmetrics-text\r\n";
+        assert_eq!(wanted(body), Ok(Format::Prometheus));
         assert_eq!(
             wanted("GET /metrics?x HTTP/1.0\r\n\r\n"),
             Ok(Format::Prometheus)
