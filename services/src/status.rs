@@ -133,6 +133,12 @@ pub struct ServiceStatus {
     /// Why it is in that state: what it waits for, how it ended.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<String>,
+    /// The service that this reason blames: what it waits for or needed, at any distance, or a rival.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub because: Option<String>,
+    /// Why it failed when it last did, also where it has been started again since.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub last_failure: Option<String>,
     /// What the service says of itself (`STATUS=`).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub status_text: Option<String>,

@@ -25,9 +25,6 @@ pub struct ServiceRelations {
     pub on_failure: Vec<String>,
     /// What its start, or its stop, waits for now.
     pub waits_for: Vec<String>,
-    /// The service that the reason of its state speaks of: what it needs, at any distance, or a rival.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub because: Option<String>,
 }
 
 /// Services by name, from one on.

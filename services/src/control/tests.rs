@@ -68,7 +68,9 @@ fn status() -> ServiceStatus {
         kind: "simple".into(),
         state: StateName::Up,
         wanted: true,
-        reason: Some("because".into()),
+        reason: Some("waits for db".into()),
+        because: Some("db".into()),
+        last_failure: Some("it exited with status 1".into()),
         status_text: Some("serving".into()),
         pid: Some(7),
         restarts: 0,
@@ -203,10 +205,7 @@ fn the_text_has_every_type_as_it_is_written() {
     check_members("type Attempt", &record().attempt);
     check_members("type PastBoot", &record().history[0]);
     check_members("type Diagnostic", &diagnostic());
-    let relations = ServiceRelations {
-        because: Some("db".into()),
-        ..ServiceRelations::default()
-    };
+    let relations = ServiceRelations::default();
     check_members("type ServiceRelations", &relations);
     check_members("method List(from: ?string) ->", &services_page());
     let page = RelationsPage {

@@ -46,11 +46,11 @@ impl Supervisor {
                     } else {
                         Begun::Skipped
                     };
-                    service.reason = Some(format!("condition: {condition}").into());
+                    service.reason = Some(Box::new(format!("condition: {condition}").into()));
                 }
                 notify::Begun::Failed(cause) => {
                     run.begun = Begun::Failed;
-                    service.reason = Some(cause.into());
+                    service.reason = Some(Box::new(cause.into()));
                 }
             },
             (
@@ -95,7 +95,7 @@ impl Supervisor {
     /// It is not to run. Those that need it start, like those of one whose condition does not hold.
     pub(super) fn skip_masked(&mut self, index: u32) {
         if let Some(service) = self.table.get_mut(index) {
-            service.reason = masked(service).map(String::into_boxed_str);
+            service.reason = masked(service).map(|by| Box::new(by.into()));
         }
         self.skip(index);
     }
@@ -113,7 +113,7 @@ impl Supervisor {
         service.due = false;
         service.tried = false;
         service.failures = 0;
-        let cause: String = service.reason.as_deref().unwrap_or_default().into();
+        let cause: String = service.reason_text().unwrap_or_default().into();
         self.announce(index, Change::Skipped { cause });
         self.settle(index);
         self.answer(index, Goal::Up, &Outcome::Done);

@@ -148,7 +148,7 @@ impl Supervisor {
             }
         }
         let root = self.table.get(at).filter(|_| at != index)?;
-        Some((root.name.as_str(), root.reason.as_deref()?))
+        Some((root.name.as_str(), root.reason_text()?))
     }
 
     fn gate_service(&self, index: u32) -> Option<GateService<'_>> {
@@ -163,7 +163,7 @@ impl Supervisor {
     }
 
     fn condition<'s>(&'s self, index: u32, service: &'s Service) -> Condition<'s> {
-        let reason = service.reason.as_deref();
+        let reason = service.reason_text();
         match service.state {
             State::Up { .. } => match service.probing.as_ref().map(|it| &it.answer) {
                 None => Condition::Good {

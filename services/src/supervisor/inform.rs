@@ -2,18 +2,24 @@
 
 use crate::control::metrics::StateCount;
 use crate::definition::{BootRole, Kind};
-use crate::id::ServiceId;
+use crate::id::{ServiceId, ServiceName};
 use crate::status::{RoleName, ServiceStatus, StateName};
 use crate::time::Time;
 
 use super::Supervisor;
 use super::event::ExitStatus;
+use super::reason::Reason;
 use super::service::{Desired, Reloading, Service, State};
 
 impl Supervisor {
     pub(super) fn describe(&self, id: ServiceId) -> Option<ServiceStatus> {
         let (index, service) = self.table.by_id(id)?;
         let definition = service.definition()?;
+        let told = self.reason_of(index, service);
+        let because = told.as_ref().and_then(Reason::because);
+        let because = because.filter(|it| self.table.lookup_any(it.as_str()).is_some());
+        let because = because.map(ServiceName::to_string);
+        let reason = told.map(Reason::into_text);
         let kind = match definition.kind {
             Kind::Target => "target",
             Kind::Simple(_) => "simple",
@@ -30,7 +36,9 @@ impl Supervisor {
                 false => service.state.name(),
             },
             wanted: service.desired == Desired::Up,
-            reason: self.reason_of(index, service),
+            reason,
+            because,
+            last_failure: service.last_failure.as_deref().map(str::to_owned),
             status_text: service.status_text.as_deref().map(str::to_owned),
             pid: None,
             restarts: service.restarts,
@@ -86,18 +94,18 @@ impl Supervisor {
     }
 
     /// The noted reason, or "it failed" where none was noted.
-    pub(super) fn reason(&self, index: u32) -> String {
-        let noted = self.table.get(index).and_then(|s| s.reason.as_deref());
-        noted.unwrap_or("it failed").into()
+    pub(super) fn reason(&self, index: u32) -> Reason {
+        let noted = self.table.get(index).and_then(|it| it.reason.as_deref());
+        noted.cloned().unwrap_or_else(|| "it failed".into())
     }
 
-    fn reason_of(&self, index: u32, service: &Service) -> Option<String> {
+    fn reason_of(&self, index: u32, service: &Service) -> Option<Reason> {
         match service.state {
             State::Waiting { on, .. } if on != index => {
-                Some(format!("waits for {}", self.name_of(on)))
+                Some(self.blaming(on, |it| format!("waits for {it}")))
             }
             State::Leaving { on, .. } if on != index => {
-                Some(format!("waits until {} is down", self.name_of(on)))
+                Some(self.blaming(on, |it| format!("waits until {it} is down")))
             }
             State::Up {
                 reload: Reloading::Command | Reloading::Announced,
@@ -108,8 +116,8 @@ impl Supervisor {
                 ..
             } => Some("its reload command does not end".into()),
             State::Starting(_) => match self.not_ready(index) {
-                Some(words) => Some(format!("not ready: {words}")),
-                None => service.reason.as_deref().map(str::to_owned),
+                Some(words) => Some(format!("not ready: {words}").into()),
+                None => service.reason.as_deref().cloned(),
             },
             State::Waiting { .. }
             | State::Leaving { .. }
@@ -124,14 +132,15 @@ impl Supervisor {
             | State::Spawning { .. }
             | State::Stopping { .. }
             | State::Backoff => {
-                let noted = service.reason.as_deref().map(str::to_owned);
+                let noted = service.reason.as_deref().cloned();
                 let masked = super::begin::masked(service);
                 match service.state.active() && !service.skipped {
                     // It has become masked since it was started.
                     true => {
-                        noted.or(masked.map(|by| format!("{by}, and runs on until it is stopped")))
+                        let goes_on = |by| format!("{by}, and runs on until it is stopped");
+                        noted.or(masked.map(|by| goes_on(by).into()))
                     }
-                    false => masked.or(noted),
+                    false => masked.map(Reason::from).or(noted),
                 }
             }
         }

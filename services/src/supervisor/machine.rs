@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use super::Supervisor;
 use super::event::{Action, Change, Outcome};
 use super::mutation::{Mutation, mutated};
+use super::reason::Reason;
 use super::requests::Goal;
 use super::service::{BootMark, Desired, End, Manner, Reloading, Run, Service, State};
 use super::timers::Due;
@@ -216,10 +217,10 @@ impl Supervisor {
             }
             Verdict::Doomed { on } => {
                 let cause = self.doom(on);
-                self.fail(index, &cause);
+                self.fail(index, cause);
             }
             Verdict::Unbound { on } => {
-                let why = format!("{}, which it is bound to, is skipped", self.name_of(on));
+                let why = self.blaming(on, |it| format!("{it}, which it is bound to, is skipped"));
                 self.unwant(index, &why);
             }
             Verdict::Blocked {
@@ -301,13 +302,13 @@ impl Supervisor {
     }
 
     /// Why nothing that requires `on` may start.
-    fn doom(&self, on: u32) -> String {
+    fn doom(&self, on: u32) -> Reason {
         let failed = self
             .table
             .get(on)
             .is_some_and(|service| matches!(service.state, State::Failed));
         let what = if failed { "failed" } else { "is not wanted" };
-        format!("{}, which it requires, {what}", self.name_of(on))
+        self.blaming(on, |it| format!("{it}, which it requires, {what}"))
     }
 
     fn start(&mut self, index: u32) {

@@ -61,6 +61,7 @@ mod probe;
 mod propagate;
 mod reach;
 mod ready;
+mod reason;
 mod replace;
 mod requests;
 mod rescue;

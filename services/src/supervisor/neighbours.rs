@@ -10,9 +10,6 @@ use super::topology::Tie;
 /// Names in one page after which it ends: so many are told of within a turn.
 const PAGE_NAMES: usize = 512;
 
-/// What stands between the neighbour and the rest in reasons that speak of one.
-const SPEAKS_OF: [&str; 2] = [", which it ", " was started, which it "];
-
 impl Supervisor {
     /// Relations of services by name, from `from` on, as many as make a page. Nothing is unpacked for it.
     #[must_use]
@@ -51,7 +48,6 @@ impl Supervisor {
             parts: names(self.topology.parts(index)),
             on_failure: names(self.topology.rescuers(index)),
             waits_for: names(&self.waits_for(index, service)),
-            because: self.because(service),
         }
     }
 
@@ -80,16 +76,6 @@ impl Supervisor {
             | State::Stopping { .. }
             | State::Backoff => Vec::new(),
         }
-    }
-
-    /// The service that the reason speaks of: it is noted in words only, and names have none of them.
-    fn because(&self, service: &Service) -> Option<String> {
-        let reason = service.reason.as_deref()?;
-        let mut names = SPEAKS_OF.iter().filter_map(|words| {
-            let (name, _) = reason.split_once(words)?;
-            self.table.lookup_any(name).map(|_| name.to_owned())
-        });
-        names.next()
     }
 }
 
@@ -151,6 +137,11 @@ mod tests {
     fn of(supervisor: &Supervisor, name: &str) -> ServiceRelations {
         let page = supervisor.relations(name);
         page.relations.first().cloned().unwrap()
+    }
+
+    fn because(supervisor: &Supervisor, name: &str) -> Option<String> {
+        let id = supervisor.lookup(name).unwrap();
+        supervisor.status(id).unwrap().because
     }
 
     #[test]
@@ -216,7 +207,7 @@ mod tests {
         let request = RequestId(1);
         supervisor.handle_event(Event::Request { request, command }, Time::default());
         assert_eq!(of(&supervisor, "b").waits_for, ["a"]);
-        assert_eq!(of(&supervisor, "a").because.as_deref(), Some("b"));
+        assert_eq!(because(&supervisor, "a").as_deref(), Some("b"));
     }
 
     #[test]
@@ -232,10 +223,10 @@ mod tests {
         let status = ExitStatus::Code(3);
         supervisor.handle_event(Event::Exited { run, status }, Time::default());
         supervisor.handle_event(Event::Emptied { run }, Time::default());
-        assert_eq!(of(&supervisor, "c").because, None);
-        assert_eq!(of(&supervisor, "b").because.as_deref(), Some("c"));
+        assert_eq!(because(&supervisor, "c"), None);
+        assert_eq!(because(&supervisor, "b").as_deref(), Some("c"));
         // It was ended for that which failed, however many are between them.
-        assert_eq!(of(&supervisor, "a").because.as_deref(), Some("c"));
+        assert_eq!(because(&supervisor, "a").as_deref(), Some("c"));
     }
 
     #[test]

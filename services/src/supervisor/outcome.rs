@@ -113,7 +113,7 @@ impl Supervisor {
             State::Starting(_) => {
                 let why = super::inform::ending(status, run.out_of_memory);
                 let said = service.complained();
-                self.set_reason(index, &format!("{why} before it was ready{said}"));
+                self.set_reason(index, format!("{why} before it was ready{said}"));
                 self.clean_up(index, run, End::Itself);
             }
             State::Up { .. } => self.ended(index, run, status),
@@ -180,7 +180,7 @@ impl Supervisor {
             (Ok(()), true) => self.up(index, Some(run)),
             (Err(_), true) if mutated(Mutation::LostMainForgiven) => self.up(index, Some(run)),
             (Err(cause), true) => {
-                self.set_reason(index, &cause);
+                self.set_reason(index, cause);
                 self.clean_up(index, run, End::Itself);
             }
             // It is being stopped, which finds it by its cgroup.
@@ -203,7 +203,7 @@ impl Supervisor {
         if !clean && !self.failed_to_begin(index) {
             let why = super::inform::ending(status, out_of_memory);
             let said = self.table.get(index).map(Service::complained);
-            self.set_reason(index, &format!("{why}{}", said.unwrap_or_default()));
+            self.set_reason(index, format!("{why}{}", said.unwrap_or_default()));
         }
     }
 
@@ -334,7 +334,7 @@ impl Supervisor {
             State::Starting(_) => {
                 let words = self.not_ready(index).map(|words| format!(": {words}"));
                 let words = words.unwrap_or_default();
-                self.set_reason(index, &format!("it was not ready within {limit:?}{words}"));
+                self.set_reason(index, format!("it was not ready within {limit:?}{words}"));
                 self.leave(index, End::Unfit);
             }
             State::Up {

@@ -292,7 +292,7 @@ impl Supervisor {
         };
         if *count >= rules.failures && !mutated(Mutation::BadProbeForgiven) {
             let reason = format!("health: {words}");
-            self.set_reason(index, &reason);
+            self.set_reason(index, reason);
             self.leave(index, End::Unfit);
         }
     }

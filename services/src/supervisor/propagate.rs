@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use super::Supervisor;
 use super::event::Outcome;
 use super::mutation::{Mutation, mutated};
+use super::reason::Reason;
 use super::requests::Goal;
 use super::service::{Desired, End, Service, State};
 use super::topology::Tie;
@@ -114,8 +115,9 @@ impl Supervisor {
                 service.desired == Desired::Up && !matches!(service.state, State::Failed)
             });
             if held && !mutated(Mutation::RivalsNotOusted) {
-                let name = self.name_of(index);
-                let why = format!("{name} was started, which it conflicts with");
+                let why = self.blaming(index, |it| {
+                    format!("{it} was started, which it conflicts with")
+                });
                 self.unwant_but(rival, &why, &spared);
             }
         }
@@ -143,11 +145,11 @@ impl Supervisor {
     }
 
     /// Nobody shall want `root` up, nor anything that requires it.
-    pub(super) fn unwant(&mut self, root: u32, why: &str) {
+    pub(super) fn unwant(&mut self, root: u32, why: &Reason) {
         self.unwant_but(root, why, &BTreeSet::new());
     }
 
-    fn unwant_but(&mut self, root: u32, why: &str, spared: &BTreeSet<u32>) {
+    fn unwant_but(&mut self, root: u32, why: &Reason, spared: &BTreeSet<u32>) {
         let mut work = vec![root];
         while let Some(index) = work.pop() {
             let Some(service) = self.table.get(index) else {
@@ -159,14 +161,14 @@ impl Supervisor {
                 continue;
             }
             if index == root {
-                self.set_reason(index, why);
+                self.set_reason(index, why.clone());
             } else {
                 let what = match self.topology.parts(root).contains(&index) {
                     true => "is part of",
                     false => "requires",
                 };
-                let cause = format!("{}, which it {what}, was stopped", self.name_of(root));
-                self.set_reason(index, &cause);
+                let cause = self.blaming(root, |it| format!("{it}, which it {what}, was stopped"));
+                self.set_reason(index, cause);
             }
             if wanted {
                 self.wish_down(index);
@@ -210,8 +212,8 @@ impl Supervisor {
                 let held = self.table.get(edge.other).is_some_and(lost);
                 let spreads = !mutated(Mutation::FailureNotSpread);
                 if edge.tie.requires() && held && spreads {
-                    let cause = format!("{}, which it requires, failed", self.name_of(root));
-                    self.set_reason(edge.other, &cause);
+                    let cause = self.blaming(root, |it| format!("{it}, which it requires, failed"));
+                    self.set_reason(edge.other, cause);
                     self.leave(edge.other, End::Dependency);
                     work.push(edge.other);
                 }
@@ -270,8 +272,8 @@ impl Supervisor {
         };
         let goes_on = |it: &Service| held(&it.state) && it.desired == Desired::Up;
         if self.table.get(index).is_some_and(goes_on) {
-            let cause = format!("{}, which it is bound to, is not up", self.name_of(lost));
-            self.set_reason(index, &cause);
+            let cause = self.blaming(lost, |it| format!("{it}, which it is bound to, is not up"));
+            self.set_reason(index, cause);
             self.bounce(index);
         }
     }
@@ -288,7 +290,7 @@ impl Supervisor {
                 service.desired == Desired::Up && !matches!(service.state, State::Failed)
             });
             if wanted && !mutated(Mutation::BoundRunsOn) {
-                let why = format!("{}, which it is bound to, ended", self.name_of(root));
+                let why = self.blaming(root, |it| format!("{it}, which it is bound to, ended"));
                 self.unwant(index, &why);
             }
         }
@@ -299,9 +301,17 @@ impl Supervisor {
         service.map_or_else(|| "a service".into(), |s| s.name.to_string())
     }
 
-    pub(super) fn set_reason(&mut self, index: u32, reason: &str) {
+    /// A reason that blames the service `other`, in words made of its name.
+    pub(super) fn blaming(&self, other: u32, words: impl FnOnce(&str) -> String) -> Reason {
+        match self.table.get(other) {
+            Some(service) => Reason::blaming(service.name.clone(), words(service.name.as_str())),
+            None => Reason::own(words("a service")),
+        }
+    }
+
+    pub(super) fn set_reason(&mut self, index: u32, reason: impl Into<Reason>) {
         if let Some(service) = self.table.get_mut(index) {
-            service.reason = Some(reason.into());
+            service.reason = Some(Box::new(reason.into()));
         }
     }
 }

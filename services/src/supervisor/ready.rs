@@ -100,7 +100,7 @@ impl Supervisor {
     /// Nothing can tell any more that it is ready.
     pub(super) fn never_ready(&mut self, index: u32) {
         if let Some(words) = self.not_ready(index) {
-            self.set_reason(index, &words);
+            self.set_reason(index, words);
         }
         self.leave(index, End::Unfit);
     }

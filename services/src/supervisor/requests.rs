@@ -10,6 +10,7 @@ use crate::id::ServiceName;
 use super::begin::masked;
 use super::event::{Action, Command, Outcome, RequestId};
 use super::mutation::{Mutation, mutated};
+use super::reason::Reason;
 use super::service::{Desired, End, ReloadBy, Reloading, State};
 use super::{MAX_REQUESTS, Supervisor};
 
@@ -184,7 +185,7 @@ impl Supervisor {
     }
 
     fn request_stop(&mut self, request: RequestId, index: u32) {
-        self.unwant(index, "it was stopped by request");
+        self.unwant(index, &Reason::own("it was stopped by request"));
         self.await_down(request, index);
     }
 
@@ -204,10 +205,8 @@ impl Supervisor {
         if let Some(service) = self.table.get_mut(index) {
             service.whole = !mutated(Mutation::WholeForgotten);
         }
-        self.unwant(
-            index,
-            "it was stopped by request, with all that it had left",
-        );
+        let why = "it was stopped by request, with all that it had left";
+        self.unwant(index, &Reason::own(why));
         self.sweep_left(index);
         self.await_down(request, index);
     }

@@ -21,6 +21,7 @@ use crate::time::{Duration, Time};
 use super::Supervisor;
 use super::event::{Action, Change};
 use super::mutation::{Mutation, mutated};
+use super::reason::Reason;
 use super::service::{Desired, Service, State};
 use super::timers::Due;
 
@@ -301,7 +302,7 @@ impl Supervisor {
         if let Some(service) = self.table.get_mut(index)
             && let Some(schedule) = &mut service.schedule
         {
-            let why = service.reason.as_deref().unwrap_or("it failed");
+            let why = service.reason.as_deref().map_or("it failed", Reason::text);
             schedule.result = Some(if clean { Ok(()) } else { Err(why.into()) });
         }
     }

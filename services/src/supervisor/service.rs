@@ -18,6 +18,7 @@ use super::event::ExitStatus;
 use super::mutation::{Mutation, mutated};
 use super::probe::{HealthRules, Probing};
 use super::ready::ReadyRules;
+use super::reason::Reason;
 use super::restart::Starts;
 use super::schedule::Schedule;
 use super::watchdog::{WatchdogRules, Watching};
@@ -432,7 +433,7 @@ pub(super) struct Service {
     /// Its timer, where it has one and has been wanted.
     pub(super) schedule: Option<Box<Schedule>>,
     /// Why it is in its state.
-    pub(super) reason: Option<Box<str>>,
+    pub(super) reason: Option<Box<Reason>>,
     /// How it ended when it last failed: its reason is gone with the next start.
     pub(super) last_failure: Option<Box<str>>,
     /// What it says of itself.
@@ -501,6 +502,11 @@ impl Service {
     pub(super) fn role(&self) -> BootRole {
         let newest = self.next.as_deref().unwrap_or(&self.kept);
         newest.rules.boot
+    }
+
+    /// Why it is in its state, in words.
+    pub(super) fn reason_text(&self) -> Option<&str> {
+        self.reason.as_deref().map(Reason::text)
     }
 
     /// What it said it would fail for, as the end of a sentence; empty where it said nothing.

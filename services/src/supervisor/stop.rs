@@ -6,6 +6,7 @@ use crate::definition::StopScope;
 use super::Supervisor;
 use super::event::{Action, Change, ExitStatus, Outcome};
 use super::mutation::{Mutation, mutated};
+use super::reason::Reason;
 use super::requests::Goal;
 use super::restart::{Ending, Sequel, seed, sequel};
 use super::service::{Desired, End, Run, Service, State};
@@ -141,7 +142,7 @@ impl Supervisor {
             (Desired::Up, End::Asked) => self.start_over(index),
             (Desired::Up, End::Dependency) => {
                 let cause = self.reason(index);
-                self.fail(index, &cause);
+                self.fail(index, cause);
             }
             (Desired::Up, End::Itself) => {
                 // A service that must tell that it is ready, and ended before, has failed, whatever
@@ -184,7 +185,7 @@ impl Supervisor {
         }
         if !clean {
             service.failures = service.failures.saturating_add(1);
-            service.last_failure.clone_from(&service.reason);
+            service.last_failure = service.reason_text().map(Into::into);
         }
         service.due = false;
         let newest = service.next.as_deref().unwrap_or(&service.kept);
@@ -226,7 +227,7 @@ impl Supervisor {
             }
             Sequel::GiveUp => {
                 let cause = self.reason(index);
-                self.fail(index, &cause);
+                self.fail(index, cause);
             }
         }
     }
@@ -237,7 +238,7 @@ impl Supervisor {
             return String::new();
         };
         service.tried = true;
-        service.reason.as_deref().unwrap_or("it ended").into()
+        service.reason_text().unwrap_or("it ended").into()
     }
 
     /// One start too many within the time of its burst is not made.
@@ -252,11 +253,12 @@ impl Supervisor {
         let Some(burst) = service.starts.exceeded(&service.kept.rules.restart, next) else {
             return sequel;
         };
-        let last = service.reason.as_deref().unwrap_or("it ended");
         let times = burst.starts;
         let within = duration_text(burst.within);
-        let cause = format!("{last}; it was started {times} times within {within}");
-        service.reason = Some(cause.into());
+        let more = format!("; it was started {times} times within {within}");
+        let ended = Reason::own("it ended");
+        let last = service.reason.as_deref().unwrap_or(&ended);
+        service.reason = Some(Box::new(last.extended(&more)));
         Sequel::GiveUp
     }
 
@@ -284,24 +286,25 @@ impl Supervisor {
     }
 
     /// It failed and is left alone; those that require it and run are stopped.
-    pub(super) fn fail(&mut self, index: u32, cause: &str) {
+    pub(super) fn fail(&mut self, index: u32, cause: Reason) {
+        let told: String = cause.text().into();
         if let Some(service) = self.table.get_mut(index) {
-            service.reason = Some(cause.into());
-            service.last_failure = Some(cause.into());
+            service.last_failure = Some(cause.text().into());
+            service.reason = Some(Box::new(cause));
             service.tried = true;
             service.due = false;
         }
         self.note_result(index, false);
         self.enter(index, State::Failed);
         self.close_sockets(index);
-        let told: String = cause.into();
-        self.announce(index, Change::Failed { cause: told });
+        let cause = told.clone();
+        self.announce(index, Change::Failed { cause });
         self.release(index);
         self.settle(index);
-        self.answer(index, Goal::Up, &Outcome::Failed(cause.into()));
-        self.answer_reload(index, cause);
+        self.answer(index, Goal::Up, &Outcome::Failed(told.clone()));
+        self.answer_reload(index, &told);
         self.propagate_failure(index);
-        self.rescue(index, cause);
+        self.rescue(index, &told);
     }
 
     pub(super) fn release(&mut self, index: u32) {

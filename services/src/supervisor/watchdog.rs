@@ -128,7 +128,7 @@ impl Supervisor {
         let signal = rules.watchdog.map_or(Signal::Abrt, |it| it.signal);
         let timeout = rules.stop_timeout;
         let reason = format!("watchdog: {cause}{}", service.complained());
-        self.set_reason(index, &reason);
+        self.set_reason(index, reason);
         self.answer_reload(index, "its watchdog ended it");
         let (end, killed) = (End::Unfit, false);
         self.enter(index, State::Stopping { run, end, killed });

@@ -332,6 +332,8 @@ mod tests {
             state,
             wanted: true,
             reason: None,
+            because: None,
+            last_failure: None,
             status_text: None,
             pid: None,
             restarts: 0,

@@ -172,10 +172,9 @@ fn steps_text(from: &str, way: &[(Kind, &str)]) -> String {
 
 /// The services that hold `one` up, or that ended it.
 fn blamed<'a>(known: &'a Known, one: &'a One) -> Vec<&'a str> {
-    let relations = &one.relations;
     let names = match one.status.state {
-        StateName::Waiting | StateName::Stopping => relations.waits_for.as_slice(),
-        StateName::Failed | StateName::Down | StateName::Backoff => relations.because.as_slice(),
+        StateName::Waiting | StateName::Stopping => one.relations.waits_for.as_slice(),
+        StateName::Failed | StateName::Down | StateName::Backoff => one.status.because.as_slice(),
         StateName::Starting
         | StateName::Up
         | StateName::Armed

@@ -25,6 +25,11 @@ impl Made {
         self
     }
 
+    fn because(mut self, name: &str) -> Self {
+        self.0.because = Some(name.into());
+        self
+    }
+
     fn times(mut self, started: u64, ready: u64) -> Self {
         (self.0.started_us, self.0.ready_us) = (Some(started * 1000), Some(ready * 1000));
         self
@@ -82,12 +87,12 @@ fn some() -> Vec<Made> {
             "left",
             StateName::Failed,
             ServiceRelations {
-                because: Some("cron".into()),
                 conflicts: names(&["cron"]),
                 ..none()
             },
         )
-        .reason("cron was started, which it conflicts with"),
+        .reason("cron was started, which it conflicts with")
+        .because("cron"),
         made("net", StateName::Up, none()).times(1000, 1250),
         made(
             "web",

@@ -96,6 +96,8 @@ pub(crate) fn service(name: &str, state: StateName) -> ServiceStatus {
         state,
         wanted: state != StateName::Down,
         reason: None,
+        because: None,
+        last_failure: None,
         status_text: None,
         pid: Some(42).filter(|_| state == StateName::Up),
         restarts: 0,
