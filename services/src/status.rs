@@ -147,6 +147,9 @@ pub struct ServiceStatus {
     pub pid: Option<u32>,
     /// Starts since it was last started by hand or by the boot.
     pub restarts: u32,
+    /// When it is started again after its pause, microseconds of CLOCK_BOOTTIME.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub retry_us: Option<u64>,
     /// When it came into that state, microseconds of CLOCK_BOOTTIME.
     pub since_us: u64,
     /// When it was last started, microseconds of CLOCK_BOOTTIME.

@@ -1,10 +1,11 @@
 //! `sharkctl why` of services that are broken, each in another way: it names where that began.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::machine::{Machine, possible};
+use crate::machine::{Machine, Surroundings, possible};
 
 /// A program that writes a line and then does what is said.
 fn shell(script: &str, more: &str) -> String {
@@ -162,7 +163,10 @@ fn broken() -> Vec<(&'static str, String, &'static [&'static str])> {
         (
             "passwd.toml",
             plain("/etc/passwd"),
-            &["execute /etc/passwd: ", "that its user may execute"],
+            &[
+                "execute /etc/passwd: ",
+                "/etc/passwd, which is not executable",
+            ],
         ),
         (
             "burst.toml",
@@ -203,6 +207,179 @@ fn each_way_to_fail_is_named() {
     for (file, _, expect) in &broken {
         check(&machine, file.trim_end_matches(".toml"), expect);
     }
+}
+
+/// Situations of every day, and what `why` says and advises; each is started by itself.
+const DAILY: &[(&str, &str, &[&str])] = &[
+    (
+        "interpreter",
+        "exec = '@DIR@/out/interpreter'\nrestart.policy = 'never'",
+        &["interpreter, which needs `/usr/bin/no-python`, which "],
+    ),
+    (
+        "directory",
+        "exec = '/bin/true'\nworking-dir = '/srv/nothing'\nrestart.policy = 'never'",
+        &[
+            "change to directory /srv/nothing: ",
+            "advice: `working-dir` of its file",
+        ],
+    ),
+    (
+        "terminal",
+        "exec = '/bin/true'\ntty = '/dev/no-tty'\nrestart.policy = 'never'",
+        &["take terminal /dev/no-tty: ", "advice: `tty` of its file"],
+    ),
+    (
+        "hanging",
+        "exec = '/bin/sleep 1000'\nwatchdog.timeout = '1s'\nrestart.policy = 'never'",
+        &[
+            "watchdog: no sign of life within 1s",
+            "advice: it hangs, or never says WATCHDOG=1",
+        ],
+    ),
+    (
+        "sick",
+        "exec = '/bin/sleep 1000'\nhealth.path = '/nothing'\nhealth.interval = '100ms'\n\
+         health.failures = 1000",
+        &[
+            "up for ",
+            "/nothing: No such file",
+            "and is stopped after health.failures in a row",
+        ],
+    ),
+    (
+        "forking",
+        "exec = '/bin/true'\ntype = 'forking'\nrestart.policy = 'never'",
+        &[
+            "its command has ended and left no process",
+            "advice: type = \"forking\" is for",
+        ],
+    ),
+    (
+        "early",
+        "exec = '/bin/true'\ntype = 'notify'\nrestart.policy = 'never'",
+        &["it ended before it was ready", "is type = \"oneshot\""],
+    ),
+    (
+        "done",
+        "exec = '/bin/true'",
+        &[
+            "down for ",
+            "it ended well, and is not started again",
+            "advice: restart.policy",
+        ],
+    ),
+    (
+        "silent",
+        "exec = '/bin/false'\nrestart.policy = 'never'",
+        &[
+            "it exited with status 1",
+            "advice: it wrote nothing: run its `exec` by hand",
+        ],
+    ),
+    (
+        "pausing",
+        "exec = '/bin/false'\nrestart.delay = '1h'\nrestart.max-delay = '1h'",
+        &[
+            "backoff for ",
+            "it exited with status 1: it is started again in 59min ",
+        ],
+    ),
+    (
+        "restless",
+        "exec = ['/bin/sh', '-c', 'echo here; [ -e @DIR@/out/again ] && exec sleep 1000; > \
+         @DIR@/out/again; exit 5']",
+        &[
+            "up for ",
+            "it was started again 1 time, last because it exited with status 5",
+            "advice: its last lines may tell why it ended before",
+        ],
+    ),
+    (
+        "past",
+        "exec = '/bin/true'\ntype = 'oneshot'\ntimer.on-calendar = ['2020-01-01 00:00']",
+        &[
+            "armed for ",
+            "timer: no time to come",
+            "advice: none of its times is to come",
+        ],
+    ),
+];
+
+#[test]
+fn daily_situations_are_advised_on() {
+    if !possible() {
+        return;
+    }
+    let files: Vec<(String, &str)> = DAILY
+        .iter()
+        .map(|(name, text, _)| (format!("{name}.toml"), *text))
+        .collect();
+    let files: Vec<(&str, &str)> = files.iter().map(|it| (it.0.as_str(), it.1)).collect();
+    let machine = Machine::boot_prepared(Surroundings::Whole, &files, |dir| {
+        let script = dir.join("out/interpreter");
+        std::fs::write(&script, "#!/usr/bin/no-python\n").unwrap();
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    });
+    for (name, _, expect) in DAILY {
+        check(&machine, name, expect);
+    }
+}
+
+#[test]
+fn neighbours_are_blamed_in_the_right_words() {
+    if !possible() {
+        return;
+    }
+    let sleeps = |more: &str| format!("exec = '/bin/sleep 1000'\n{more}\n");
+    let machine = Machine::boot(&[
+        ("day.toml", &sleeps("conflicts = ['night']")),
+        ("night.toml", &sleeps("wanted-by = []")),
+        ("whole.toml", &sleeps("")),
+        ("part.toml", &sleeps("part-of = ['whole']")),
+        ("masked.toml", &sleeps("masked = true")),
+        ("needy.toml", &sleeps("requires = ['masked']")),
+        (
+            "deaf.toml",
+            "exec = ['/bin/sh', '-c', 'trap \"\" TERM; echo deaf; while :; do sleep 1; done']\nstop.timeout = '1s'\n",
+        ),
+    ]);
+    machine.call("WaitBoot", json!({})).unwrap();
+    machine.on("Start", "night").unwrap();
+    check(
+        &machine,
+        "day",
+        &[
+            "chain: day conflicts with night\n",
+            "advice: `sharkctl start day` starts it and stops night: the two cannot run together\n",
+        ],
+    );
+    machine.on("Stop", "whole").unwrap();
+    check(
+        &machine,
+        "part",
+        &[
+            " asked: stop whole\n",
+            "chain: part is part of whole\n",
+            "cause: whole is down for ",
+        ],
+    );
+    check(
+        &machine,
+        "needy",
+        &["up for ", "without: masked: see `sharkctl why` of it\n"],
+    );
+    machine.wait("it does not hear any more", || {
+        sharkctl(&machine, &["logs", "deaf"])
+            .0
+            .contains("deaf\n")
+            .then_some(())
+    });
+    machine.on("Stop", "deaf").unwrap();
+    let killed = "it was stopped by request; it had not ended after 1s, and was killed\n";
+    check(&machine, "deaf", &[killed]);
+    let (started, status) = sharkctl(&machine, &["start", "masked"]);
+    assert_eq!(status, 6, "{started}");
 }
 
 #[test]

@@ -74,6 +74,7 @@ fn status() -> ServiceStatus {
         status_text: Some("serving".into()),
         pid: Some(7),
         restarts: 0,
+        retry_us: Some(3),
         since_us: 1,
         started_us: Some(1),
         ready_us: Some(1),

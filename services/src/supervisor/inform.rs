@@ -42,6 +42,7 @@ impl Supervisor {
             status_text: service.status_text.as_deref().map(str::to_owned),
             pid: None,
             restarts: service.restarts,
+            retry_us: paused_until(service).map(micros),
             since_us: micros(service.since),
             started_us: service.started.map(micros),
             ready_us: service.ready.map(micros),
@@ -140,11 +141,37 @@ impl Supervisor {
                         let goes_on = |by| format!("{by}, and runs on until it is stopped");
                         noted.or(masked.map(|by| goes_on(by).into()))
                     }
-                    false => masked.map(Reason::from).or(noted),
+                    false => masked
+                        .map(Reason::from)
+                        .or(noted)
+                        .or_else(|| at_rest(service)),
                 }
             }
         }
     }
+}
+
+/// When its pause is over.
+fn paused_until(service: &Service) -> Option<Time> {
+    match service.state {
+        State::Backoff => service.deadline,
+        State::Down
+        | State::Failed
+        | State::Armed
+        | State::Listening
+        | State::Waiting { .. }
+        | State::Spawning { .. }
+        | State::Starting(_)
+        | State::Up { .. }
+        | State::Leaving { .. }
+        | State::Stopping { .. } => None,
+    }
+}
+
+/// Why one is down of which nothing is noted: what ends well has no reason to be judged by.
+fn at_rest(service: &Service) -> Option<Reason> {
+    let down = matches!(service.state, State::Down) && service.started.is_some();
+    down.then(|| "it ended well, and is not started again".into())
 }
 
 /// How a process ended, as a clause.

@@ -97,7 +97,7 @@ impl ServiceRelations {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::event::{Action, Command, Event, ExitStatus, RequestId};
     use super::*;
     use crate::file::{Source, load};
@@ -105,7 +105,7 @@ mod tests {
     use crate::time::Time;
 
     /// A supervisor of these services, booted; processes of all but `absent` are there.
-    fn booted(services: &[(&str, &str)], absent: &str) -> Supervisor {
+    pub(in super::super) fn booted(services: &[(&str, &str)], absent: &str) -> Supervisor {
         let sources: Vec<Source> = services
             .iter()
             .map(|(name, text)| Source {
@@ -124,7 +124,7 @@ mod tests {
     }
 
     /// Answers spawns until nothing more is asked for.
-    fn settle(supervisor: &mut Supervisor, absent: &str) {
+    pub(in super::super) fn settle(supervisor: &mut Supervisor, absent: &str) {
         while let Some(action) = supervisor.poll_action() {
             if let Action::Spawn { run } = action
                 && supervisor.name(run.service) != Some(absent)
@@ -137,6 +137,14 @@ mod tests {
     fn of(supervisor: &Supervisor, name: &str) -> ServiceRelations {
         let page = supervisor.relations(name);
         page.relations.first().cloned().unwrap()
+    }
+
+    /// The run of a service ends, and nothing is left of it.
+    pub(in super::super) fn ends(supervisor: &mut Supervisor, name: &str, status: ExitStatus) {
+        let id = supervisor.lookup(name).unwrap();
+        let run = supervisor.current_run(id).unwrap();
+        supervisor.handle_event(Event::Exited { run, status }, Time::default());
+        supervisor.handle_event(Event::Emptied { run }, Time::default());
     }
 
     fn because(supervisor: &Supervisor, name: &str) -> Option<String> {
@@ -218,12 +226,12 @@ mod tests {
             ("c", ""),
         ];
         let mut supervisor = booted(&services, "");
-        let id = supervisor.lookup("c").unwrap();
-        let run = supervisor.current_run(id).unwrap();
-        let status = ExitStatus::Code(3);
-        supervisor.handle_event(Event::Exited { run, status }, Time::default());
-        supervisor.handle_event(Event::Emptied { run }, Time::default());
+        ends(&mut supervisor, "c", ExitStatus::Code(3));
         assert_eq!(because(&supervisor, "c"), None);
+        // It waits until that is down which comes after it.
+        assert_eq!(because(&supervisor, "b").as_deref(), Some("a"));
+        ends(&mut supervisor, "a", ExitStatus::Code(0));
+        ends(&mut supervisor, "b", ExitStatus::Code(0));
         assert_eq!(because(&supervisor, "b").as_deref(), Some("c"));
         // It was ended for that which failed, however many are between them.
         assert_eq!(because(&supervisor, "a").as_deref(), Some("c"));

@@ -3,6 +3,7 @@
 //! neighbours.
 
 use crate::id::RunId;
+use crate::time::Duration;
 
 use super::Supervisor;
 use super::event::{Action, ExitStatus, Outcome};
@@ -135,6 +136,19 @@ impl Supervisor {
             | State::Waiting { .. }
             | State::Spawning { .. }
             | State::Backoff => {}
+        }
+    }
+
+    /// What was asked to go down, and why, has not done so in its time.
+    fn note_killed(&mut self, index: u32, limit: Duration) {
+        if let Some(service) = self.table.get_mut(index)
+            && service.desired == Desired::Down
+            && let State::Stopping { killed: false, .. } = service.state
+            && let Some(reason) = &mut service.reason
+        {
+            **reason = reason.extended(&format!(
+                "; it had not ended after {limit:?}, and was killed"
+            ));
         }
     }
 
@@ -350,7 +364,10 @@ impl Supervisor {
                 self.answer(index, Goal::Reload, &Outcome::Failed(cause));
             }
             State::Stopping { .. } if mutated(Mutation::StopTimeoutIgnored) => {}
-            State::Stopping { .. } => self.kill(index),
+            State::Stopping { .. } => {
+                self.note_killed(index, limit);
+                self.kill(index);
+            }
             State::Backoff => self.retry(index),
             State::Down
             | State::Failed

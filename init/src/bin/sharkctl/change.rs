@@ -176,7 +176,15 @@ fn tell_success(change: Change, outcome: &Outcome) -> String {
         .as_ref()
         .and_then(|service| service.pid)
         .map_or_else(String::new, |pid| format!(", pid {pid}"));
-    format!("{}: {state}{pid} ({took})\n", printable(&outcome.name))
+    // What was to come up and is not says why.
+    let starts = matches!(change, Change::Start | Change::Restart);
+    let reason = outcome.service.as_ref().filter(|_| starts);
+    let reason = reason
+        .filter(|service| service.state != StateName::Up)
+        .and_then(|service| service.reason.as_deref())
+        .map_or_else(String::new, |reason| format!(": {}", printable(reason)));
+    let name = printable(&outcome.name);
+    format!("{name}: {state}{pid}{reason} ({took})\n")
 }
 
 /// Makes init read all service files again; as a dry run, only to tell what would change.

@@ -4,7 +4,7 @@
 use init::log::reader::{Reader, last_lines};
 use init::log::stamp::Stamp;
 use serde_json::json;
-use services::control::{BootInfo, GateState, Reply, Request};
+use services::control::{BootInfo, BootState, GateState, Reply, Request};
 use services::id::ServiceName;
 use services::status::{HealthName, HealthStatus, RoleName, ServiceStatus, StateName};
 
@@ -17,6 +17,9 @@ use crate::quantity::{memory, seconds, span};
 use crate::screen::{Paint, Screen, state_word};
 use crate::table::{Align, Cell, Table, printable};
 use crate::waiting::{all_pages, ask};
+
+/// What the boot lacks is told in so many lines.
+const MISSING: usize = 5;
 
 /// Lines of the log that `status SERVICE` shows.
 const LOG_LINES: usize = 5;
@@ -181,6 +184,13 @@ fn overview(services: &[ServiceStatus], boot: &BootInfo, now_us: u64, paint: Pai
         printable(&slot),
         counts.join(", "),
     );
+    if boot.state == BootState::Degraded {
+        let missing = boot.missing.iter().take(MISSING);
+        missing.for_each(|it| text.push_str(&format!(" missing: {}\n", printable(it))));
+        if boot.missing.len() > MISSING {
+            text.push_str("          `sharkctl boot` tells the rest\n");
+        }
+    }
     let notable: Vec<ServiceStatus> = services
         .iter()
         .filter(|service| !is_settled_well(service.state))
@@ -191,6 +201,13 @@ fn overview(services: &[ServiceStatus], boot: &BootInfo, now_us: u64, paint: Pai
         text.push_str(&services_table(&notable, now_us, paint));
     }
     text
+}
+
+/// How often it was started again, and why the last time.
+fn restarts_text(service: &ServiceStatus) -> String {
+    let last = service.last_failure.as_deref().map(printable);
+    let last = last.map_or_else(String::new, |it| format!("; last because {it}"));
+    format!("{}{last}", service.restarts)
 }
 
 fn details(service: &ServiceStatus, now_us: u64, paint: Paint) -> String {
@@ -240,7 +257,7 @@ fn details(service: &ServiceStatus, now_us: u64, paint: Paint) -> String {
         line("started", started_text(started, service.ready_us, now_us));
     }
     if service.restarts > 0 {
-        line("restarts", service.restarts.to_string());
+        line("restarts", restarts_text(service));
     }
     if let Some(bytes) = service.memory_bytes {
         line("memory", memory(bytes));
@@ -320,7 +337,7 @@ fn recent_log(context: &Context, name: &str, paint: Paint) -> String {
 
 #[cfg(test)]
 mod tests {
-    use services::control::{BootMode, BootState, GateInfo};
+    use services::control::{BootMode, GateInfo};
 
     use super::*;
 
@@ -337,6 +354,7 @@ mod tests {
             status_text: None,
             pid: None,
             restarts: 0,
+            retry_us: None,
             since_us: 2_000_000,
             started_us: None,
             ready_us: None,

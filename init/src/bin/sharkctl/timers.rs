@@ -56,7 +56,7 @@ fn timers_table(timed: &[(&ServiceStatus, &TimerStatus)], now_us: u64, paint: Pa
 /// Everything of a timer in one line.
 pub(crate) fn text(timer: &TimerStatus, now_us: u64) -> String {
     let next = match timer.next_us {
-        None => "not armed".to_owned(),
+        None => "no time to come".to_owned(),
         Some(_) => format!(
             "next {} UTC, in {}",
             civil(timer.next_unix),
@@ -130,6 +130,6 @@ mod tests {
             "next 2026-11-25 04:00:00 UTC, in 1h 0min; last 2026-11-24 04:00:00 UTC: it exited with \
              status 3; still ran at 2 of its times"
         );
-        assert_eq!(text(&idle, 0), "not armed");
+        assert_eq!(text(&idle, 0), "no time to come");
     }
 }

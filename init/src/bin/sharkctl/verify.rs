@@ -271,7 +271,7 @@ fn sets(table: &str, line: &str, key: &str) -> bool {
     }
 }
 
-fn check_executable(root: &Path, path: &str) -> Result<(), String> {
+pub(crate) fn check_executable(root: &Path, path: &str) -> Result<(), String> {
     let found = resolve(root, Path::new(path))?;
     let metadata = fs::metadata(&found).map_err(|error| format!("cannot be read: {error}"))?;
     if !metadata.is_file() {

@@ -134,6 +134,15 @@ impl Known {
         self.get(name).map(|one| one.status.state)
     }
 
+    /// Whether the two cannot run at the same time.
+    pub(crate) fn are_rivals(&self, one: &str, other: &str) -> bool {
+        let names = |a: &str, b: &str| {
+            let one = self.get(a);
+            one.is_some_and(|it| it.relations.conflicts.iter().any(|rival| rival == b))
+        };
+        names(one, other) || names(other, one)
+    }
+
     /// Who needs whom: by name, those that need it.
     pub(crate) fn needed_by(&self) -> BTreeMap<&str, Vec<(Kind, &str)>> {
         let mut reversed: BTreeMap<&str, Vec<(Kind, &str)>> = BTreeMap::new();

@@ -7,9 +7,9 @@ use init::log::lines::Line;
 use init::log::reader::{Reader, last_lines};
 use serde_json::json;
 use services::id::ServiceName;
-use services::status::{HealthName, StateName};
+use services::status::{HealthName, ServiceStatus, StateName};
 
-use super::advice::advice;
+use super::advice::{Case, advice};
 use super::files;
 use super::known::{Kind, Known, One};
 use crate::Context;
@@ -23,6 +23,8 @@ use crate::table::printable;
 const LOG_LINES: usize = 8;
 /// Problems of service files that are told.
 const PROBLEMS: usize = 8;
+/// A service that was started again has to have been up for so long to be well, microseconds.
+const LATELY_US: u64 = 600_000_000;
 /// Steps of one chain that are told, the last among them.
 const STEPS: usize = 8;
 
@@ -47,15 +49,15 @@ pub(crate) fn why(context: &Context, screen: &mut Screen<'_>, name: &str) -> Res
     let Some(one) = known.get(name) else {
         return Err(unknown(context, name));
     };
-    let story = tell(context, &known, one);
+    let now = (context.boottime_us)();
+    let story = tell(context, &known, one, now);
     let subject = story.culprit.unwrap_or(one);
     let lines = log_of(context, &subject.status.name, LOG_LINES);
-    let now = (context.boottime_us)();
     if screen.json {
-        return screen.print_json(&for_programs(&story, &lines));
+        return screen.print_json(&for_programs(&known, &story, &lines));
     }
     let paint = screen.paint();
-    let mut text = for_people(&known, &story, now, paint);
+    let mut text = for_people(&known, &story, !lines.is_empty(), now, paint);
     if !lines.is_empty() {
         let whose = format!("\nlast lines of {}:\n", printable(&subject.status.name));
         text.push_str(&paint.dim(&whose));
@@ -86,7 +88,7 @@ fn unknown(context: &Context, name: &str) -> Failure {
     Failure::Refused(text)
 }
 
-fn tell<'a>(context: &Context, known: &'a Known, one: &'a One) -> Story<'a> {
+fn tell<'a>(context: &Context, known: &'a Known, one: &'a One, now: u64) -> Story<'a> {
     let (wanted, root) = wanted_by(known, one);
     let (chain, beside) = follow(known, one);
     let end = chain
@@ -95,23 +97,27 @@ fn tell<'a>(context: &Context, known: &'a Known, one: &'a One) -> Story<'a> {
     Story {
         one,
         wanted,
-        asked: asked(context, &[&one.status.name, root]),
+        asked: asked(context, &[&one.status.name, root, &end.status.name]),
         chain,
         beside,
-        culprit: Some(end).filter(|end| end.status.name != one.status.name || !is_well(end)),
+        culprit: Some(end).filter(|end| end.status.name != one.status.name || !is_well(end, now)),
     }
 }
 
 /// Whether there is nothing to explain about it.
-fn is_well(one: &One) -> bool {
+fn is_well(one: &One, now: u64) -> bool {
+    let timer = one.status.timer.as_ref();
+    let restless = one.status.restarts > 0 && now.saturating_sub(one.status.since_us) < LATELY_US;
     let healthy = one
         .status
         .health
         .as_ref()
         .is_none_or(|it| it.state != HealthName::Failing);
     match one.status.state {
-        StateName::Up => healthy,
-        StateName::Armed | StateName::Listening => true,
+        StateName::Up => healthy && !restless,
+        // One that was never started by its timer, and never will be.
+        StateName::Armed => timer.is_none_or(|it| it.next_us.is_some() || it.last_unix.is_some()),
+        StateName::Listening => true,
         StateName::Down
         | StateName::Waiting
         | StateName::Starting
@@ -228,9 +234,12 @@ fn rank(one: &One) -> u8 {
 
 /// From one service to another that it blames: all steps between, where it needs it by way of others.
 fn steps_between<'a>(known: &'a Known, from: &'a str, to: &'a str) -> Vec<(String, &'a str)> {
-    let beside = |one: &One| one.relations.conflicts.iter().any(|it| it == to);
-    if known.get(from).is_some_and(beside) {
+    if known.are_rivals(from, to) {
         return vec![(format!("{from} conflicts with {to}"), to)];
+    }
+    let whole = known.get(to);
+    if whole.is_some_and(|it| it.relations.parts.iter().any(|part| part == from)) {
+        return vec![(format!("{from} is part of {to}"), to)];
     }
     let way = known
         .way(from, to, &Kind::STRONG)
@@ -281,7 +290,23 @@ fn log_of(context: &Context, name: &str, count: usize) -> Vec<u8> {
     }
 }
 
-fn for_people(known: &Known, story: &Story<'_>, now: u64, paint: Paint) -> String {
+impl Story<'_> {
+    /// What helps against the culprit, where there is one.
+    fn advice(&self, known: &Known, wrote: bool) -> Option<String> {
+        let culprit = &self.culprit?.status;
+        let of = self.one.status.name.as_str();
+        let of = Some(of).filter(|of| *of != culprit.name);
+        let case = Case {
+            status: culprit,
+            of,
+            rivals: of.is_some_and(|of| known.are_rivals(of, &culprit.name)),
+            wrote,
+        };
+        Some(advice(case))
+    }
+}
+
+fn for_people(known: &Known, story: &Story<'_>, wrote: bool, now: u64, paint: Paint) -> String {
     let status = &story.one.status;
     let mut text = format!("{}\n", paint.bold(&printable(&status.name)));
     let mut line = |key: &str, value: &str| {
@@ -290,6 +315,9 @@ fn for_people(known: &Known, story: &Story<'_>, now: u64, paint: Paint) -> Strin
     };
     line("state", &standing(story.one, now, paint));
     line("wanted", &printable(&story.wanted));
+    if let Some(timer) = &status.timer {
+        line("timer", &printable(&crate::timers::text(timer, now)));
+    }
     if let Some(asked) = &story.asked {
         line("asked", &printable(asked));
     }
@@ -310,7 +338,9 @@ fn for_people(known: &Known, story: &Story<'_>, now: u64, paint: Paint) -> Strin
                 &format!("{name} is {}", standing(culprit, now, paint)),
             );
         }
-        line("advice", &printable(&advice(&culprit.status)));
+        if let Some(advice) = story.advice(known, wrote) {
+            line("advice", &printable(&advice));
+        }
     } else {
         line("cause", "nothing is wrong with it");
     }
@@ -322,7 +352,8 @@ fn for_people(known: &Known, story: &Story<'_>, now: u64, paint: Paint) -> Strin
         .others(&Kind::NEEDS)
         .filter(|(_, name)| {
             let state = known.state(name);
-            matches!(state, Some(StateName::Failed | StateName::Backoff))
+            let lacking = [StateName::Failed, StateName::Backoff, StateName::Skipped];
+            state.is_some_and(|state| lacking.contains(&state))
         })
         .map(|(_, name)| name)
         .collect();
@@ -344,11 +375,37 @@ fn standing(one: &One, now: u64, paint: Paint) -> String {
         .as_ref()
         .filter(|it| it.state == HealthName::Failing);
     let health = failing.map(|it| it.words.as_deref().unwrap_or("its probes are bad"));
-    for words in [status.reason.as_deref(), health].into_iter().flatten() {
+    let again = again(status, now);
+    let words = [status.reason.as_deref(), health, again.as_deref()];
+    for words in words.into_iter().flatten() {
         text.push_str(": ");
         text.push_str(&printable(words));
     }
     text
+}
+
+/// How often it was started again, or when it is.
+fn again(status: &ServiceStatus, now: u64) -> Option<String> {
+    match status.state {
+        StateName::Backoff => {
+            let pause = status.retry_us?.saturating_sub(now);
+            Some(format!("it is started again in {}", span(pause)))
+        }
+        StateName::Up if status.restarts > 0 => {
+            let times = count(status.restarts.try_into().unwrap_or(usize::MAX), "time");
+            let last = status.last_failure.as_deref().unwrap_or("it ended");
+            Some(format!("it was started again {times}, last because {last}"))
+        }
+        StateName::Up
+        | StateName::Down
+        | StateName::Armed
+        | StateName::Listening
+        | StateName::Waiting
+        | StateName::Starting
+        | StateName::Stopping
+        | StateName::Failed
+        | StateName::Skipped => None,
+    }
 }
 
 /// `a, b and 3 more`
@@ -366,7 +423,7 @@ fn names(all: &[&str]) -> Option<String> {
     .map(|text| printable(&text))
 }
 
-fn for_programs(story: &Story<'_>, lines: &[u8]) -> serde_json::Value {
+fn for_programs(known: &Known, story: &Story<'_>, lines: &[u8]) -> serde_json::Value {
     let lines = String::from_utf8_lossy(lines);
     let chain: Vec<&str> = story.chain.iter().map(|(text, _)| text.as_str()).collect();
     json!({
@@ -375,7 +432,7 @@ fn for_programs(story: &Story<'_>, lines: &[u8]) -> serde_json::Value {
         "asked": story.asked,
         "chain": chain,
         "cause": story.culprit.map(|one| &one.status),
-        "advice": story.culprit.map(|one| advice(&one.status)),
+        "advice": story.advice(known, !lines.is_empty()),
         "beside": story.beside,
         "lines": lines.lines().collect::<Vec<_>>(),
     })

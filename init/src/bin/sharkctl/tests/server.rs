@@ -101,6 +101,7 @@ pub(crate) fn service(name: &str, state: StateName) -> ServiceStatus {
         status_text: None,
         pid: Some(42).filter(|_| state == StateName::Up),
         restarts: 0,
+        retry_us: None,
         since_us: 0,
         started_us: None,
         ready_us: None,
