@@ -141,10 +141,8 @@ impl fmt::Display for Diagnostic {
 
 /// The candidate nearest to `word`, when few enough letters differ that a slip of the hand is
 /// likely: one third of the longer word, and never more than three. Of equals, the first.
-pub(crate) fn nearest<'a>(
-    word: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+#[must_use]
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let mut best: Option<(usize, &str)> = None;
     for candidate in candidates {
         let longer = word.len().max(candidate.len());

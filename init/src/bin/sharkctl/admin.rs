@@ -25,6 +25,7 @@ use crate::change::{self, Change};
 use crate::client::{Client, unexpected_reply};
 use crate::failure::Failure;
 use crate::screen::Screen;
+use crate::unknown;
 use crate::waiting::await_reply;
 
 /// What a verb has made of one service, as `--json` tells it.
@@ -100,7 +101,11 @@ fn each(
                 made.push(one);
             }
             Err(failure) => {
-                tell_failure(screen, &failure);
+                let directories = match some.root {
+                    Some(_) => &[],
+                    None => context.service_path.as_slice(),
+                };
+                tell_failure(screen, &unknown::explain(directories, &failure));
                 status.get_or_insert(failure.exit_status());
             }
         }
@@ -110,7 +115,7 @@ fn each(
     let mut told = json!({ "results": made });
     if let (true, Some(change), false) = (some.now, at_once, names.is_empty()) {
         take_over(context, screen)?;
-        let (outcomes, failed) = change::change_each(context.patience(), screen, change, &names)?;
+        let (outcomes, failed) = change::change_each(context, screen, change, &names)?;
         status = status.or(failed);
         if let Some(told) = told.as_object_mut() {
             told.insert("services".to_owned(), json!(outcomes));
@@ -125,8 +130,8 @@ fn each(
 }
 
 /// Problems of files each have a line of their own.
-fn tell_failure(screen: &mut Screen<'_>, failure: &Failure) {
-    for (at, line) in failure.to_string().lines().enumerate() {
+fn tell_failure(screen: &mut Screen<'_>, text: &str) {
+    for (at, line) in text.lines().enumerate() {
         match at {
             0 => screen.complain(line),
             _ => screen.complain_bare(line),

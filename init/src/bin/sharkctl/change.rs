@@ -9,11 +9,13 @@ use services::control::{Changed, Reply, Request};
 use services::diagnostic::Diagnostic;
 use services::status::{ServiceStatus, StateName};
 
+use crate::Context;
 use crate::client::{Client, unexpected_reply};
 use crate::failure::Failure;
 use crate::quantity::span;
 use crate::screen::{Screen, state_word};
 use crate::table::printable;
+use crate::unknown;
 use crate::waiting::{Patience, ask, await_reply, describe_service};
 
 /// Services that are asked for at the same time; each takes a connection, and init has not many.
@@ -61,12 +63,12 @@ pub(crate) struct Outcome {
 
 /// Asks for `change` of every service named, all at the same time, and waits for each.
 pub(crate) fn change_services(
-    patience: Patience<'_>,
+    context: &Context,
     screen: &mut Screen<'_>,
     change: Change,
     names: &[String],
 ) -> Result<(), Failure> {
-    let (outcomes, status) = change_each(patience, screen, change, names)?;
+    let (outcomes, status) = change_each(context, screen, change, names)?;
     if screen.json {
         screen.print_json(&json!({ "results": outcomes }))?;
     }
@@ -75,11 +77,12 @@ pub(crate) fn change_services(
 
 /// The same, without the JSON; gives what that would be, and the status of the first that failed.
 pub(crate) fn change_each(
-    patience: Patience<'_>,
+    context: &Context,
     screen: &mut Screen<'_>,
     change: Change,
     names: &[String],
 ) -> Result<(Vec<Outcome>, Option<u8>), Failure> {
+    let patience = context.patience();
     let mut outcomes = Vec::new();
     let mut status = None;
     for some in names.chunks(AT_ONCE) {
@@ -99,7 +102,7 @@ pub(crate) fn change_each(
                 if let Failure::InvalidServices(diagnostics) = failure {
                     tell_diagnostics(screen, diagnostics);
                 }
-                screen.complain(&tell_failure(name, failure));
+                screen.complain(&tell_failure(context, name, failure));
                 status.get_or_insert(failure.exit_status());
             }
             outcomes.push(outcome(patience, screen, name, done, duration_us));
@@ -151,8 +154,8 @@ fn outcome(
     }
 }
 
-fn tell_failure(name: &str, failure: &Failure) -> String {
-    let text = failure.to_string();
+fn tell_failure(context: &Context, name: &str, failure: &Failure) -> String {
+    let text = unknown::explain(&context.service_path, failure);
     let of_service = matches!(failure, Failure::Refused(_) | Failure::Failed(_));
     if of_service && !text.starts_with(&format!("{name}:")) {
         format!("{name}: {text}")

@@ -30,6 +30,7 @@ mod table;
 mod tests;
 mod timers;
 mod top;
+mod unknown;
 mod update;
 mod verify;
 mod waiting;
@@ -85,7 +86,7 @@ fn run(
     match perform(cli.verb, &context, &mut screen) {
         Ok(()) => 0,
         Err(failure) => {
-            let text = failure.to_string();
+            let text = unknown::explain(&context.service_path, &failure);
             // One thing a line, where there are several.
             let mut lines = text.lines().map(table::printable);
             if let Some(first) = lines.next() {
@@ -203,15 +204,14 @@ fn perform_service(
     context: &Context,
     screen: &mut Screen<'_>,
 ) -> Result<(), Failure> {
-    let patience = context.patience();
     let mut change =
-        |change, names: &[String]| change::change_services(patience, screen, change, names);
+        |change, names: &[String]| change::change_services(context, screen, change, names);
     match verb {
         ServiceVerb::Start(some) => change(Change::Start, &some.services),
         ServiceVerb::Stop(stop) => change(Change::Stop { all: stop.all }, &stop.some.services),
         ServiceVerb::Restart(some) => change(Change::Restart, &some.services),
         ServiceVerb::Reload { services, dry_run } if services.is_empty() => {
-            change::reload_all(patience, screen, *dry_run)
+            change::reload_all(context.patience(), screen, *dry_run)
         }
         ServiceVerb::Reload { services, .. } => change(Change::Reload, services),
         ServiceVerb::List => show::list(context, screen),

@@ -45,7 +45,7 @@ pub(crate) fn edit(
         match layers.take(&set, &steps) {
             Ok(()) => break steps,
             Err(failure) => {
-                super::tell_failure(screen, &failure);
+                super::tell_failure(screen, &failure.to_string());
                 if !again(screen) {
                     let kept = draft.copy.display();
                     screen.say(&format!("what was edited is kept in {kept}"));

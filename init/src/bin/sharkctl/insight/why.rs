@@ -57,8 +57,15 @@ pub(crate) fn why(context: &Context, screen: &mut Screen<'_>, name: &str) -> Res
         return screen.print_json(&for_programs(&known, &story, &lines));
     }
     let paint = screen.paint();
-    let mut text = for_people(&known, &story, !lines.is_empty(), now, paint);
-    if !lines.is_empty() {
+    let mut text = for_people(&known, &story, wrote(&lines), now, paint);
+    if let Err(error) = &lines {
+        let whose = printable(&subject.status.name);
+        text.push_str(&format!(
+            "\nthe log of {whose} cannot be read: {}\n",
+            printable(error)
+        ));
+    }
+    if let Some(lines) = lines.ok().filter(|lines| !lines.is_empty()) {
         let whose = format!("\nlast lines of {}:\n", printable(&subject.status.name));
         text.push_str(&paint.dim(&whose));
         text.push_str(&logs::for_people(&lines, paint));
@@ -258,7 +265,7 @@ fn steps_between<'a>(known: &'a Known, from: &'a str, to: &'a str) -> Vec<(Strin
 
 /// The newest request of an operator that is about one of the services.
 fn asked(context: &Context, names: &[&str]) -> Option<String> {
-    let log = log_of(context, "audit", usize::MAX);
+    let log = log_of(context, "audit", usize::MAX).unwrap_or_default();
     let mut found = None;
     for line in log.split(|byte| *byte == b'\n') {
         let line = Line::parse(line);
@@ -279,15 +286,19 @@ fn asked(context: &Context, names: &[&str]) -> Option<String> {
     found
 }
 
-/// Lines of a log, as far as the caller may read them: the rest can be told without.
-fn log_of(context: &Context, name: &str, count: usize) -> Vec<u8> {
+/// Whether there are lines, or may be.
+fn wrote(lines: &Result<Vec<u8>, String>) -> bool {
+    lines.as_ref().map_or(true, |lines| !lines.is_empty())
+}
+
+/// Lines of a log, or why they cannot be read: the rest can be told without.
+fn log_of(context: &Context, name: &str, count: usize) -> Result<Vec<u8>, String> {
     let Ok(name) = ServiceName::new(name) else {
-        return Vec::new();
+        return Ok(Vec::new());
     };
-    match Reader::new(&context.log_places(), &name).read() {
-        Ok(found) => last_lines(&found.lines, count).to_vec(),
-        Err(_) => Vec::new(),
-    }
+    let found = Reader::new(&context.log_places(), &name).read();
+    let found = found.map_err(|error| error.to_string())?;
+    Ok(last_lines(&found.lines, count).to_vec())
 }
 
 impl Story<'_> {
@@ -423,8 +434,12 @@ fn names(all: &[&str]) -> Option<String> {
     .map(|text| printable(&text))
 }
 
-fn for_programs(known: &Known, story: &Story<'_>, lines: &[u8]) -> serde_json::Value {
-    let lines = String::from_utf8_lossy(lines);
+fn for_programs(
+    known: &Known,
+    story: &Story<'_>,
+    lines: &Result<Vec<u8>, String>,
+) -> serde_json::Value {
+    let text = String::from_utf8_lossy(lines.as_deref().unwrap_or_default());
     let chain: Vec<&str> = story.chain.iter().map(|(text, _)| text.as_str()).collect();
     json!({
         "service": story.one.status,
@@ -432,8 +447,9 @@ fn for_programs(known: &Known, story: &Story<'_>, lines: &[u8]) -> serde_json::V
         "asked": story.asked,
         "chain": chain,
         "cause": story.culprit.map(|one| &one.status),
-        "advice": story.advice(known, !lines.is_empty()),
+        "advice": story.advice(known, wrote(lines)),
         "beside": story.beside,
-        "lines": lines.lines().collect::<Vec<_>>(),
+        "lines": text.lines().collect::<Vec<_>>(),
+        "unread": lines.as_ref().err(),
     })
 }
