@@ -97,6 +97,7 @@ pub(crate) fn change_each(
                 // It would be the same for the others.
                 return done.map(|()| (outcomes, status));
             }
+            let done = done.and_then(|()| still_up(patience, screen, change, name));
             let duration_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
             if let Err(failure) = &done {
                 if let Failure::InvalidServices(diagnostics) = failure {
@@ -113,6 +114,28 @@ pub(crate) fn change_each(
         }
     }
     Ok((outcomes, status))
+}
+
+/// A service without a sign of readiness is up at once, and may have failed by the time that this is told.
+fn still_up(
+    patience: Patience<'_>,
+    screen: &mut Screen<'_>,
+    change: Change,
+    name: &str,
+) -> Result<(), Failure> {
+    let name = name.to_owned();
+    if !matches!(change, Change::Start | Change::Restart) {
+        return Ok(());
+    }
+    match ask(patience, screen, Request::Status { name }) {
+        Ok(Reply::Service { service }) if service.state == StateName::Failed => {
+            let reason = service.reason.unwrap_or_default();
+            Err(Failure::Failed(format!(
+                "it came up, and failed at once: {reason}"
+            )))
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 fn wait_for(

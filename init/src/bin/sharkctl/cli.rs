@@ -69,7 +69,7 @@ pub(crate) struct Options {
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
     /// Give up waiting after this many seconds; what was asked for goes on
-    #[arg(long, global = true, value_name = "SECONDS")]
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = number::<u32>)]
     pub(crate) timeout: Option<u32>,
     /// Socket of init [default: $SHARK_RUNTIME_DIR/io.shark.Init, or /run/shark/io.shark.Init]
     #[arg(long, global = true, value_name = "PATH")]
@@ -414,6 +414,12 @@ pub(crate) enum Foreign {
     Openrc,
     Runit,
     S6,
+}
+
+/// A whole number; what clap says of another word does not tell what was expected.
+fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
+    text.parse()
+        .map_err(|_| "not a whole number of this kind, such as 20".to_owned())
 }
 
 fn mapping(text: &str) -> Result<(String, String), String> {

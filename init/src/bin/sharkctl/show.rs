@@ -203,11 +203,16 @@ fn overview(services: &[ServiceStatus], boot: &BootInfo, now_us: u64, paint: Pai
     text
 }
 
-/// How often it was started again, and why the last time.
-fn restarts_text(service: &ServiceStatus) -> String {
+/// How often it was started again, when it is the next time, and why the last time.
+fn restarts_text(service: &ServiceStatus, now_us: u64) -> Option<String> {
+    let next = service.retry_us.map(|at| at.saturating_sub(now_us));
+    if service.restarts == 0 && next.is_none() {
+        return None;
+    }
+    let next = next.map_or_else(String::new, |next| format!("; again in {}", span(next)));
     let last = service.last_failure.as_deref().map(printable);
     let last = last.map_or_else(String::new, |it| format!("; last because {it}"));
-    format!("{}{last}", service.restarts)
+    Some(format!("{}{next}{last}", service.restarts))
 }
 
 fn details(service: &ServiceStatus, now_us: u64, paint: Paint) -> String {
@@ -256,8 +261,8 @@ fn details(service: &ServiceStatus, now_us: u64, paint: Paint) -> String {
     if let Some(started) = service.started_us {
         line("started", started_text(started, service.ready_us, now_us));
     }
-    if service.restarts > 0 {
-        line("restarts", restarts_text(service));
+    if let Some(restarts) = restarts_text(service, now_us) {
+        line("restarts", restarts);
     }
     if let Some(bytes) = service.memory_bytes {
         line("memory", memory(bytes));

@@ -168,6 +168,29 @@ fn failed_changes() {
 }
 
 #[test]
+fn what_fails_as_soon_as_it_is_up_has_failed() {
+    let server = Server::new(|request| match request {
+        Request::Status { name } => {
+            let mut told = service(name, StateName::Failed);
+            told.reason = Some("exit status 3".into());
+            Ok(services::control::Reply::Service {
+                service: Box::new(told),
+            })
+        }
+        other => machine(other),
+    });
+    let brief = "sharkctl: up: it came up, and failed at once: exit status 3\n";
+    server.run("start up").expect(1, "", brief);
+    server.run("restart up").expect(1, "", brief);
+    server.run("stop up").expect(0, "up: failed (", "");
+    let json = server.run("--json start up");
+    assert_eq!(
+        (json.status, &json.json()["results"][0]["ok"]),
+        (1, &false.into())
+    );
+}
+
+#[test]
 fn a_long_wait_says_what_for() {
     let server = Server::new(machine);
     let ran = server.run("start slow");

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use init::load;
 use services::diagnostic::nearest;
+use services::graph::DEFAULT_TARGET;
 
 use crate::failure::Failure;
 
@@ -41,7 +42,13 @@ fn hint(directories: &[String], name: &str) -> Option<String> {
              `sharkctl why {name}` tells what is wrong with it"
         ));
     }
-    let likely = nearest(name, names.iter().map(String::as_str))?;
+    if name == DEFAULT_TARGET {
+        return Some(format!(
+            "`{name}` has no service file: it is built in. One with `type = \"target\"` takes its place"
+        ));
+    }
+    let all = names.iter().map(String::as_str).chain([DEFAULT_TARGET]);
+    let likely = nearest(name, all)?;
     Some(format!("{there_is_none}; did you mean `{likely}`?"))
 }
 
@@ -75,8 +82,11 @@ mod tests {
             "sshd",
             " yet: init has not taken its file, which `sharkctl reload`",
         );
+        check("defualt", "; did you mean `default`?");
         check("mroe", "; `sharkctl list` names");
         check("postgresql", "; `sharkctl list` names");
+        let built_in = Failure::NoSuchService("default".to_owned());
+        assert!(explain(&directories, &built_in).starts_with("`default` has no service file: "));
         let other = Failure::Failed("sshd: no".to_owned());
         assert_eq!(explain(&directories, &other), "sshd: no");
     }

@@ -100,15 +100,26 @@ impl Draft {
             .args(["-c", &format!("{editor} \"$1\""), "sh"])
             .arg(&self.copy)
             .status();
-        let kept = shown(&self.copy);
+        let kept = || {
+            // Where nothing was written, there is nothing to keep.
+            match fs::read(&self.copy).is_ok_and(|text| text == self.begun.as_bytes()) {
+                true => {
+                    self.discard();
+                    "nothing was changed".to_owned()
+                }
+                false => format!("what was edited is kept in {}", shown(&self.copy)),
+            }
+        };
         match ended {
             Ok(status) if status.success() => fs::read_to_string(&self.copy)
                 .map_err(|error| Failure::of_file("read", &self.copy, &error)),
             Ok(status) => Err(Failure::Failed(format!(
-                "the editor `{editor}` failed ({status}); what was edited is kept in {kept}"
+                "the editor `{editor}` failed ({status}), see $VISUAL and $EDITOR; {}",
+                kept()
             ))),
             Err(error) => Err(Failure::Failed(format!(
-                "run the editor `{editor}`: {error}; set $EDITOR. The text is in {kept}"
+                "run the editor `{editor}`: {error}; {}",
+                kept()
             ))),
         }
     }

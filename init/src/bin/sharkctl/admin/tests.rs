@@ -259,6 +259,13 @@ fn what_is_edited_is_checked_before_it_is_put_in_place() {
     let drop_in = root.at("etc/shark/services/web.toml.d/override.toml");
     edited(&root, "exit 0", "web").expect(0, "web: nothing was changed\n", "");
     assert_eq!(root.admin(), [""; 0]);
+    let given_up = edited(&root, "exit 3", "web");
+    given_up.expect(1, "", "see $VISUAL and $EDITOR; nothing was changed");
+    assert_eq!(root.admin(), [""; 0]);
+    let cut_off = edited(&root, "echo 'nice = 4' > \"$1\"; exit 3", "web");
+    cut_off.expect(1, "", "what was edited is kept in ");
+    assert_eq!(root.admin().len(), 1);
+    fs::remove_dir_all(drop_in.parent().unwrap()).unwrap();
     let script = "grep -q \"^#   exec = '/bin/web'\" \"$1\" && echo 'nice = 3' >> \"$1\"";
     edited(&root, script, "web").expect(0, "web: edited\n  wrote ", "");
     assert!(
@@ -290,7 +297,7 @@ fn what_is_edited_is_checked_before_it_is_put_in_place() {
     edited(&root, "exit 3", "web").expect(
         1,
         "",
-        "failed (exit status: 3); what was edited is kept",
+        "failed (exit status: 3), see $VISUAL and $EDITOR; nothing was changed",
     );
     edited(&root, "echo '# no' > $1", "web").expect(0, "web: edited\n  removed ", "");
     assert!(!drop_in.exists());

@@ -32,7 +32,7 @@ pub(crate) struct Logs {
     #[arg(long, short)]
     pub(crate) follow: bool,
     /// Only the last N lines of what is asked for [default: all, or 10 with --follow]
-    #[arg(long, short = 'n', value_name = "N")]
+    #[arg(long, short = 'n', value_name = "N", value_parser = super::number::<usize>)]
     pub(crate) lines: Option<usize>,
     /// Only lines of this time or later
     #[arg(long, value_name = "TIME", value_parser = moment, allow_hyphen_values = true)]

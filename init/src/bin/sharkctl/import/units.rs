@@ -282,7 +282,14 @@ impl Finder<'_> {
         let bytes = fs::read(&real).map_err(failed)?;
         match String::from_utf8(bytes) {
             Ok(text) => Ok(UnitFile { path: shown, text }),
-            Err(_) => Err(Failure::Failed(format!("{shown} is not UTF-8"))),
+            Err(error) => {
+                let right = error.utf8_error().valid_up_to();
+                let before = error.as_bytes().iter().take(right);
+                let line = 1 + before.filter(|byte| **byte == b'\n').count();
+                Err(Failure::Failed(format!(
+                    "{shown}:{line}: this line is not UTF-8, as units are; mend it, or leave the unit out"
+                )))
+            }
         }
     }
 }

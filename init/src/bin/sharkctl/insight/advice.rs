@@ -39,7 +39,7 @@ const BY_WORDS: [(&[&str], &str); 21] = [
         "something else listens at that address: `ss -lntuxp` tells what, `[sockets]` of its file where",
     ),
     (
-        &["socket ", ": bind "],
+        &["socket "],
         "[sockets] of its file names what cannot be listened at: mend the address, or what it needs",
     ),
     (
@@ -130,6 +130,10 @@ pub(crate) fn advice(case: Case<'_>) -> String {
         }
         (_, StateName::Failed) if case.wrote => {
             "mend what its last lines tell, then `sharkctl start NAME`"
+        }
+        // Before its program was executed.
+        (_, StateName::Failed) if !reason.starts_with("it ") => {
+            "mend what is told of its start, then `sharkctl start NAME`"
         }
         (_, StateName::Failed) => {
             "it wrote nothing: run its `exec` by hand (`sharkctl cat NAME` shows it), then `sharkctl start \

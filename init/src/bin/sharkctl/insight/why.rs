@@ -78,6 +78,9 @@ fn unknown(context: &Context, name: &str) -> Failure {
     let Some(problems) = files::problems(&context.service_path, name) else {
         return Failure::NoSuchService(name.to_owned());
     };
+    if name.ends_with('@') {
+        return Failure::NoSuchService(name.to_owned());
+    }
     if problems.is_empty() {
         return Failure::Refused(format!(
             "{name} has a service file, which init has not read yet: `sharkctl reload` makes it read all"
@@ -346,7 +349,11 @@ fn for_people(known: &Known, story: &Story<'_>, wrote: bool, now: u64, paint: Pa
             let name = printable(&culprit.status.name);
             line(
                 "cause",
-                &format!("{name} is {}", standing(culprit, now, paint)),
+                &format!(
+                    "{name} is {}{}",
+                    before(culprit),
+                    standing(culprit, now, paint)
+                ),
             );
         }
         if let Some(advice) = story.advice(known, wrote) {
@@ -374,6 +381,22 @@ fn for_people(known: &Known, story: &Story<'_>, wrote: bool, now: u64, paint: Pa
         line("without", &format!("{lacking}: see `sharkctl why` of it"));
     }
     text
+}
+
+/// Between `is` and the word for a state.
+fn before(one: &One) -> &'static str {
+    match one.status.state {
+        StateName::Backoff => "in ",
+        StateName::Up
+        | StateName::Down
+        | StateName::Armed
+        | StateName::Listening
+        | StateName::Waiting
+        | StateName::Starting
+        | StateName::Stopping
+        | StateName::Failed
+        | StateName::Skipped => "",
+    }
 }
 
 /// `failed for 3.2s: it exited with status 1`

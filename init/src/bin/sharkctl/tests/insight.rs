@@ -165,7 +165,7 @@ fn why_goes_to_where_it_began() {
         "    chain: web requires api\n           api requires db\n",
         "",
     );
-    ran.expect(0, "    cause: db is backoff for ", "");
+    ran.expect(0, "    cause: db is in backoff for ", "");
     ran.expect(
         0,
         ": it was killed because memory ran out\n   advice: let it have more",
