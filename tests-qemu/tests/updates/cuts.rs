@@ -19,6 +19,8 @@ const WRITTEN: u64 = 2_000_000;
 /// Writes zeros over the root of slot b; how many is to follow.
 const SPOIL: &str = "dd conv=fsync if=/dev/zero \
     of=$(findfs PARTLABEL=shark-root-b 2>/dev/null || echo /dev/vda6)";
+/// As x86 has it in /proc/PID/fdinfo.
+const O_DIRECT: u32 = 0o40_000;
 /// The fetching child's process.
 const CHILD: &str = "for it in /proc/[0-9]*; do \
     tr '\\000' ' ' <$it/cmdline 2>/dev/null | grep -q 'exe fetch' && echo $it; done";
@@ -53,6 +55,27 @@ fn the_child_is_confined(machine: &mut Machine, network: bool) -> anyhow::Result
     // It says so where this kernel has no Landlock, say.
     let log = ask(machine, "sharkctl logs update")?;
     ensure!(!log.contains("confined less"), "{log}");
+    Ok(())
+}
+
+/// What the updater has open of the slot that it writes, and reads back, is open past the page cache.
+fn the_slot_is_open_past_the_cache(machine: &mut Machine) -> anyhow::Result<()> {
+    let flags = ask(
+        machine,
+        "for it in $(pidof shark-update); do for fd in /proc/$it/fd/*; do \
+         case $(readlink $fd) in /dev/vda*) \
+         sed -n 's/^flags:[^0-9]*//p' /proc/$it/fdinfo/${fd##*/};; esac; done; done",
+    )?;
+    let flags: Vec<u32> = flags
+        .split_whitespace()
+        .map(|it| u32::from_str_radix(it, 8))
+        .collect::<Result<_, _>>()
+        .context("flags in octal")?;
+    // Root, hash tree and manifest.
+    ensure!(
+        flags.len() == 3 && flags.iter().all(|it| it & O_DIRECT != 0),
+        "{flags:?}"
+    );
     Ok(())
 }
 
@@ -111,6 +134,7 @@ fn an_updater_that_is_killed_leaves_what_the_next_one_goes_on_with() -> anyhow::
 
     stands_still(&mut machine, &server, "killed")?;
     the_child_is_confined(&mut machine, true)?;
+    the_slot_is_open_past_the_cache(&mut machine)?;
     ask(&mut machine, "kill -9 $(pidof shark-update)")?;
     let now = until(&mut machine, "sharkctl --json update status", |it| {
         it.status == 0
