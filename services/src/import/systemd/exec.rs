@@ -33,6 +33,15 @@ impl Group<'_> {
             "WorkingDirectory" => self.working_dir(&text),
             "Environment" => self.environment(unit, value),
             "EnvironmentFile" => self.env_file(&text),
+            "UnsetEnvironment" => {
+                let sets = ["Environment", "EnvironmentFile"];
+                match sets.iter().any(|key| unit.last("Service", key).is_some()) {
+                    true => Outcome::lost("what `env` and `env-files` set stays set"),
+                    false => Outcome::irrelevant(
+                        "a service gets no variables of init's that it could lose",
+                    ),
+                }
+            }
             "UMask" => match u32::from_str_radix(value, 8) {
                 Ok(mask) if mask <= 0o777 => self.put("umask", Value::Text(format!("{mask:04o}"))),
                 _ => Outcome::lost("is no mask"),
@@ -237,11 +246,12 @@ impl Group<'_> {
                 Outcome::carried("tty").look(why)
             }
             ("StandardInput", _) => Outcome::lost("input is empty here"),
-            (
-                _,
-                "journal" | "journal+console" | "syslog" | "syslog+console" | "kmsg" | "inherit"
-                | "kmsg+console",
-            ) => Outcome::irrelevant("output goes to the log of the service"),
+            (_, "journal" | "syslog" | "inherit") => {
+                Outcome::irrelevant("output goes to the log of the service")
+            }
+            (_, kind) if kind.ends_with("+console") => {
+                Outcome::lost("output goes to the log of the service, and not to the console too")
+            }
             _ => Outcome::lost("output goes to the log of the service"),
         }
     }

@@ -306,6 +306,15 @@ impl<'u> Group<'u> {
         if self.unlimited_starts {
             self.draft.remove("restart.burst");
             self.draft.remove("restart.burst-within");
+            for outcome in self.outcomes.iter_mut().flatten().flatten() {
+                if outcome
+                    .into
+                    .iter()
+                    .any(|key| key.starts_with("restart.burst"))
+                {
+                    *outcome = Outcome::irrelevant("starts are not limited at all");
+                }
+            }
         } else if restarts && !self.draft.has("restart.burst") && !self.timed {
             let why = "systemd's default: more than 5 starts within 10s are not made";
             self.imply("restart.burst", Value::Number(5), why);

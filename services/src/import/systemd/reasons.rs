@@ -80,14 +80,8 @@ const IRRELEVANT: &[(&[&str], &str)] = &[
             "IgnoreOnSnapshot",
             "AllowIsolate",
             "CollectMode",
-            "JobTimeoutSec",
-            "JobRunningTimeoutSec",
-            "StopWhenUnneeded",
-            "RefuseManualStart",
-            "RefuseManualStop",
             "OnFailureJobMode",
             "OnFailureIsolate",
-            "SurviveFinalKillSignal",
         ],
         "is about how systemd treats its jobs, which init has not",
     ),
@@ -103,43 +97,12 @@ const IRRELEVANT: &[(&[&str], &str)] = &[
         "the kernel counts for every service",
     ),
     (
-        &[
-            "SyslogIdentifier",
-            "SyslogFacility",
-            "SyslogLevel",
-            "SyslogLevelPrefix",
-            "LogLevelMax",
-            "LogExtraFields",
-            "LogNamespace",
-        ],
+        &["SyslogIdentifier", "LogNamespace"],
         "each service has a log of its own, under its name",
     ),
     (
-        &[
-            "PermissionsStartOnly",
-            "RootDirectoryStartOnly",
-            "NonBlocking",
-        ],
+        &["RootDirectoryStartOnly"],
         "nothing follows from it for what is carried over",
-    ),
-    (
-        &[
-            "TimeoutStopFailureMode",
-            "TimeoutStartFailureMode",
-            "TimeoutAbortSec",
-            "FinalKillSignal",
-            "SendSIGHUP",
-            "TTYReset",
-            "TTYVHangup",
-            "TTYVTDisallocate",
-            "UtmpIdentifier",
-            "UtmpMode",
-        ],
-        "an end that does not come is forced by init in its own way",
-    ),
-    (
-        &["PassEnvironment", "UnsetEnvironment"],
-        "a service gets no variables of init's that it could keep or lose",
     ),
     (
         &["USBFunctionDescriptors", "USBFunctionStrings"],
@@ -172,6 +135,65 @@ const LOST: &[(&[&str], &str)] = &[
     (
         &["RestartPreventExitStatus", "RestartForceExitStatus"],
         "restart.policy is the same for all bad ends, whatever the status",
+    ),
+    (
+        &["StopWhenUnneeded"],
+        "it stays up when nothing needs it any more",
+    ),
+    (
+        &["RefuseManualStart", "RefuseManualStop"],
+        "who may start and stop services may do it to this one by hand",
+    ),
+    (
+        &["JobTimeoutSec", "JobRunningTimeoutSec"],
+        "no limit of its own is on the wait for others: see start-timeout",
+    ),
+    (
+        &["SurviveFinalKillSignal"],
+        "what is left at the end of a shutdown is killed",
+    ),
+    (
+        &["SyslogFacility", "SyslogLevel"],
+        "lines have the priority that they say themselves, and no other",
+    ),
+    (
+        &["SyslogLevelPrefix"],
+        "`<3>` before a line is its priority here",
+    ),
+    (&["LogLevelMax"], "lines of every priority are kept"),
+    (&["LogExtraFields"], "nothing is added to its lines"),
+    (
+        &["PermissionsStartOnly"],
+        "all of a service runs as one user here, what comes before the program as well",
+    ),
+    (
+        &["NonBlocking"],
+        "sockets are handed over as blocking ones here",
+    ),
+    (
+        &[
+            "TimeoutStopFailureMode",
+            "TimeoutStartFailureMode",
+            "FinalKillSignal",
+        ],
+        "what does not end is killed by SIGKILL here",
+    ),
+    (
+        &["TimeoutAbortSec"],
+        "after a missed watchdog, stop.timeout counts",
+    ),
+    (
+        &["SendSIGHUP"],
+        "no SIGHUP follows the signal of a stop (stop.signal)",
+    ),
+    (
+        &["TTYReset", "TTYVHangup", "TTYVTDisallocate"],
+        "a terminal is taken as it is, and not taken from anybody",
+    ),
+    (&["UtmpMode"], "nobody is put down as logged in by init"),
+    (
+        &["PassEnvironment"],
+        "init has no variables to pass on: `env` sets those of a service",
     ),
     (
         &["SendSIGKILL"],
@@ -328,9 +350,27 @@ const LOST_OF_SOCKETS: &[(&[&str], &str)] = &[
     ),
 ];
 
+/// Values that say what is so in any case.
+const DEFAULTS: &[(&str, &str)] = &[
+    ("FinalKillSignal", "SIGKILL"),
+    ("JobTimeoutSec", "infinity"),
+    ("JobRunningTimeoutSec", "infinity"),
+    ("LogLevelMax", "debug"),
+    ("SyslogFacility", "daemon"),
+    ("SyslogLevel", "info"),
+    ("SyslogLevelPrefix", "yes"),
+    ("SyslogLevelPrefix", "true"),
+    ("TimeoutStartFailureMode", "terminate"),
+    ("TimeoutStopFailureMode", "terminate"),
+];
+
 /// What is always true of the key.
 pub(super) fn of(section: &str, key: &str, value: &str) -> Option<Outcome> {
-    let no = boolean(value) == Some(false);
+    if DEFAULTS.contains(&(key, value)) {
+        return Some(Outcome::irrelevant("is so without it"));
+    }
+    // Of this one it is what changes something.
+    let no = boolean(value) == Some(false) && key != "SyslogLevelPrefix";
     if CONFINEMENT.contains(&key) && section != "Unit" {
         return Some(match no {
             true => Outcome::irrelevant("is so without it"),

@@ -85,7 +85,7 @@ impl Group<'_> {
         other: &str,
     ) -> Outcome {
         if GOING_DOWN.contains(&other) {
-            return Outcome::irrelevant("every service is stopped when the machine goes down");
+            return self.going_down(theirs, key, other);
         }
         if key == "before" && BOOTED.contains(&other) {
             return Outcome::irrelevant("`default` is up when those are that it wants");
@@ -140,6 +140,27 @@ impl Group<'_> {
         }
     }
 
+    /// What a line says of the end of the machine, or of a shell for emergencies.
+    fn going_down(&mut self, theirs: &str, key: &str, other: &str) -> Outcome {
+        let action = match other {
+            "reboot.target" => "reboot",
+            "poweroff.target" => "poweroff",
+            _ => "",
+        };
+        match key {
+            "after" | "before" | "conflicts" | "part-of" => {
+                Outcome::irrelevant("every service is stopped when the machine goes down")
+            }
+            "on-failure.start" if action.is_empty() => Outcome::lost(format!(
+                "`{other}` follows no failure here: see on-failure.action and on-failure.start"
+            )),
+            "on-failure.start" => self.put("on-failure.action", Value::Text(action.to_owned())),
+            _ => Outcome::lost(format!(
+                "the machine does not go down because a service starts: {theirs}= brings up no `{other}`"
+            )),
+        }
+    }
+
     /// Words of a value, with specifiers.
     pub(super) fn words(&self, unit: &Parsed<'_>, value: &str) -> Result<Vec<String>, String> {
         let words = words::split(value)?;
@@ -179,9 +200,9 @@ impl Group<'_> {
                     }
                 },
                 "DefaultInstance" => Outcome::lost(format!(
-                    "a template has no instance by itself: an empty file `{}{other}.toml` makes this \
+                    "a template has no instance by itself: an empty file `{}@{other}.toml` makes this \
                      one",
-                    self.name
+                    self.name.split('@').next().unwrap_or_default()
                 )),
                 _ => Outcome::lost("is not known to this converter"),
             });

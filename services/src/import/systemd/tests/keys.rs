@@ -229,3 +229,70 @@ fn conditions_are_carried_over_or_always_hold() {
     check("ConditionFirstBoot=!yes", "+", "first-boot = false");
     check("ConditionACPower=true", "-", "");
 }
+
+#[test]
+fn nothing_is_called_irrelevant_that_would_change_something() {
+    for lost in [
+        "TTYVHangup=yes",
+        "UtmpMode=login",
+        "LogLevelMax=warning",
+        "SyslogLevel=debug",
+        "SyslogLevelPrefix=no",
+        "TimeoutStopFailureMode=abort",
+        "FinalKillSignal=SIGQUIT",
+        "TimeoutAbortSec=10",
+        "SendSIGHUP=yes",
+        "PassEnvironment=A",
+        "PermissionsStartOnly=yes",
+        "NonBlocking=yes",
+        "StandardOutput=journal+console",
+        "StandardOutput=kmsg",
+    ] {
+        check_key(lost, "-", "");
+    }
+    for irrelevant in [
+        "TTYVHangup=no",
+        "SyslogLevelPrefix=yes",
+        "LogLevelMax=debug",
+        "TimeoutStopFailureMode=terminate",
+        "FinalKillSignal=SIGKILL",
+        "SendSIGHUP=no",
+        "UnsetEnvironment=A",
+        "StandardOutput=journal",
+    ] {
+        check_key(irrelevant, " ", "");
+    }
+    check_beside("Environment=A=1", "UnsetEnvironment=A", "-", "");
+    check_beside("StartLimitBurst=0", "StartLimitIntervalSec=10", " ", "");
+}
+
+#[test]
+fn the_end_of_the_machine_is_what_a_failure_can_bring() {
+    let check = |line: &str, letter: &str, more: &str| {
+        let it = import(&[(
+            "a.service",
+            &format!("[Unit]\n{line}\n[Service]\nExecStart=/bin/a\n"),
+        )]);
+        assert_eq!(told(&it)[0], format!("{letter} {line}"), "{:?}", it.entries);
+        assert!(files(&it).contains(more), "{line}: {}", files(&it));
+    };
+    check(
+        "OnFailure=reboot.target",
+        "+",
+        "[on-failure]\naction = \"reboot\"",
+    );
+    check("OnFailure=poweroff.target", "+", "action = \"poweroff\"");
+    check("OnFailure=emergency.target", "-", "");
+    check("Wants=reboot.target", "-", "");
+    check("Requires=emergency.service", "-", "");
+    check("Before=shutdown.target", " ", "");
+    check("Conflicts=shutdown.target", " ", "");
+    for lost in [
+        "StopWhenUnneeded=yes",
+        "RefuseManualStart=yes",
+        "JobTimeoutSec=5s",
+    ] {
+        check(lost, "-", "");
+    }
+    check("JobTimeoutSec=infinity", " ", "");
+}
