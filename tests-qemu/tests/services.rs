@@ -468,6 +468,31 @@ fn operators_change_files_and_scripts_find_their_names(
         ("service sshd status", 0, "sshd is running (pid "),
         ("rc-service sshd status", 0, " * status: started"),
         ("rc-update show", 0, "sshd | default"),
+        ("systemctl list-timers --all", 0, " timers listed."),
+        ("systemctl list-dependencies", 0, "─sshd.service\n"),
+        (
+            "systemctl list-dependencies --reverse sshd.service",
+            0,
+            "sshd.service\n● └─default.target\n",
+        ),
+        ("systemctl list-jobs", 0, "No jobs running."),
+        ("systemctl -p CanReload --value show sshd", 0, "yes\n"),
+        (
+            "systemctl --preset-mode=enable-only preset sshd.service",
+            0,
+            "",
+        ),
+        (
+            "systemctl isolate rescue.target 2>&1",
+            1,
+            "does not support",
+        ),
+        ("journalctl --list-boots --no-pager", 0, "\n  0 "),
+        ("journalctl --disk-usage", 0, "take up "),
+        ("rc-status", 0, "\n sshd "),
+        ("rc-status default", 0, "[  started  ]"),
+        ("rc-service sshd --exists", 0, ""),
+        ("rc-service --exists nobody", 1, ""),
     ];
     for (line, status, out) in checks {
         let output = tell(machine, &format!("{names} {line}"))?;

@@ -1,8 +1,7 @@
 //! The names of other inits' commands against a real init: exit statuses and shapes as their manual pages
-//! have them, and what the installer of k3s does with them. Not here: what needs no init (tested beside the
-//! code).
+//! have them. Not here: what installers do with them (`installers`), and what needs no init (tested beside
+//! the code).
 
-use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -10,19 +9,18 @@ use std::process::{Child, Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::machine::{Machine, possible};
-use crate::notify;
 
 /// What a command printed, and its exit status.
 #[derive(Debug)]
-struct Ran {
+pub(crate) struct Ran {
     status: i32,
-    out: String,
+    pub(crate) out: String,
     err: String,
 }
 
 impl Ran {
     #[track_caller]
-    fn expect(&self, status: i32, out: &str, err: &str) -> &Self {
+    pub(crate) fn expect(&self, status: i32, out: &str, err: &str) -> &Self {
         assert!(
             self.status == status && self.out.contains(out) && self.err.contains(err),
             "expected {status}, {out:?}, {err:?}: {self:?}"
@@ -31,20 +29,20 @@ impl Ran {
     }
 
     #[track_caller]
-    fn says(&self, status: i32, out: &str) {
+    pub(crate) fn says(&self, status: i32, out: &str) {
         assert_eq!((self.status, self.out.as_str()), (status, out), "{self:?}");
     }
 }
 
 /// A machine whose scripts find the other names, and whose /etc/systemd/system is empty and their own.
-struct Scripts {
-    machine: Machine,
+pub(crate) struct Scripts {
+    pub(crate) machine: Machine,
     /// Keeps the directory for the others.
     keeper: Child,
 }
 
 impl Scripts {
-    fn new(services: &[(&str, &str)]) -> Self {
+    pub(crate) fn new(services: &[(&str, &str)]) -> Self {
         let machine = Machine::boot(services);
         let script = "mkdir -p /etc/systemd/system 2>/dev/null; mount -t tmpfs none /etc/systemd/system && \
                       echo there && exec sleep 1000";
@@ -72,7 +70,7 @@ impl Scripts {
     }
 
     /// A line for the shell.
-    fn run(&self, line: &str) -> Ran {
+    pub(crate) fn run(&self, line: &str) -> Ran {
         let layers = ["services", "run/services", "admin"];
         let layers = layers.map(|it| self.machine.path(it).display().to_string());
         let keeper = self.keeper.id().to_string();
@@ -113,7 +111,7 @@ impl Drop for Scripts {
     }
 }
 
-const SLEEP: &str = "description = \"Web\"\nexec = \"/bin/sleep 1000\"\n";
+pub(crate) const SLEEP: &str = "description = \"Web\"\nexec = \"/bin/sleep 1000\"\n";
 
 fn machine() -> Scripts {
     let said = "exec = [\"/bin/sh\", \"-c\", \"echo one; echo '<3>two'; exec sleep 1000\"]\n";
@@ -245,7 +243,7 @@ fn systemctl_lists_as_its_manual_page_says() {
         .says(0, "once.service\n  off.service\n  default.target\n");
     run("systemctl list-dependencies nobody").expect(1, "", "nobody.service could not be found");
     run("systemctl list-jobs").says(0, "No jobs running.\n");
-    run("systemctl preset web").expect(1, "", "there are no presets");
+    run("systemctl preset-all").expect(1, "", "there are no presets");
 }
 
 #[test]
@@ -472,128 +470,4 @@ fn scripts_of_other_inits_find_their_commands() {
     run("rc-update delete off").expect(1, "", "is not in the runlevel `default'");
     run("rc-update add nobody default").expect(1, "", "service `nobody' does not exist");
     run("rc-update add off boot").expect(1, "", "`boot' is not a valid runlevel");
-}
-
-/// What an installer of k3s writes, but for its account and limits: in a user namespace neither can be set.
-fn unit() -> String {
-    let program = std::env::current_exe().unwrap();
-    format!(
-        "[Unit]\nDescription=Lightweight Kubernetes\nDocumentation=https://k3s.io\n\
-         Wants=network-online.target\nAfter=network-online.target\n\n\
-         [Install]\nWantedBy=multi-user.target\n\n\
-         [Service]\nType=notify\nEnvironmentFile=-/etc/default/%N\nEnvironmentFile=-/etc/sysconfig/%N\n\
-         EnvironmentFile=-/etc/systemd/system/k3s.service.env\nKillMode=process\nDelegate=yes\n\
-         TasksMax=infinity\n\
-         TimeoutStartSec=0\nRestart=always\nRestartSec=5s\n\
-         ExecStartPre=-/sbin/modprobe br_netfilter\nExecStartPre=-/sbin/modprobe overlay\n\
-         ExecStart={} \\\n    --exact \\\n    'notify::sender' \\\n    --nocapture\n\n",
-        program.display()
-    )
-}
-
-#[test]
-fn the_installer_of_k3s_finds_what_it_calls() {
-    if !possible() {
-        return;
-    }
-    assert!(notify::service(&["READY=1"], "").contains("notify::sender"));
-    let scripts = Scripts::new(&[("web.toml", SLEEP)]);
-    let run = |line: &str| scripts.run(line);
-    let write = |path: &str, text: &str| {
-        let from = scripts.machine.path("text");
-        fs::write(&from, text).unwrap();
-        run(&format!("cat {} > {path}", from.display())).expect(0, "", "");
-    };
-    // It looks for the one, and then for the other.
-    run("[ -x /sbin/openrc-run ] || type systemctl").expect(0, "systemctl", "");
-    // It takes away what was there before, which is nothing.
-    run("systemctl disable k3s").expect(1, "", "Unit file k3s.service does not exist.");
-    let place = "/etc/systemd/system/k3s.service";
-    // Everything is in the service's environment by its file, as the installer keeps K3S_ variables.
-    write(&format!("{place}.env"), "SHARK_TEST_SAY='READY=1'\n");
-    let named = format!("-{place}.env");
-    let inside = scripts.machine.path("k3s.env");
-    fs::write(&inside, "SHARK_TEST_SAY='READY=1'\n").unwrap();
-    // The init under test has another /etc than these scripts.
-    let text = unit().replace(&named, &format!("-{}", inside.display()));
-    write(place, &text);
-
-    let enabled = run(&format!("systemctl enable {place}"));
-    enabled.expect(0, "", "Removed ");
-    // Nothing is left out without a word.
-    enabled.expect(
-        0,
-        "",
-        "/etc/systemd/system/k3s.service:18: look: TimeoutStartSec=0: ",
-    );
-    run("systemctl daemon-reload").says(0, "");
-    run("systemctl is-enabled k3s").says(0, "enabled\n");
-    // Enabled is not started, as an installer may be told to leave that to others.
-    run("systemctl is-active k3s").says(3, "inactive\n");
-    run("systemctl restart k3s").says(0, "");
-    run("systemctl is-active k3s").says(0, "active\n");
-    run("systemctl status k3s").expect(0, "● k3s.service - Lightweight Kubernetes\n", "");
-    let shown = run("systemctl cat k3s");
-    shown.expect(
-        0,
-        "# Imported by systemctl from /etc/systemd/system/k3s.service (",
-        "",
-    );
-    for key in [
-        "type = \"notify\"",
-        "scope = \"main\"",
-        "delegate = true",
-        "policy = \"always\"",
-    ] {
-        assert!(shown.out.contains(key), "{key}: {shown:?}");
-    }
-
-    // A later run of it with other arguments is followed.
-    write(place, &text.replace("Lightweight", "Light"));
-    run("systemctl daemon-reload").expect(0, "", "");
-    run("systemctl restart k3s").says(0, "");
-    run("systemctl show -p Description --value k3s").says(0, "Light Kubernetes\n");
-    // What somebody has edited stays.
-    let own = scripts.machine.path("admin/k3s.toml");
-    let edited = fs::read_to_string(&own).unwrap() + "# mine\n";
-    fs::write(&own, &edited).unwrap();
-    write(place, &text);
-    run("systemctl daemon-reload").expect(0, "", "has been edited, and does not follow");
-    assert_eq!(fs::read_to_string(&own).unwrap(), edited);
-    fs::write(&own, edited.replace("# mine\n", "")).unwrap();
-
-    // Its uninstaller.
-    run("for it in /etc/systemd/system/k3s*.service; do [ -s $it ] && systemctl stop $(basename $it); done")
-        .says(0, "");
-    run("systemctl disable k3s && systemctl reset-failed k3s && systemctl daemon-reload")
-        .expect(0, "", "");
-    run(&format!(
-        "rm -f {place} {place}.env && systemctl daemon-reload"
-    ))
-    .expect(0, "", "k3s: removed, as ");
-    run("systemctl status k3s").expect(4, "", "could not be found");
-    assert!(!own.exists() && !scripts.machine.path("admin/k3s.toml.d").exists());
-}
-
-#[test]
-fn what_cannot_be_a_service_is_said() {
-    if !possible() {
-        return;
-    }
-    let scripts = Scripts::new(&[("web.toml", SLEEP)]);
-    let unit = "[Service]\\nType=dbus\\nBusName=org.x\\nExecStart=/bin/sleep 9\\n";
-    scripts
-        .run(&format!(
-            "printf '{unit}' > /etc/systemd/system/x.service; systemctl daemon-reload"
-        ))
-        .expect(0, "", "x: its unit is no service here: ");
-    scripts
-        .run("systemctl start x")
-        .expect(1, "", "its unit is no service here");
-    scripts
-        .run(
-            "printf '[Service]\\nExecStart=/bin/sleep 9\\n' > /etc/systemd/system/web.service; \
-              systemctl daemon-reload",
-        )
-        .expect(0, "", "web: there is a service of this name, which counts");
 }

@@ -24,6 +24,7 @@ mod forward;
 mod gate;
 mod health;
 mod image;
+mod installers;
 mod introspection;
 mod libsystemd;
 mod logs;

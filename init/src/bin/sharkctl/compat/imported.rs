@@ -20,6 +20,12 @@ use crate::table::printable;
 
 /// Where scripts put units.
 const DIRECTORY: &str = "etc/systemd/system";
+/// Where packages do: these count once somebody names them.
+const OF_PACKAGES: [&str; 3] = [
+    "usr/local/lib/systemd/system",
+    "usr/lib/systemd/system",
+    "lib/systemd/system",
+];
 /// How the first line of a service file begins that was made here.
 const MARK: &str = "# Imported by systemctl from ";
 
@@ -70,15 +76,18 @@ pub(super) struct Brought {
     pub(super) changed: bool,
 }
 
-/// Imports the unit of one service, if a script has put one there.
+/// Imports the unit of one service, if a script or a package has put one there.
 pub(super) fn bring(
     screen: &mut Screen<'_>,
     root: &Path,
     layers: &Layers,
     service: &str,
 ) -> Result<Brought, Failure> {
-    let there = ["service", "socket", "timer"].iter();
-    let mut paths = there.map(|suffix| root.join(DIRECTORY).join(format!("{service}.{suffix}")));
+    let directories = std::iter::once(&DIRECTORY).chain(&OF_PACKAGES);
+    let mut paths = directories.flat_map(|directory| {
+        let names = ["service", "socket", "timer"].map(|suffix| format!("{service}.{suffix}"));
+        names.map(|name| root.join(directory).join(name))
+    });
     let mut brought = Brought::default();
     if paths.any(|path| is_unit(&path)) {
         brought.changed = follow(screen, root, layers, service)?;
@@ -94,7 +103,7 @@ pub(super) fn bring_all(
 ) -> Result<Brought, Failure> {
     let mut brought = Brought::default();
     let directory = root.join(DIRECTORY);
-    let names: BTreeSet<String> = fs::read_dir(&directory)
+    let mut names: BTreeSet<String> = fs::read_dir(&directory)
         .into_iter()
         .flatten()
         .flatten()
@@ -107,6 +116,15 @@ pub(super) fn bring_all(
                 .then(|| service.to_owned())
         })
         .collect();
+    // Those of packages that somebody has named before.
+    for source in &layers.read().sources {
+        if let Role::Service(name) = role(&source.path)
+            && let Some((origin, _)) = Origin::read(&source.text)
+            && Path::new(&origin.unit).exists()
+        {
+            names.insert(name.to_owned());
+        }
+    }
     for name in &names {
         // One that cannot be imported does not keep the others from it.
         match follow(screen, root, layers, name) {
@@ -273,10 +291,12 @@ fn sum_of(units: &[Unit]) -> u32 {
     })
 }
 
-/// The name of the service of a unit that is given by its path, where that is where scripts put them.
+/// The name of the service of a unit that is given by its path, where that is where units are put.
 pub(super) fn of_path(root: &Path, path: &str) -> Option<PathBuf> {
     let path = Path::new(path);
-    (path.parent() == Some(&root.join(DIRECTORY))).then(|| path.to_owned())
+    let mut directories = std::iter::once(&DIRECTORY).chain(&OF_PACKAGES);
+    let known = directories.any(|it| path.parent() == Some(&root.join(it)));
+    known.then(|| path.to_owned())
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use crate::screen::Screen;
 /// The version whose manual these verbs follow: scripts compare it with what they need.
 const VERSION: &str = "systemd 252 (the names of Shark init; this is not systemd)\n";
 
-const OPTIONS: [Known; 40] = [
+const OPTIONS: [Known; 41] = [
     flag("help", Some('h')),
     flag("version", None),
     flag("system", None),
@@ -63,6 +63,7 @@ const OPTIONS: [Known; 40] = [
     value("kill-whom", None),
     value("kill-who", None),
     value("root", None),
+    value("preset-mode", None),
     Known {
         long: "lines",
         short: Some('n'),
@@ -137,7 +138,7 @@ The verbs of systemctl(1) that scripts call, done by Shark init (shark-compat(7)
   start stop restart try-restart reload reload-or-restart kill reset-failed
   is-active is-failed is-enabled status show list-units list-unit-files
   list-timers list-dependencies list-jobs
-  enable disable reenable mask unmask cat edit daemon-reload daemon-reexec
+  enable disable reenable preset mask unmask cat edit daemon-reload daemon-reexec
   get-default is-system-running poweroff reboot halt
 sharkctl(8) can do more.
 ";
@@ -167,8 +168,8 @@ impl Call<'_> {
             | "reset-failed" => act::act(self, screen, verb, units),
             "is-active" | "is-failed" | "status" | "show" | "list-units" | "is-system-running"
             | "get-default" => tell::tell(self, screen, verb, units),
-            "enable" | "disable" | "reenable" | "mask" | "unmask" | "is-enabled" | "cat"
-            | "edit" | "list-unit-files" | "daemon-reload" => {
+            "enable" | "disable" | "reenable" | "preset" | "mask" | "unmask" | "is-enabled"
+            | "cat" | "edit" | "list-unit-files" | "daemon-reload" => {
                 files::files(self, screen, verb, units)
             }
             "list-timers" | "list-dependencies" | "list-jobs" => {
@@ -235,7 +236,7 @@ impl Call<'_> {
 }
 
 /// Verbs that are nothing without a unit.
-const NEED_UNITS: [&str; 18] = [
+const NEED_UNITS: [&str; 19] = [
     "start",
     "stop",
     "restart",
@@ -251,13 +252,14 @@ const NEED_UNITS: [&str; 18] = [
     "enable",
     "disable",
     "reenable",
+    "preset",
     "mask",
     "unmask",
     "cat",
 ];
 
 /// Verbs of the real one that there is nothing like here, and why.
-const UNSUPPORTED: [(&str, &str); 20] = [
+const UNSUPPORTED: [(&str, &str); 19] = [
     ("isolate", "targets do not exclude each other"),
     ("rescue", "targets do not exclude each other"),
     ("emergency", "targets do not exclude each other"),
@@ -272,10 +274,6 @@ const UNSUPPORTED: [(&str, &str); 20] = [
         "`sharkctl cat` tells of the sockets of a service",
     ),
     ("list-machines", "it speaks to this machine only"),
-    (
-        "preset",
-        "there are no presets: a service is enabled as its file says",
-    ),
     (
         "preset-all",
         "there are no presets: a service is enabled as its file says",

@@ -28,6 +28,7 @@ pub(super) fn files(
         "list-unit-files" => list(call, screen, words),
         "cat" => cat(call, screen, words),
         "edit" => edit_one(call, screen, words),
+        "preset" => preset(call, screen, words),
         _ => change(call, screen, verb, words),
     }
 }
@@ -59,6 +60,18 @@ fn unit_of(call: &Call<'_>, word: &str) -> Result<Unit, String> {
     let name = name.as_deref().and_then(Path::file_name);
     let name = name.and_then(|it| it.to_str());
     name.and_then(Unit::parse).ok_or_else(|| word.to_owned())
+}
+
+/// What `preset` comes to, as systemd.preset(5) has it where there is no preset: everything is enabled.
+fn preset(call: &Call<'_>, screen: &mut Screen<'_>, words: &[String]) -> Result<u8, Failure> {
+    match call.words.value("preset-mode") {
+        None | Some("full" | "enable-only") => change(call, screen, "enable", words),
+        Some("disable-only") => Ok(0),
+        Some(other) => {
+            screen.complain_bare(&format!("Failed to parse preset mode: {other}"));
+            Ok(1)
+        }
+    }
 }
 
 /// `enable`, `disable`, `reenable`, `mask`, `unmask`.

@@ -3,6 +3,7 @@
 use init::log::stamp::Stamp;
 use serde_json::json;
 use services::control::{BootState, Reply, Request};
+use services::definition::Definition;
 use services::status::{ServiceStatus, StateName};
 
 use super::super::journalctl::last_lines;
@@ -339,6 +340,12 @@ fn show(call: &Call<'_>, screen: &mut Screen<'_>, words: &[String]) -> Result<u8
             ("NFailedUnits", failed.to_string()),
         ]);
     }
+    // Reading all files is only for who asks for what they alone tell.
+    let of_files = asked.is_empty() || asked.contains(&"CanReload");
+    let definitions = match of_files {
+        true => call.layers().read().definitions(&[]),
+        false => Vec::new(),
+    };
     for unit in call.units(screen, words)? {
         let unit = match unit {
             Ok(unit) => unit,
@@ -348,7 +355,13 @@ fn show(call: &Call<'_>, screen: &mut Screen<'_>, words: &[String]) -> Result<u8
             },
         };
         let known = status(call.context, screen, &unit.service)?;
-        blocks.push(properties(call, &unit, known.as_ref()));
+        let mut all = properties(call, &unit, known.as_ref());
+        if known.is_some() {
+            let mut definitions = definitions.iter();
+            let own = definitions.find(|it| it.name.as_str() == unit.service);
+            all.extend(abilities(&unit, own));
+        }
+        blocks.push(all);
     }
     for (at, block) in blocks.iter().enumerate() {
         if at > 0 {
@@ -436,6 +449,28 @@ fn properties(
         ("NeedDaemonReload", "no".to_owned()),
     ]);
     all
+}
+
+/// What can be done to a unit, and what it belongs to, as scripts ask before they do something.
+fn abilities(unit: &Unit, definition: Option<&Definition>) -> Vec<(&'static str, String)> {
+    let word = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
+    let program = definition.and_then(|it| it.kind.program());
+    let is_service = matches!(unit.kind, Kind::Service);
+    let triggers = match unit.kind {
+        Kind::Socket | Kind::Timer => format!("{}.service", unit.service),
+        Kind::Service | Kind::Target => String::new(),
+    };
+    vec![
+        ("CanStart", word(true)),
+        ("CanStop", word(true)),
+        (
+            "CanReload",
+            word(is_service && program.is_some_and(|it| it.reload.is_some())),
+        ),
+        ("Triggers", triggers),
+        // Of an init script, of which none becomes a unit here.
+        ("SourcePath", String::new()),
+    ]
 }
 
 #[cfg(test)]
