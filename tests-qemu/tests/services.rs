@@ -476,7 +476,7 @@ fn operators_change_files_and_scripts_find_their_names(
             "sshd.service\n● └─default.target\n",
         ),
         ("systemctl list-jobs", 0, "No jobs running."),
-        ("systemctl -p CanReload --value show sshd", 0, "yes\n"),
+        ("systemctl -p CanReload --value show sshd", 0, "no\n"),
         (
             "systemctl --preset-mode=enable-only preset sshd.service",
             0,

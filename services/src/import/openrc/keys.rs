@@ -50,6 +50,12 @@ impl Service<'_> {
                 self.set("description", text())
             }
             "directory" if value.starts_with('/') => self.set("working-dir", text()),
+            "directory" => Outcome::lost("is no absolute path: it starts in `/`"),
+            "input_file" => Outcome::lost("input is empty here"),
+            "start_inactive" => Outcome::lost("a service that has started is up here"),
+            "respawn_delay_step" | "respawn_delay_cap" => {
+                Outcome::lost("pauses are as restart.delay and restart.max-delay say")
+            }
             "umask" => match u32::from_str_radix(value, 8) {
                 Ok(mask) if mask <= 0o777 => self.set("umask", Value::Text(format!("{mask:04o}"))),
                 _ => Outcome::lost("is no mask"),
@@ -96,7 +102,7 @@ impl Service<'_> {
             "extra_started_commands" if value == "reload" && self.draft.has("reload") => {
                 Outcome::carried("reload")
             }
-            "extra_commands" | "extra_started_commands" | "extra_stopped_commands" => {
+            "opts" | "extra_commands" | "extra_started_commands" | "extra_stopped_commands" => {
                 Outcome::lost("a service has no commands of its own")
             }
             name if name.starts_with("rc_") || name.starts_with("healthcheck") => {

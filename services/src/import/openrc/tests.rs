@@ -111,7 +111,8 @@ fn what_a_shell_would_decide_about_dependencies_is_said() {
 
 #[test]
 fn values_that_no_service_can_have_are_lost() {
-    let text = "supervisor=supervise-daemon\ncommand=/bin/a\ndirectory=/\u{0}\nexport A=b\nexport B=\u{0}\n";
+    let text = "supervisor=supervise-daemon\ncommand=/bin/a\ndirectory=/\u{0}\nexport A=b\nexport B=\u{0}\n\
+                input_file=/x\nstart_inactive=yes\nrespawn_delay_cap=5\nopts=x\n";
     let it = convert(&[script("a", text)], &Options::default());
     assert_eq!(it.problems, []);
     let of = |text: &str| {
@@ -121,7 +122,14 @@ fn values_that_no_service_can_have_are_lost() {
             .unwrap()
             .outcome
     };
-    for lost in ["directory=/\u{0}", "export B=\u{0}"] {
+    for lost in [
+        "directory=/\u{0}",
+        "export B=\u{0}",
+        "input_file=/x",
+        "start_inactive=yes",
+        "respawn_delay_cap=5",
+        "opts=x",
+    ] {
         assert_eq!(
             (of(lost).fate, of(lost).into.len()),
             (Fate::Lost, 0),

@@ -113,19 +113,24 @@ impl Group<'_> {
             );
         }
         let has_user = self.draft.has("user");
-        if last.elevated && has_user {
+        let as_root = last.elevated && has_user;
+        if as_root {
             self.start_as_root();
         }
         let mut script = Vec::new();
         let mut splits = last.splits();
         for (at, command) in before.iter().chain(others) {
-            if command.elevated && has_user {
+            if command.elevated && has_user && !as_root {
                 self.settle(*at, Outcome::lost(AS_ROOT));
                 continue;
             }
             splits |= command.splits();
             script.push(format!("{} {}", command.for_shell(), after(command)));
-            self.settle(*at, self.in_script(command));
+            let mut outcome = self.in_script(command);
+            if as_root && !command.elevated {
+                outcome = outcome.look("it runs as root here, as the program does");
+            }
+            self.settle(*at, outcome);
         }
         let ends_well = last.ignored && self.kind == Kind::Oneshot;
         let alone = script.is_empty() && !ends_well;

@@ -296,3 +296,24 @@ fn the_end_of_the_machine_is_what_a_failure_can_bring() {
     }
     check("JobTimeoutSec=infinity", " ", "");
 }
+
+#[test]
+fn what_runs_as_root_beside_a_program_that_does_is_said() {
+    let it = import(&[(
+        "a.service",
+        "[Service]\nUser=www\nExecStartPre=/bin/one\nExecStartPre=+/bin/two\nExecStart=!/bin/a\n",
+    )]);
+    assert_eq!(
+        told(&it),
+        [
+            "- User=www",
+            "? ExecStartPre=/bin/one",
+            "? ExecStartPre=+/bin/two",
+            "? ExecStart=!/bin/a"
+        ]
+    );
+    let looks = |at: usize| it.entries[at].outcome.look.join(" ");
+    assert!(looks(2).contains("runs as root here"), "{:?}", it.entries);
+    assert!(!looks(3).contains("runs as root here"), "{:?}", it.entries);
+    assert!(files(&it).contains("/bin/one || exit\n/bin/two || exit\nexec /bin/a"));
+}
