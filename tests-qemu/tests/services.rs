@@ -469,14 +469,14 @@ fn operators_change_files_and_scripts_find_their_names(
         ("rc-service sshd status", 0, " * status: started"),
         ("rc-update show", 0, "sshd | default"),
         ("systemctl list-timers --all", 0, " timers listed."),
-        ("systemctl list-dependencies", 0, "─sshd.service\n"),
+        ("systemctl list-dependencies", 0, "─sshd.service"),
         (
             "systemctl list-dependencies --reverse sshd.service",
             0,
-            "sshd.service\n● └─default.target\n",
+            "─default.target",
         ),
         ("systemctl list-jobs", 0, "No jobs running."),
-        ("systemctl -p CanReload --value show sshd", 0, "no\n"),
+        ("systemctl -p CanReload --value show sshd", 0, "no"),
         (
             "systemctl --preset-mode=enable-only preset sshd.service",
             0,
