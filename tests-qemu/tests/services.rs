@@ -423,6 +423,49 @@ fn a_good_reload_adds_a_service(machine: &mut Machine) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What scripts call, the status that they get, and some of what is printed.
+const CALLS: &[(&str, u8, &str)] = &[
+    ("systemctl is-active sshd.service", 0, "active"),
+    ("systemctl is-active nobody", 4, "inactive"),
+    ("systemctl is-enabled sshd", 0, "enabled"),
+    ("systemctl show -p MainPID --value sshd", 0, ""),
+    ("systemctl kill -s CONT --kill-whom=main sshd", 0, ""),
+    (
+        "systemctl list-units --no-pager --no-legend --plain sshd.service",
+        0,
+        "sshd.service loaded active running",
+    ),
+    ("journalctl -u sshd -n 1 -o cat --no-pager", 0, ""),
+    ("service sshd status", 0, "sshd is running (pid "),
+    ("rc-service sshd status", 0, " * status: started"),
+    ("rc-update show", 0, "sshd | default"),
+    ("systemctl list-timers --all", 0, " timers listed."),
+    ("systemctl list-dependencies", 0, "─sshd.service"),
+    (
+        "systemctl list-dependencies --reverse sshd.service",
+        0,
+        "─default.target",
+    ),
+    ("systemctl list-jobs", 0, "No jobs running."),
+    ("systemctl -p CanReload --value show sshd", 0, "no"),
+    (
+        "systemctl --preset-mode=enable-only preset sshd.service",
+        0,
+        "",
+    ),
+    (
+        "systemctl isolate rescue.target 2>&1",
+        1,
+        "does not support",
+    ),
+    ("journalctl --list-boots --no-pager", 0, "\n  0 "),
+    ("journalctl --disk-usage", 0, "take up "),
+    ("rc-status", 0, "\n sshd "),
+    ("rc-status default", 0, "[  started  ]"),
+    ("rc-service sshd --exists", 0, ""),
+    ("rc-service --exists nobody", 1, ""),
+];
+
 /// What sharkctl writes to /etc counts, also under the names that scripts of others call.
 fn operators_change_files_and_scripts_find_their_names(
     machine: &mut Machine,
@@ -453,51 +496,10 @@ fn operators_change_files_and_scripts_find_their_names(
 
     ask(machine, "sharkctl compat install /run/names")?;
     let names = "export PATH=/run/names:$PATH;";
-    let checks = [
-        ("systemctl is-active sshd.service", 0, "active"),
-        ("systemctl is-active nobody", 4, "inactive"),
-        ("systemctl is-enabled sshd", 0, "enabled"),
-        ("systemctl show -p MainPID --value sshd", 0, ""),
-        ("systemctl kill -s CONT --kill-whom=main sshd", 0, ""),
-        (
-            "systemctl list-units --no-pager --no-legend --plain sshd.service",
-            0,
-            "sshd.service loaded active running",
-        ),
-        ("journalctl -u sshd -n 1 -o cat --no-pager", 0, ""),
-        ("service sshd status", 0, "sshd is running (pid "),
-        ("rc-service sshd status", 0, " * status: started"),
-        ("rc-update show", 0, "sshd | default"),
-        ("systemctl list-timers --all", 0, " timers listed."),
-        ("systemctl list-dependencies", 0, "─sshd.service"),
-        (
-            "systemctl list-dependencies --reverse sshd.service",
-            0,
-            "─default.target",
-        ),
-        ("systemctl list-jobs", 0, "No jobs running."),
-        ("systemctl -p CanReload --value show sshd", 0, "no"),
-        (
-            "systemctl --preset-mode=enable-only preset sshd.service",
-            0,
-            "",
-        ),
-        (
-            "systemctl isolate rescue.target 2>&1",
-            1,
-            "does not support",
-        ),
-        ("journalctl --list-boots --no-pager", 0, "\n  0 "),
-        ("journalctl --disk-usage", 0, "take up "),
-        ("rc-status", 0, "\n sshd "),
-        ("rc-status default", 0, "[  started  ]"),
-        ("rc-service sshd --exists", 0, ""),
-        ("rc-service --exists nobody", 1, ""),
-    ];
-    for (line, status, out) in checks {
+    for (line, status, out) in CALLS {
         let output = tell(machine, &format!("{names} {line}"))?;
         ensure!(
-            output.status == status && output.text().contains(out),
+            output.status == *status && output.text().contains(out),
             "{line}: expected {status}, {out:?}: {output:?}"
         );
     }
