@@ -25,6 +25,14 @@ fn unit() -> String {
     )
 }
 
+/// Writes a file where the scripts see it.
+fn write(scripts: &Scripts, path: &str, text: &str) {
+    let from = scripts.machine.path("text");
+    fs::write(&from, text).unwrap();
+    let copy = format!("cat {} > {path}", from.display());
+    scripts.run(&copy).expect(0, "", "");
+}
+
 #[test]
 fn the_installer_of_k3s_finds_what_it_calls() {
     if !possible() {
@@ -33,11 +41,7 @@ fn the_installer_of_k3s_finds_what_it_calls() {
     assert!(notify::service(&["READY=1"], "").contains("notify::sender"));
     let scripts = Scripts::new(&[("web.toml", SLEEP)]);
     let run = |line: &str| scripts.run(line);
-    let write = |path: &str, text: &str| {
-        let from = scripts.machine.path("text");
-        fs::write(&from, text).unwrap();
-        run(&format!("cat {} > {path}", from.display())).expect(0, "", "");
-    };
+    let write = |path: &str, text: &str| write(&scripts, path, text);
     // It looks for the one, and then for the other.
     run("[ -x /sbin/openrc-run ] || type systemctl").expect(0, "systemctl", "");
     // It takes away what was there before, which is nothing.
@@ -81,7 +85,14 @@ fn the_installer_of_k3s_finds_what_it_calls() {
     ] {
         assert!(shown.out.contains(key), "{key}: {shown:?}");
     }
+    it_is_run_again(&scripts, place, &text);
+    its_uninstaller_finds_what_it_calls(&scripts, place);
+}
 
+/// With another unit, and then that unit changes, and somebody edits what has become of it.
+fn it_is_run_again(scripts: &Scripts, place: &str, text: &str) {
+    let run = |line: &str| scripts.run(line);
+    let write = |path: &str, text: &str| write(scripts, path, text);
     // A later run of the whole installer: it takes the unit away first, while the service runs on.
     let before = scripts.machine.pid("k3s");
     run(&format!(
@@ -108,12 +119,14 @@ fn the_installer_of_k3s_finds_what_it_calls() {
     let own = scripts.machine.path("admin/k3s.toml");
     let edited = fs::read_to_string(&own).unwrap() + "# mine\n";
     fs::write(&own, &edited).unwrap();
-    write(place, &text);
+    write(place, text);
     run("systemctl daemon-reload").expect(0, "", "has been edited, and does not follow");
     assert_eq!(fs::read_to_string(&own).unwrap(), edited);
     fs::write(&own, edited.replace("# mine\n", "")).unwrap();
+}
 
-    // Its uninstaller.
+fn its_uninstaller_finds_what_it_calls(scripts: &Scripts, place: &str) {
+    let run = |line: &str| scripts.run(line);
     run("for it in /etc/systemd/system/k3s*.service; do [ -s $it ] && systemctl stop $(basename $it); done")
         .says(0, "");
     run("command -v systemctl && command -v rc-update").expect(0, "/rc-update\n", "");
@@ -126,7 +139,10 @@ fn the_installer_of_k3s_finds_what_it_calls() {
     ))
     .expect(0, "", "k3s: removed, as ");
     run("systemctl status k3s").expect(4, "", "could not be found");
-    assert!(!own.exists() && !scripts.machine.path("admin/k3s.toml.d").exists());
+    assert!(
+        !scripts.machine.path("admin/k3s.toml").exists()
+            && !scripts.machine.path("admin/k3s.toml.d").exists()
+    );
 }
 
 #[test]
@@ -196,7 +212,13 @@ fn scripts_of_debians_packages_find_what_they_call() {
     // Enabled is not started.
     run("systemctl --system daemon-reload").says(0, "");
     run("systemctl is-active pkg").says(3, "inactive\n");
+    what_is_started_and_asked(&scripts);
+    a_package_is_upgraded_and_removed(&scripts, place);
+}
 
+/// By deb-systemd-invoke, invoke-rc.d and service(8).
+fn what_is_started_and_asked(scripts: &Scripts) {
+    let run = |line: &str| scripts.run(line);
     // deb-systemd-invoke start: what is enabled, or runs.
     run("systemctl --system is-enabled -- 'pkg.service'").says(0, "enabled\n");
     run("systemctl --system is-enabled -- 'off.service'").says(1, "disabled\n");
@@ -221,7 +243,10 @@ fn scripts_of_debians_packages_find_what_they_call() {
     run("systemctl -p Triggers show web.socket").says(0, "Triggers=web.service\n");
     run("systemctl try-restart off.service").says(0, "");
     run("systemctl status --full --no-pager off.service || true").expect(0, "off.service", "");
+}
 
+fn a_package_is_upgraded_and_removed(scripts: &Scripts, place: &str) {
+    let run = |line: &str| scripts.run(line);
     // An upgrade brings another unit; a removal stops it, and takes it away.
     run(&format!(
         "sed -i s/Package/Upgraded/ {place}/pkg.service && systemctl daemon-reload"
