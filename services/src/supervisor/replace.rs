@@ -292,11 +292,15 @@ impl Supervisor {
         let Some(service) = self.table.get(index) else {
             return;
         };
+        let wanted = service.desired == Desired::Up;
         match service.state {
             State::Waiting { .. } => {
                 self.begin_again(index);
                 self.schedule(index);
-                self.start_without_timer(index);
+                // One that has just been removed starts for nobody, whatever it waited for.
+                if wanted {
+                    self.start_without_timer(index);
+                }
                 self.mark(index);
             }
             State::Leaving { .. } => {
@@ -305,7 +309,7 @@ impl Supervisor {
             }
             // Its timer may be another, or be there no longer: then those after it wait for it.
             State::Armed => {
-                let freed = service.desired == Desired::Up && !self.waits_for_timer(index);
+                let freed = wanted && !self.waits_for_timer(index);
                 self.schedule(index);
                 self.mark(index);
                 if freed && self.is_lazy(index) {
@@ -315,7 +319,7 @@ impl Supervisor {
                 }
             }
             // Its sockets may be others; those that are the same stay open. Or it has a timer now.
-            State::Listening if service.desired == Desired::Up => self.start_over(index),
+            State::Listening if wanted => self.start_over(index),
             State::Listening => self.mark(index),
             State::Failed | State::Backoff => self.schedule(index),
             // What it is bound to may be another service now: before anything is started
