@@ -60,6 +60,15 @@ impl Supervisor {
         self.finish_shutdown();
     }
 
+    /// What lies in wait for its timer or its sockets and is wanted before: at once, so that who comes after
+    /// it waits for it, whoever is looked at first.
+    pub(super) fn wait_no_longer(&mut self, index: u32) {
+        let state = self.table.get(index).map(|it| it.state);
+        if matches!(state, Some(State::Armed | State::Listening)) {
+            self.step(index);
+        }
+    }
+
     fn step(&mut self, index: u32) {
         let Some(service) = self.table.get(index) else {
             return;

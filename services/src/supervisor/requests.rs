@@ -171,6 +171,7 @@ impl Supervisor {
         self.requests.add(request, index, Goal::Up);
         self.make_due(index);
         self.want(index);
+        self.wait_no_longer(index);
         if skipped {
             // Its conditions may hold by now. Nothing of it runs, and nobody is disturbed.
             self.leave(index, End::Asked);
@@ -219,6 +220,7 @@ impl Supervisor {
         }
         self.make_due(index);
         self.want(index);
+        self.wait_no_longer(index);
         self.bounce(index);
         self.requests.add(request, index, Goal::Up);
     }
