@@ -56,24 +56,39 @@ every = \"1h\"
 on-calendar = [\"daily\"]
 ";
 
+/// One that fails, and one that is left failed for it: each with its reason, the other with whom to blame.
+const FAILS: &str = "\
+exec = \"/bin/d\"
+restart.policy = \"never\"
+";
+const BLAMES: &str = "\
+exec = \"/bin/c\"
+requires = [\"d\"]
+";
+
 /// The number of the layout: programs that lay out a sample alike read each other's state. It is
 /// found, and not counted by hand, so that nobody can forget to.
 #[must_use]
 pub fn layout() -> u32 {
     /// Found once: a boot asks for it twice, before anything is started.
     static FOUND: OnceLock<u32> = OnceLock::new();
-    *FOUND.get_or_init(find_layout)
+    *FOUND.get_or_init(|| crc32c::crc32c(&sample_of_all()))
 }
 
-fn find_layout() -> u32 {
+fn sample_of_all() -> Vec<u8> {
     let source = |name: &str, text: &str| Source {
         path: format!("/sample/{name}.toml"),
         layer: 0,
         text: text.to_owned(),
     };
-    let sources = [source("a", SAMPLE), source("b", WAITING)];
+    let sources = [
+        source("a", SAMPLE),
+        source("b", WAITING),
+        source("c", BLAMES),
+        source("d", FAILS),
+    ];
     let sample = file::load(&sources, None).graph.and_then(sample);
-    crc32c::crc32c(&sample.unwrap_or_default())
+    sample.unwrap_or_default()
 }
 
 /// A supervisor in the middle of its life, as bytes.
@@ -94,6 +109,9 @@ fn sample(graph: Graph) -> Option<Vec<u8>> {
         from_main,
     };
     supervisor.handle_event(ready, at(3));
+    let run = supervisor.current_run(supervisor.lookup("d")?)?;
+    let cause = "absent".to_owned();
+    supervisor.handle_event(Event::SpawnFailed { run, cause }, at(3));
     let request = RequestId(7);
     let command = Command::Reload(name("a")?);
     supervisor.handle_event(Event::Request { request, command }, at(4));
@@ -554,5 +572,18 @@ fn in_room(
             Err(Full) if size >= most => return Err(Full),
             Err(Full) => size = size.saturating_mul(2).min(most),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is not in the sample can be laid out anew without another number.
+    #[test]
+    fn the_sample_has_reasons_and_whom_they_blame() {
+        let sample = sample_of_all();
+        let has = |text: &[u8]| sample.windows(text.len()).any(|it| it == text);
+        assert!(has(b"absent") && has(b"d, which it requires, failed\x01\x01d"));
     }
 }
