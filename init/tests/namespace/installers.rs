@@ -194,6 +194,12 @@ fn scripts_of_debians_packages_find_what_they_call() {
     run("systemctl daemon-reload").says(0, "");
     run("systemctl is-enabled pkg.service").expect(1, "", "No such file or directory");
 
+    // One of the image's own, whose package brings a unit as well: nothing is said of that.
+    run(&format!(
+        "cp {place}/pkg.service {place}/web.service && systemctl enable web 2>&1 && rm {place}/web.service"
+    ))
+    .says(0, "");
+
     // deb-systemd-helper enable.
     run("systemctl --root=/ --system --preset-mode=enable-only preset pkg.service")
         .expect(0, "", "");

@@ -83,13 +83,9 @@ pub(super) fn bring(
     layers: &Layers,
     service: &str,
 ) -> Result<Brought, Failure> {
-    let directories = std::iter::once(&DIRECTORY).chain(&OF_PACKAGES);
-    let mut paths = directories.flat_map(|directory| {
-        let names = ["service", "socket", "timer"].map(|suffix| format!("{service}.{suffix}"));
-        names.map(|name| root.join(directory).join(name))
-    });
     let mut brought = Brought::default();
-    if paths.any(|path| is_unit(&path)) {
+    if written_by_somebody(root, service) || OF_PACKAGES.iter().any(|it| lies_in(root, it, service))
+    {
         brought.changed = follow(screen, root, layers, service)?;
     }
     Ok(brought)
@@ -158,6 +154,16 @@ fn tell(screen: &mut Screen<'_>, failure: &Failure) {
         .for_each(|line| screen.complain_bare(line));
 }
 
+/// Whether a script, or who runs the machine, has put a unit of this service where theirs are.
+fn written_by_somebody(root: &Path, service: &str) -> bool {
+    lies_in(root, DIRECTORY, service)
+}
+
+fn lies_in(root: &Path, directory: &str, service: &str) -> bool {
+    let mut names = ["service", "socket", "timer"].iter();
+    names.any(|suffix| is_unit(&root.join(directory).join(format!("{service}.{suffix}"))))
+}
+
 /// A file, not a link: those are aliases, masks, and what is enabled.
 fn is_unit(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|it| it.is_file())
@@ -190,11 +196,14 @@ fn follow(
             return Ok(false);
         }
         Some(None) => return Ok(false),
-        // The image has a service of this name: that is what was meant to run here.
+        // The image has a service of this name: that is what was meant to run here. The unit of a package
+        // often lies beside it; one that somebody has written himself was meant to count.
         None if set.has(service) => {
-            screen.complain_bare(&format!(
-                "{service}: there is a service of this name, which counts; its unit does not"
-            ));
+            if written_by_somebody(root, service) {
+                screen.complain_bare(&format!(
+                    "{service}: there is a service of this name, which counts; its unit does not"
+                ));
+            }
             return Ok(false);
         }
         None => {}
